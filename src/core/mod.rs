@@ -1,0 +1,10 @@
+//! Decides; never waits.
+//!
+//! Everything the proxy has an opinion on is in this room: where a credential may stand, what a
+//! token must say, who may use which route, which headers the backend sees. Every function here
+//! is plain: same arguments, same answer. The present comes in as a [`UnixTime`](time::UnixTime),
+//! keys as a key set, settings as types that cannot hold a bad value.
+//!
+//! This room does no I/O and imports no other room, so every rule in it can be tested with a table.
+
+pub mod time;

@@ -1,0 +1,1 @@
+//! The development issuer and the echo backend of `demo`.

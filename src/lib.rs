@@ -1,0 +1,6 @@
+//! A reverse proxy that verifies Clerk tokens and tells the backend who is calling.
+
+pub mod clock;
+pub mod core;
+pub mod dev;
+pub mod http_client;
