@@ -1,0 +1,384 @@
+//! What a token must say.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::core::json::Object;
+use crate::core::time::UnixTime;
+
+/// What the claims of an issuer's tokens are held against.
+#[derive(Clone, Debug)]
+pub struct ClaimsPolicy {
+    /// Who may have issued a token, to the letter. Never empty.
+    pub issuers: Vec<String>,
+    /// One of these must stand in `aud`; nothing: `aud` is not looked at.
+    pub audience: Option<Vec<String>>,
+    /// The origins a token may have been given to.
+    pub parties: Vec<String>,
+    /// What `azp` must say.
+    pub azp: AzpPolicy,
+    /// How far our clock and the issuer's may differ.
+    pub leeway: Duration,
+    /// The longest a token may live, from `iat` to `exp`; nothing: any time.
+    pub max_lifetime: Option<Duration>,
+}
+
+impl ClaimsPolicy {
+    /// 5 s, as in Clerk's libraries.
+    pub const LEEWAY: Duration = Duration::from_secs(5);
+    /// One day. Clerk's session tokens live a minute; one that lives for years cannot be taken back.
+    pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+}
+
+/// How `azp` is checked, where the authorized parties are known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AzpPolicy {
+    /// A wrong one is refused. A missing one passes: Clerk itself mints tokens without (native
+    /// apps, handshakes), and refusing them would sign real users out.
+    #[default]
+    Auto,
+    /// A missing one is refused too, as in Clerk's library.
+    Enforce,
+    /// It is not looked at.
+    Off,
+}
+
+/// Why claims were refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClaimError {
+    /// `sub` is missing, empty or no text.
+    #[error("no subject")]
+    SubjectMissing,
+    /// `aud` holds none of ours.
+    #[error("the token is for another audience")]
+    AudienceMismatch,
+    /// `azp` is not one of the authorized parties.
+    #[error("the token was given to a party that is not authorized")]
+    AuthorizedPartyMismatch,
+    /// `iss` is missing or another's.
+    #[error("the token was issued by somebody else")]
+    IssuerMismatch,
+    /// `exp` is missing, or one of `exp`, `nbf`, `iat` is no date.
+    #[error("`{0}` is missing or no date")]
+    DateMalformed(&'static str),
+    /// Past `exp` and leeway.
+    #[error("expired at {exp}; it is {now}")]
+    Expired {
+        /// When it expired.
+        exp: UnixTime,
+        /// The time of the check.
+        now: UnixTime,
+    },
+    /// Before `nbf` and leeway.
+    #[error("not valid before {nbf}; it is {now}")]
+    NotYetValid {
+        /// From when it is good.
+        nbf: UnixTime,
+        /// The time of the check.
+        now: UnixTime,
+    },
+    /// `iat` lies in the future.
+    #[error("issued in the future, at {iat}; it is {now}")]
+    IssuedInFuture {
+        /// When it says it was issued.
+        iat: UnixTime,
+        /// The time of the check.
+        now: UnixTime,
+    },
+    /// It lives longer than `max_lifetime`.
+    #[error("it lives longer than a token may")]
+    LifetimeTooLong,
+}
+
+/// When a token is good. The one thing about a remembered token that changes by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Validity {
+    /// `exp`.
+    pub expires: UnixTime,
+    /// `nbf`, where there is one.
+    pub not_before: Option<UnixTime>,
+    /// `iat`, where there is one.
+    pub issued_at: Option<UnixTime>,
+}
+
+impl Validity {
+    /// Checks that the token is good at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first date broken, in the order `exp`, `nbf`, `iat`.
+    pub fn check(&self, leeway: Duration, now: UnixTime) -> Result<(), ClaimError> {
+        if self.expires.plus(leeway) <= now {
+            return Err(ClaimError::Expired { exp: self.expires, now });
+        }
+        match (self.not_before, self.issued_at) {
+            (Some(nbf), _) if nbf > now.plus(leeway) => Err(ClaimError::NotYetValid { nbf, now }),
+            (_, Some(iat)) if iat > now.plus(leeway) => {
+                Err(ClaimError::IssuedInFuture { iat, now })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ClaimsPolicy {
+    /// Checks what `claims` say against this policy at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first rule broken, in the order of Clerk's library: `sub`, `aud`, `azp`, `iss`, `exp`,
+    /// `nbf`, `iat`; then the lifetime.
+    pub fn check(&self, claims: &Object, now: UnixTime) -> Result<Validity, ClaimError> {
+        if !claims.get("sub").and_then(Value::as_str).is_some_and(|sub| !sub.is_empty()) {
+            return Err(ClaimError::SubjectMissing);
+        }
+        if !self.audience.as_ref().is_none_or(|ours| is_for(claims.get("aud"), ours)) {
+            return Err(ClaimError::AudienceMismatch);
+        }
+        if !self.allows_party(claims.get("azp")) {
+            return Err(ClaimError::AuthorizedPartyMismatch);
+        }
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        if !issuer.is_some_and(|issuer| self.issuers.iter().any(|ours| ours == issuer)) {
+            return Err(ClaimError::IssuerMismatch);
+        }
+        let expires = date(claims, "exp")?.ok_or(ClaimError::DateMalformed("exp"))?;
+        let not_before = date(claims, "nbf");
+        let issued_at = date(claims, "iat");
+        // A date that is none is found only where the ones before it are in order, as Clerk does.
+        let only_exp = Validity { expires, not_before: None, issued_at: None };
+        only_exp.check(self.leeway, now)?;
+        let not_before = not_before?;
+        Validity { not_before, ..only_exp }.check(self.leeway, now)?;
+        let issued_at = issued_at?;
+        let validity = Validity { expires, not_before, issued_at };
+        validity.check(self.leeway, now)?;
+        let lifetime = expires.since(issued_at.unwrap_or(now));
+        if self.max_lifetime.is_some_and(|longest| lifetime > longest) || expires > YEAR_9999 {
+            return Err(ClaimError::LifetimeTooLong);
+        }
+        Ok(validity)
+    }
+
+    fn allows_party(&self, azp: Option<&Value>) -> bool {
+        match (self.azp, azp) {
+            (AzpPolicy::Off, _) => true,
+            _ if self.parties.is_empty() => true,
+            (AzpPolicy::Auto, None) => true,
+            (AzpPolicy::Enforce, None) => false,
+            (AzpPolicy::Auto | AzpPolicy::Enforce, Some(azp)) => {
+                azp.as_str().is_some_and(|azp| self.parties.iter().any(|party| party == azp))
+            }
+        }
+    }
+}
+
+/// The last second of the year 9999; what lies beyond is a token that never ends.
+const YEAR_9999: UnixTime = UnixTime::from_secs(253_402_300_799);
+
+/// Tells whether one of `ours` stands in `aud`, a text or a list of texts (RFC 7519 §4.1.3).
+///
+/// Fails closed: no `aud`, an empty one, or one with anything but texts is for nobody.
+fn is_for(aud: Option<&Value>, ours: &[String]) -> bool {
+    let among = |audience: &str| ours.iter().any(|own| own == audience);
+    match aud {
+        Some(Value::String(audience)) => among(audience),
+        Some(Value::Array(audiences)) => {
+            audiences.iter().all(Value::is_string)
+                && audiences.iter().filter_map(Value::as_str).any(among)
+        }
+        _ => false,
+    }
+}
+
+/// Reads a NumericDate (RFC 7519 §2), its fraction cut off toward zero as Clerk does.
+///
+/// # Errors
+///
+/// [`ClaimError::DateMalformed`] where the claim is there and no number that ends.
+fn date(claims: &Object, name: &'static str) -> Result<Option<UnixTime>, ClaimError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds = value.as_i64().or_else(|| {
+        // A cast from `f64` saturates and cuts off toward zero.
+        value.as_number()?.as_f64().filter(|number| number.is_finite()).map(|number| number as i64)
+    });
+    seconds.map(|secs| Some(UnixTime::from_secs(secs))).ok_or(ClaimError::DateMalformed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy() -> ClaimsPolicy {
+        ClaimsPolicy {
+            issuers: vec!["https://clerk.example.com".into()],
+            audience: None,
+            parties: Vec::new(),
+            azp: AzpPolicy::Auto,
+            leeway: ClaimsPolicy::LEEWAY,
+            max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
+        }
+    }
+
+    fn claims(change: Value) -> Object {
+        let mut claims = json!({
+            "iss": "https://clerk.example.com", "sub": "user_1", "iat": 100, "nbf": 100, "exp": 200,
+        });
+        let claims = claims.as_object_mut().unwrap();
+        for (name, value) in change.as_object().unwrap() {
+            if value == "-" {
+                claims.remove(name);
+            } else {
+                claims.insert(name.clone(), value.clone());
+            }
+        }
+        claims.clone()
+    }
+
+    fn check_at(policy: &ClaimsPolicy, change: Value, now: i64) -> Result<(), ClaimError> {
+        policy.check(&claims(change), UnixTime::from_secs(now)).map(drop)
+    }
+
+    #[test]
+    fn a_token_is_good_from_nbf_to_exp_give_or_take_the_leeway() {
+        for (now, good) in [(94, false), (95, true), (100, true), (204, true), (205, false)] {
+            let answer = check_at(&policy(), json!({}), now);
+            assert_eq!(answer.is_ok(), good, "now = {now}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_numbers_that_end() {
+        for (change, good) in [
+            (json!({"exp": 200.9}), true),
+            (json!({"exp": "-"}), false),
+            (json!({"exp": null}), false),
+            (json!({"exp": "200"}), false),
+            (json!({"exp": true}), false),
+            (json!({"exp": 0}), false),
+            (json!({"exp": -1}), false),
+            (json!({"exp": 1e20}), false),
+            (json!({"exp": 9_223_372_036_854_775_807_i64}), false),
+            (json!({"exp": 18_446_744_073_709_551_615_u64}), false),
+            (json!({"nbf": "-"}), true),
+            (json!({"nbf": null}), false),
+            (json!({"nbf": 1e20}), false),
+            (json!({"iat": "-"}), true),
+            (json!({"iat": "100"}), false),
+            (json!({"iat": -5}), true),
+            (json!({"iat": 156}), false),
+        ] {
+            let answer = check_at(&policy(), change.clone(), 150);
+            assert_eq!(answer.is_ok(), good, "{change}: {answer:?}");
+        }
+        let endless = json::parse_object(
+            br#"{"iss":"https://clerk.example.com","sub":"u","exp":1e999999999}"#,
+        );
+        let answer = policy().check(&endless.unwrap(), UnixTime::from_secs(150));
+        assert_eq!(answer, Err(ClaimError::DateMalformed("exp")));
+    }
+    use crate::core::json;
+
+    #[test]
+    fn a_lifetime_is_measured_from_iat_or_else_from_now() {
+        let day = 86_400;
+        let forever = ClaimsPolicy { max_lifetime: None, ..policy() };
+        for (change, now, good, good_without_maximum) in [
+            (json!({"exp": 100 + day}), 150, true, true),
+            (json!({"exp": 101 + day}), 150, false, true),
+            (json!({"exp": 150 + day, "iat": "-"}), 150, true, true),
+            (json!({"exp": 151 + day, "iat": "-"}), 150, false, true),
+            (json!({"exp": 253_402_300_799_i64}), 150, false, true),
+            (json!({"exp": 253_402_300_800_i64}), 150, false, false),
+        ] {
+            assert_eq!(check_at(&policy(), change.clone(), now).is_ok(), good, "{change}");
+            assert_eq!(
+                check_at(&forever, change.clone(), now).is_ok(),
+                good_without_maximum,
+                "{change}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expired_token_of_another_issuer_is_refused_for_its_issuer() {
+        let answer = check_at(&policy(), json!({"iss": "https://evil.com"}), 999);
+        assert_eq!(answer, Err(ClaimError::IssuerMismatch));
+    }
+
+    #[test]
+    fn issuers_match_to_the_letter() {
+        for issuer in [
+            json!("https://clerk.example.com/"),
+            json!("HTTPS://CLERK.EXAMPLE.COM"),
+            json!("https://clerk.example.com.evil.com"),
+            json!("https://clerk.example.com:443"),
+            json!("https://clerk.example.co"),
+            json!(["https://clerk.example.com"]),
+            json!(""),
+            json!(5),
+            json!("-"),
+        ] {
+            let answer = check_at(&policy(), json!({"iss": issuer}), 150);
+            assert_eq!(answer, Err(ClaimError::IssuerMismatch), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn an_audience_that_is_configured_is_required() {
+        let policy = ClaimsPolicy { audience: Some(vec!["api".into(), "web".into()]), ..policy() };
+        for (aud, good) in [
+            (json!("api"), true),
+            (json!(["other", "web"]), true),
+            (json!("-"), false),
+            (json!(""), false),
+            (json!([]), false),
+            (json!([""]), false),
+            (json!([1]), false),
+            (json!(["api", 1]), false),
+            (json!({"api": true}), false),
+            (json!(null), false),
+            (json!("API"), false),
+            (json!("api.evil"), false),
+        ] {
+            assert_eq!(check_at(&policy, json!({"aud": aud}), 150).is_ok(), good, "{aud}");
+        }
+    }
+
+    #[test]
+    fn a_party_that_is_not_authorized_is_refused_a_missing_one_only_where_asked() {
+        use AzpPolicy::{Auto, Enforce, Off};
+        for (azp, auto, enforce) in [
+            (json!("https://app.example.com"), true, true),
+            (json!("-"), true, false),
+            (json!(""), false, false),
+            (json!(null), false, false),
+            (json!(5), false, false),
+            (json!(["https://app.example.com"]), false, false),
+            (json!("https://app.example.com/"), false, false),
+            (json!("https://evil.app.example.com"), false, false),
+        ] {
+            for (how, good) in [(Auto, auto), (Enforce, enforce), (Off, true)] {
+                let parties = vec!["https://app.example.com".to_owned()];
+                let policy = ClaimsPolicy { parties, azp: how, ..policy() };
+                assert_eq!(
+                    check_at(&policy, json!({"azp": azp}), 150).is_ok(),
+                    good,
+                    "{how:?} {azp}"
+                );
+                let nobody_known = ClaimsPolicy { parties: Vec::new(), ..policy };
+                assert!(check_at(&nobody_known, json!({"azp": azp}), 150).is_ok(), "{how:?} {azp}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_subject_is_needed() {
+        for sub in [json!("-"), json!(""), json!(5), json!(["user_1"]), json!({})] {
+            let answer = check_at(&policy(), json!({"sub": sub}), 150);
+            assert_eq!(answer, Err(ClaimError::SubjectMissing), "{sub}");
+        }
+    }
+}

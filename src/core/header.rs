@@ -1,0 +1,417 @@
+//! What a request loses on its way in, and a response on its way out.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::core::cookie;
+
+/// Which headers are taken off a request before ours are added.
+#[derive(Clone, Debug)]
+pub struct StripPolicy {
+    /// The first letters of our own identity headers, in lower case, with `-` at the end.
+    pub prefix: String,
+    /// Headers of ours that do not start with the prefix.
+    pub ours: Vec<HeaderName>,
+    /// The identity headers of other products.
+    pub foreign: Vec<NamePattern>,
+    /// Whether the backend sees credentials.
+    pub credentials: Credentials,
+}
+
+/// Whether the credentials that we looked at go on to the backend.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Credentials {
+    /// They do: many backends run a library of Clerk's too.
+    #[default]
+    Forward,
+    /// `Authorization` and Clerk's cookies are taken off.
+    Strip,
+}
+
+/// A header name, or with `*` at its end all that start so. In lower case, with `-` for `_`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamePattern {
+    text: String,
+    open: bool,
+}
+
+/// A text that is no [`NamePattern`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a header name, or the beginning of one with `*` at its end, like `x-consumer-*`")]
+pub struct BadNamePattern;
+
+impl NamePattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// [`BadNamePattern`].
+    pub fn parse(text: &str) -> Result<Self, BadNamePattern> {
+        let (name, open) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
+        let name = HeaderName::try_from(name).map_err(|_| BadNamePattern)?;
+        Ok(Self { text: name.as_str().replace('_', "-"), open })
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        if self.open { name.starts_with(&self.text) } else { name == self.text }
+    }
+}
+
+/// The identity headers of other products, and those that claim another address than the
+/// request's: a backend that was written for one of them believes them.
+pub const FOREIGN_IDENTITY: &[&str] = &[
+    "cf-access-*",
+    "impersonate-*",
+    "oidc-claim-*",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+    "remote-user",
+    "ssl-client-*",
+    "x-accel-redirect",
+    "x-amzn-ava-*",
+    "x-amzn-oidc-*",
+    "x-auth-request-*",
+    "x-authentik-*",
+    "x-consumer-*",
+    "x-credential-*",
+    "x-envoy-original-*",
+    "x-goog-authenticated-user-*",
+    "x-goog-iap-*",
+    "x-ms-client-principal*",
+    "x-original-uri",
+    "x-original-url",
+    "x-pomerium-*",
+    "x-remote-*",
+    "x-rewrite-url",
+    "x-ssl-*",
+    "x-userinfo",
+    "x-webauth-*",
+];
+
+/// Why a header was taken off, as metrics count it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stripped {
+    /// It looks like one of our identity headers.
+    Identity,
+    /// It is for this connection only.
+    HopByHop,
+    /// It looks like an identity header of another product.
+    ForeignIdentity,
+}
+
+impl Stripped {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::HopByHop, Self::ForeignIdentity];
+
+    /// Returns the label metrics have for it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::HopByHop => "hop_by_hop",
+            Self::ForeignIdentity => "foreign_identity",
+        }
+    }
+}
+
+/// How many headers were taken off, by kind.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StripCount([u16; 3]);
+
+impl StripCount {
+    fn add(&mut self, kind: Stripped) {
+        self.0[kind as usize] = self.0[kind as usize].saturating_add(1);
+    }
+
+    /// Returns how many were of this kind.
+    pub fn of(self, kind: Stripped) -> u16 {
+        self.0[kind as usize]
+    }
+}
+
+/// The headers of a request without anything a client could forge or that ends at us.
+#[derive(Clone, Debug)]
+pub struct CleanHead(pub(super) HeaderMap);
+
+impl CleanHead {
+    /// Sets a header of the connection's: `X-Forwarded-For`, `x-request-id` and their like.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.insert(name, value);
+    }
+
+    /// Takes off what a preflight does not carry: credentials, cookies and a body's framing.
+    #[must_use]
+    pub fn without_credentials_and_body(mut self) -> Self {
+        for name in [AUTHORIZATION, COOKIE, CONTENT_LENGTH] {
+            self.0.remove(name);
+        }
+        self
+    }
+}
+
+impl StripPolicy {
+    /// Takes off what must not reach the backend; done before anything of ours is added.
+    pub fn strip(&self, mut headers: HeaderMap) -> (CleanHead, StripCount) {
+        let mut count = StripCount::default();
+        let trailers = accepts_trailers(&headers);
+        strip_connection(&mut headers, &mut count);
+        // The connection to the backend frames the body anew, and hyper answers `Expect` for us.
+        headers.remove(EXPECT);
+        let marked: Vec<(HeaderName, Stripped)> = headers
+            .keys()
+            .filter_map(|name| self.kind(name.as_str()).map(|kind| (name.clone(), kind)))
+            .collect();
+        for (name, kind) in marked {
+            headers.remove(name);
+            count.add(kind);
+        }
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if self.credentials == Credentials::Strip {
+            strip_credentials(&mut headers);
+        }
+        (CleanHead(headers), count)
+    }
+
+    /// Takes the same names off trailers, and those that could change how the request is read.
+    pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        let marked: Vec<HeaderName> = trailers
+            .keys()
+            .filter(|name| self.kind(name.as_str()).is_some() || is_of_the_head(name))
+            .cloned()
+            .collect();
+        for name in marked {
+            trailers.remove(name);
+        }
+    }
+
+    /// Takes off a response what ends at us, and the identity headers only we may set.
+    pub fn strip_response(&self, headers: &mut HeaderMap) {
+        let trailer = headers.get(TRAILER).cloned();
+        strip_connection(headers, &mut StripCount::default());
+        let marked: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| self.kind(name.as_str()) == Some(Stripped::Identity))
+            .cloned()
+            .collect();
+        for name in marked {
+            headers.remove(name);
+        }
+        if let Some(trailer) = trailer {
+            headers.insert(TRAILER, trailer);
+        }
+    }
+
+    /// Says what a header of this name is, if it is to go.
+    ///
+    /// `_` counts as `-`: CGI, WSGI, Rack and PHP fold both into one variable, so `X_Clerk_User_Id`
+    /// would overwrite ours.
+    fn kind(&self, name: &str) -> Option<Stripped> {
+        let folded;
+        let name = if name.contains('_') {
+            folded = name.replace('_', "-");
+            &folded
+        } else {
+            name
+        };
+        let ours = || self.ours.iter().any(|own| own.as_str().replace('_', "-") == name);
+        if name.starts_with(&self.prefix) || name.starts_with("x-clerk-") || ours() {
+            return Some(Stripped::Identity);
+        }
+        // All of `x-forwarded-*` is made anew from what is trusted.
+        let claims_address = name.starts_with("x-forwarded-") || name == FORWARDED.as_str();
+        let foreign = || self.foreign.iter().any(|pattern| pattern.matches(name));
+        (claims_address || foreign()).then_some(Stripped::ForeignIdentity)
+    }
+}
+
+/// Removes the headers that `Connection` names, and those that are for one connection only
+/// (RFC 9110 §7.6.1).
+///
+/// Runs before the proxy adds its own headers. The other way round, a client could name one of
+/// ours in `Connection` and have it taken off again.
+fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        if headers.remove(name).is_some() && *name != CONNECTION {
+            count.add(Stripped::HopByHop);
+        }
+    }
+}
+
+static HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Tells whether the client takes trailers; nothing else of `TE` passes a hop.
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let is_trailers = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"trailers");
+    headers
+        .get_all(TE)
+        .iter()
+        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_trailers))
+}
+
+/// What says how a request is framed, where it goes and who sent it has no place in a trailer
+/// (RFC 9110 §6.5.1).
+fn is_of_the_head(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+        || [AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER].contains(name)
+        || matches!(name.as_str(), "signature" | "signature-input" | "x-request-id")
+}
+
+fn strip_credentials(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    let cookies: Vec<HeaderValue> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| HeaderValue::try_from(cookie::without_clerk(value.as_bytes())?).ok())
+        .collect();
+    headers.remove(COOKIE);
+    for value in cookies {
+        headers.append(COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> StripPolicy {
+        StripPolicy {
+            prefix: "x-id-".into(),
+            ours: vec![HeaderName::from_static("x_email")],
+            foreign: FOREIGN_IDENTITY.iter().map(|it| NamePattern::parse(it).unwrap()).collect(),
+            credentials: Credentials::Forward,
+        }
+    }
+
+    fn head(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn whatever_a_client_could_forge_goes() {
+        for (name, goes) in [
+            ("X-Id-User", true),
+            ("x_id_user", true),
+            ("X-Id_User", true),
+            ("X-Clerk-User-Id", true),
+            ("X_Clerk_User_Id", true),
+            ("x-clerk-auth-status", true),
+            ("X-Email", true),
+            ("x_email", true),
+            ("Remote-User", true),
+            ("Remote_User", true),
+            ("X-Forwarded-Email", true),
+            ("X-Forwarded-Uri", true),
+            ("x_forwarded_uri", true),
+            ("Forwarded", true),
+            ("X-Forwarded-Client-Cert", true),
+            ("X-Consumer-Username", true),
+            ("Impersonate-User", true),
+            ("X-Original-URL", true),
+            ("OIDC_CLAIM_email", true),
+            ("Expect", true),
+            ("Upgrade", true),
+            ("TE", true),
+            ("Keep-Alive", true),
+            ("Proxy-Authorization", true),
+            ("Authorization", false),
+            ("Cookie", false),
+            ("X-Identity", false),
+            ("X-Goog-Channel-Id", false),
+            ("Accept", false),
+            ("traceparent", false),
+        ] {
+            let (clean, _) = policy().strip(head(&[(name, "root"), (name, "root")]));
+            assert_eq!(clean.0.is_empty(), goes, "{name}: {:?}", clean.0);
+        }
+    }
+
+    #[test]
+    fn headers_that_connection_names_go_in_any_spelling() {
+        let lines = [
+            ("connection", "close, x-One ,, X-TWO"),
+            ("connection", "keep-alive, x-three;q=1"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("x-four", "4"),
+        ];
+        let (clean, count) = policy().strip(head(&lines));
+        let left: Vec<_> = clean.0.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-three", "x-four"]); // `x-three;q=1` is no name
+        assert_eq!(count.of(Stripped::HopByHop), 2);
+    }
+
+    #[test]
+    fn of_te_only_trailers_stays() {
+        for (te, kept) in [("trailers", true), ("deflate, Trailers", true), ("deflate", false)] {
+            let (clean, _) = policy().strip(head(&[("te", te), ("connection", "te")]));
+            assert_eq!(clean.0.get(TE).is_some(), kept, "{te}");
+        }
+    }
+
+    #[test]
+    fn credentials_go_where_the_settings_say_so() {
+        let lines = [
+            ("authorization", "Bearer T"),
+            ("cookie", "a=1; __session=T"),
+            ("cookie", "__session=T"),
+        ];
+        let (clean, _) =
+            StripPolicy { credentials: Credentials::Strip, ..policy() }.strip(head(&lines));
+        assert_eq!(clean.0.get(AUTHORIZATION), None);
+        assert_eq!(clean.0.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1"]);
+    }
+
+    #[test]
+    fn trailers_carry_no_identity_and_no_framing() {
+        let mut trailers = head(&[
+            ("x-clerk-user-id", "root"),
+            ("x_clerk_user_id", "root"),
+            ("authorization", "Bearer evil"),
+            ("content-length", "5"),
+            ("grpc-status", "0"),
+        ]);
+        policy().strip_trailers(&mut trailers);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
+    }
+
+    #[test]
+    fn a_response_cannot_speak_in_our_name() {
+        let mut headers = head(&[
+            ("x-clerk-user-id", "root"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("trailer", "grpc-status"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ]);
+        policy().strip_response(&mut headers);
+        assert_eq!(headers.len(), 3);
+        assert_eq!(headers.get_all("set-cookie").iter().count(), 2);
+    }
+}

@@ -1,0 +1,580 @@
+//! Key sets: which keys an issuer has published, and what each may verify.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
+use jsonwebtoken::DecodingKey;
+use serde_json::Value;
+
+use crate::core::json::{self, Object};
+use crate::core::{base64url, pem};
+
+/// The name an issuer gives one of its keys: `kid` in a JWK and in a token's header.
+///
+/// At most [`MAX_BYTES`](Self::MAX_BYTES) of visible ASCII. RFC 7517 §4.5 allows any text; the
+/// bound keeps what a stranger writes there from reaching logs and caches as it came.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyId(Arc<str>);
+
+/// A text that is no [`KeyId`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a key id is 1 to {max} visible ASCII characters", max = KeyId::MAX_BYTES)]
+pub struct BadKeyId;
+
+impl KeyId {
+    /// The longest `kid` accepted, in bytes. Well-known issuers use 20 to 64.
+    pub const MAX_BYTES: usize = 128;
+
+    /// Reads a `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKeyId`] where `text` is empty, too long or holds anything but visible ASCII.
+    pub fn parse(text: &str) -> Result<Self, BadKeyId> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || text.len() > Self::MAX_BYTES || !visible {
+            return Err(BadKeyId);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// A signature algorithm (RFC 7518 §3.1, 8037 §3.1). `none` and the symmetric ones do not exist.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names of RFC 7518")]
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+impl Algorithm {
+    const ALL: [Self; 9] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+    ];
+
+    /// Reads an `alg`, to the letter.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text)
+    }
+
+    /// Returns the name that stands in `alg`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// Returns the same algorithm in the words of the library that verifies.
+    pub(super) fn of_library(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Rs384 => jsonwebtoken::Algorithm::RS384,
+            Self::Rs512 => jsonwebtoken::Algorithm::RS512,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Ps384 => jsonwebtoken::Algorithm::PS384,
+            Self::Ps512 => jsonwebtoken::Algorithm::PS512,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
+
+    fn rsa_parameters(self) -> Option<&'static RsaParameters> {
+        match self {
+            Self::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+            Self::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+            Self::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+            Self::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+            Self::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+            Self::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+            Self::Es256 | Self::Es384 | Self::EdDsa => None,
+        }
+    }
+}
+
+/// The algorithms an issuer may use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Algorithms(&'static [Algorithm]);
+
+impl Algorithms {
+    /// What Clerk instances sign with: RS256, and by its own library's rule RS384 and RS512.
+    pub const CLERK: Self = Self(&[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512]);
+    /// Every algorithm we can verify.
+    pub const ALL: Self = Self(&Algorithm::ALL);
+
+    /// Tells whether `algorithm` is among them.
+    pub fn allow(self, algorithm: Algorithm) -> bool {
+        self.0.contains(&algorithm)
+    }
+}
+
+/// One public key, and the algorithms it was published for.
+pub struct VerificationKey {
+    kid: Option<KeyId>,
+    key: DecodingKey,
+    /// One for each algorithm the key verifies; an RSA key is prepared once, which a verification
+    /// through `jsonwebtoken` would do again for every token (27 µs against 21 µs).
+    prepared: Vec<(Algorithm, Option<ParsedPublicKey>)>,
+    material: Material,
+}
+
+/// What makes two keys the same key, whatever else is said about them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Material {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Curve { x: Vec<u8>, y: Vec<u8> },
+}
+
+/// Why one key of a set is not used. The others are.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadKey {
+    /// Not an object, or a member is missing or of a wrong type.
+    #[error("it is not a JWK: {0}")]
+    Malformed(&'static str),
+    /// `oct`, or a kind nobody here knows. A symmetric key that came over the network verifies
+    /// whatever anybody who has read the key set signs.
+    #[error("a key of this `kty` or `crv` verifies nothing here")]
+    Kind,
+    /// `use` is not `sig`, or `key_ops` does not have `verify`.
+    #[error("it was not published to verify signatures (`use`, `key_ops`)")]
+    Use,
+    /// `alg` is none this issuer may use, or one that does not go with the key.
+    #[error("its `alg` is not one this issuer may use with such a key")]
+    Algorithm,
+    /// RSA: under 2048 or over 8192 bits, an even modulus, or an exponent that is even or 1.
+    #[error("a weak RSA key; 2048 to 8192 bits and an odd exponent from 3 are needed")]
+    WeakRsa,
+    /// The coordinates are no point of the curve, or one of small order.
+    #[error("its coordinates are no usable point of the curve")]
+    OffCurve,
+}
+
+impl VerificationKey {
+    /// Reads a JWK (RFC 7517 §4) and says, too, whether it held private parts, which are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKey`], by what is wrong.
+    pub fn from_jwk(jwk: &Value, allowed: Algorithms) -> Result<(Self, PrivateParts), BadKey> {
+        let jwk = jwk.as_object().ok_or(BadKey::Malformed("not an object"))?;
+        let kid = match jwk.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => {
+                Some(KeyId::parse(kid).map_err(|_| BadKey::Malformed("kid"))?)
+            }
+            Some(_) => return Err(BadKey::Malformed("kid")),
+        };
+        check_use(jwk)?;
+        let (material, fitting) = material(jwk)?;
+        let algorithms = published_for(jwk, fitting, allowed)?;
+        let private = ["d", "p", "q", "k"].iter().any(|member| jwk.contains_key(*member));
+        Ok((Self::new(kid, material, &algorithms)?, PrivateParts(private)))
+    }
+
+    /// Reads PEM: one or more RSA public keys, with or without a frame, `\n` written out or not.
+    ///
+    /// Such a key has no name: it verifies whatever `kid` a token carries.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKey`] where there is no RSA public key in `text`, or a weak one.
+    pub fn all_from_pem(text: &str, allowed: Algorithms) -> Result<Vec<Self>, BadKey> {
+        let keys = pem::rsa_public_keys(text).ok_or(BadKey::Malformed("not a PEM public key"))?;
+        let fitting = RSA.into_iter().filter(|algorithm| allowed.allow(*algorithm));
+        let fitting: Vec<_> = fitting.collect();
+        keys.into_iter()
+            .map(|(n, e)| {
+                let material = Material::Rsa { n, e };
+                Self::new(None, check_rsa(material)?, &fitting)
+            })
+            .collect()
+    }
+
+    fn new(
+        kid: Option<KeyId>,
+        material: Material,
+        algorithms: &[Algorithm],
+    ) -> Result<Self, BadKey> {
+        let (n_or_x, e_or_y) = match &material {
+            Material::Rsa { n, e } => (n, e),
+            Material::Curve { x, y } => (x, y),
+        };
+        let key = match (&material, algorithms) {
+            (Material::Rsa { n, e }, _) => DecodingKey::from_rsa_raw_components(n, e),
+            (Material::Curve { x, .. }, [Algorithm::EdDsa]) => DecodingKey::from_ed_der(x),
+            (Material::Curve { x, y }, _) => DecodingKey::from_ec_der(&uncompressed(x, y)),
+        };
+        let prepared = algorithms
+            .iter()
+            .map(|algorithm| {
+                let Some(parameters) = algorithm.rsa_parameters() else {
+                    return Ok((*algorithm, None));
+                };
+                let components = RsaPublicKeyComponents { n: n_or_x, e: e_or_y };
+                let prepared = components.to_parsed_public_key(parameters);
+                Ok((*algorithm, Some(prepared.map_err(|_| BadKey::WeakRsa)?)))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { kid, key, prepared, material })
+    }
+
+    /// Returns the name the issuer gave the key.
+    pub fn kid(&self) -> Option<&KeyId> {
+        self.kid.as_ref()
+    }
+
+    /// Returns what the key verifies, in words for `/status`.
+    pub fn algorithms(&self) -> impl Iterator<Item = &'static str> {
+        self.prepared.iter().map(|(algorithm, _)| algorithm.as_str())
+    }
+
+    /// Tells whether the key was published for `algorithm`.
+    pub fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.prepared.iter().any(|(own, _)| *own == algorithm)
+    }
+
+    /// Verifies `signature` (base64url without padding) over `message`.
+    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
+        let Some((_, prepared)) = self.prepared.iter().find(|(own, _)| *own == algorithm) else {
+            return false;
+        };
+        match prepared {
+            Some(key) => base64url::decode(signature)
+                .is_some_and(|signature| key.verify_sig(message, &signature).is_ok()),
+            None => self.verify_by_reference(algorithm, message, signature),
+        }
+    }
+
+    /// Verifies as [`verify`](Self::verify) does, through `jsonwebtoken`: the only way for curves,
+    /// and what the prepared keys are held against in tests.
+    fn verify_by_reference(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm.of_library())
+            .unwrap_or(false)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.material == other.material
+            && self.prepared.len() == other.prepared.len()
+            && self.prepared.iter().all(|(algorithm, _)| other.is_for(*algorithm))
+    }
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "VerificationKey({:?})", self.kid)
+    }
+}
+
+/// Whether a JWK held private parts. They are ignored, but whoever published them should know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PrivateParts(pub bool);
+
+/// The usable keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    named: HashMap<KeyId, Arc<VerificationKey>>,
+    /// From PEM: tried whatever `kid` a token carries.
+    unnamed: Vec<Arc<VerificationKey>>,
+}
+
+/// What was wrong in a key set that could be used all the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeySetNotes {
+    /// The keys that are not used, by their place in the set.
+    pub skipped: Vec<(usize, BadKey)>,
+    /// The places of keys that were published with their private parts.
+    pub private: Vec<usize>,
+}
+
+/// An answer that is no key set.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadKeySet {
+    /// Not JSON, not an object, or without a list of `keys`.
+    #[error("the answer is no JWK Set")]
+    Malformed,
+    /// More keys than any issuer has: [`KeySet::MAX_KEYS`].
+    #[error("the key set has {0} keys; at most {max} are read", max = KeySet::MAX_KEYS)]
+    TooMany(usize),
+    /// A key set without a key we could use is a failure, never an empty set.
+    #[error("no key of the set can be used: {}", first_reason(.0))]
+    NoUsableKey(KeySetNotes),
+}
+
+fn first_reason(notes: &KeySetNotes) -> String {
+    match notes.skipped.first() {
+        Some((place, why)) => format!("key {place}: {why}"),
+        None => "it is empty".to_owned(),
+    }
+}
+
+impl KeySet {
+    /// The most keys that are read from one set.
+    pub const MAX_KEYS: usize = 100;
+
+    /// Reads a JWK Set (RFC 7517 §5). One bad key costs only itself; of two keys with one name
+    /// the last counts, as in Clerk's library.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKeySet`] where nothing in it can be used.
+    pub fn parse(text: &[u8], allowed: Algorithms) -> Result<(Self, KeySetNotes), BadKeySet> {
+        let object = json::parse_object(text).map_err(|_| BadKeySet::Malformed)?;
+        let keys = object.get("keys").and_then(Value::as_array).ok_or(BadKeySet::Malformed)?;
+        if keys.len() > Self::MAX_KEYS {
+            return Err(BadKeySet::TooMany(keys.len()));
+        }
+        let (mut set, mut notes) = (Self::default(), KeySetNotes::default());
+        for (place, jwk) in keys.iter().enumerate() {
+            match VerificationKey::from_jwk(jwk, allowed) {
+                Ok((key, PrivateParts(private))) => {
+                    if private {
+                        notes.private.push(place);
+                    }
+                    // A key without a name can be meant by no token that names one (KEY-08).
+                    match key.kid.clone() {
+                        Some(kid) => drop(set.named.insert(kid, Arc::new(key))),
+                        None => notes.skipped.push((place, BadKey::Malformed("no kid"))),
+                    }
+                }
+                Err(why) => notes.skipped.push((place, why)),
+            }
+        }
+        if set.named.is_empty() { Err(BadKeySet::NoUsableKey(notes)) } else { Ok((set, notes)) }
+    }
+
+    /// Creates a set of keys without a name: each is tried for every token.
+    pub fn unnamed(keys: Vec<VerificationKey>) -> Self {
+        Self { named: HashMap::new(), unnamed: keys.into_iter().map(Arc::new).collect() }
+    }
+
+    /// Finds the keys that may have signed a token with this `kid`: one, or those without a name.
+    pub fn find(&self, kid: Option<&KeyId>) -> &[Arc<VerificationKey>] {
+        match kid.and_then(|kid| self.named.get(kid)) {
+            Some(key) => std::slice::from_ref(key),
+            None => &self.unnamed,
+        }
+    }
+
+    /// Tells whether this very key is in the set.
+    pub fn holds(&self, key: &Arc<VerificationKey>) -> bool {
+        self.find(key.kid()).iter().any(|own| Arc::ptr_eq(own, key))
+    }
+
+    /// Returns the keys, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<VerificationKey>> {
+        self.named.values().chain(&self.unnamed)
+    }
+
+    /// Returns how many keys there are.
+    pub fn len(&self) -> usize {
+        self.named.len() + self.unnamed.len()
+    }
+
+    /// Tells whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns this set after a newer one was fetched: the newer keys, and those `kept` of the old.
+    ///
+    /// A key that did not change stays the same allocation, so that what was verified with it
+    /// need not be verified again.
+    #[must_use]
+    pub fn renewed(&self, newer: Self, kept: impl Fn(&KeyId) -> bool) -> Self {
+        let mut named: HashMap<_, _> = self
+            .named
+            .iter()
+            .filter(|(kid, _)| !newer.named.contains_key(*kid) && kept(kid))
+            .map(|(kid, key)| (kid.clone(), Arc::clone(key)))
+            .collect();
+        for (kid, key) in newer.named {
+            let same = self.named.get(&kid).filter(|old| old.is_same(&key)).cloned();
+            named.insert(kid, same.unwrap_or(key));
+        }
+        Self { named, unnamed: newer.unnamed }
+    }
+}
+
+const RSA: [Algorithm; 6] = [
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+    Algorithm::Ps256,
+    Algorithm::Ps384,
+    Algorithm::Ps512,
+];
+
+fn check_use(jwk: &Object) -> Result<(), BadKey> {
+    let for_signatures = match jwk.get("use") {
+        None => true,
+        Some(usage) => usage.as_str() == Some("sig"),
+    };
+    let for_verifying = match jwk.get("key_ops") {
+        None => true,
+        Some(Value::Array(ops)) => ops.iter().any(|op| op.as_str() == Some("verify")),
+        Some(_) => false,
+    };
+    if for_signatures && for_verifying { Ok(()) } else { Err(BadKey::Use) }
+}
+
+/// Reads the numbers of a key, and says which algorithms go with such a key.
+fn material(jwk: &Object) -> Result<(Material, &'static [Algorithm]), BadKey> {
+    let member = |name: &'static str| {
+        let text = jwk.get(name).and_then(Value::as_str).ok_or(BadKey::Malformed(name))?;
+        base64url::decode(text).ok_or(BadKey::Malformed(name))
+    };
+    let text = |name| jwk.get(name).and_then(Value::as_str);
+    match (text("kty"), text("crv")) {
+        (Some("RSA"), _) => {
+            let material = Material::Rsa { n: member("n")?, e: member("e")? };
+            Ok((check_rsa(material)?, &RSA))
+        }
+        (Some("EC"), Some("P-256")) => {
+            let (x, y) = (member("x")?, member("y")?);
+            check_point(&signature::ECDSA_P256_SHA256_FIXED, &x, &y, 32)?;
+            Ok((Material::Curve { x, y }, &[Algorithm::Es256]))
+        }
+        (Some("EC"), Some("P-384")) => {
+            let (x, y) = (member("x")?, member("y")?);
+            check_point(&signature::ECDSA_P384_SHA384_FIXED, &x, &y, 48)?;
+            Ok((Material::Curve { x, y }, &[Algorithm::Es384]))
+        }
+        (Some("OKP"), Some("Ed25519")) => {
+            let x = member("x")?;
+            if x.len() != 32 || is_small_order(&x) {
+                return Err(BadKey::OffCurve);
+            }
+            Ok((Material::Curve { x, y: Vec::new() }, &[Algorithm::EdDsa]))
+        }
+        (Some(_), _) => Err(BadKey::Kind),
+        (None, _) => Err(BadKey::Malformed("kty")),
+    }
+}
+
+/// The key's own `alg` where it has one, else all that go with it; never one not allowed.
+fn published_for(
+    jwk: &Object,
+    fitting: &[Algorithm],
+    allowed: Algorithms,
+) -> Result<Vec<Algorithm>, BadKey> {
+    let named = match jwk.get("alg") {
+        None => None,
+        Some(alg) => Some(alg.as_str().and_then(Algorithm::parse).ok_or(BadKey::Algorithm)?),
+    };
+    let usable = fitting
+        .iter()
+        .copied()
+        .filter(|algorithm| allowed.allow(*algorithm) && named.is_none_or(|own| own == *algorithm));
+    let usable: Vec<_> = usable.collect();
+    if usable.is_empty() { Err(BadKey::Algorithm) } else { Ok(usable) }
+}
+
+/// Checks the size and the form of an RSA key, after taking leading zeros off its numbers.
+fn check_rsa(material: Material) -> Result<Material, BadKey> {
+    let Material::Rsa { n, e } = material else { return Err(BadKey::Kind) };
+    let (n, e) = (without_zeros(n), without_zeros(e));
+    let bits = |number: &[u8]| {
+        number.first().map_or(0, |top| number.len() * 8 - top.leading_zeros() as usize)
+    };
+    let odd = |number: &[u8]| number.last().is_some_and(|low| low % 2 == 1);
+    let strong = (2048..=8192).contains(&bits(&n)) && odd(&n);
+    let exponent = odd(&e) && e != [1] && bits(&e) <= 32;
+    if strong && exponent { Ok(Material::Rsa { n, e }) } else { Err(BadKey::WeakRsa) }
+}
+
+fn without_zeros(number: Vec<u8>) -> Vec<u8> {
+    number.into_iter().skip_while(|byte| *byte == 0).collect()
+}
+
+fn check_point(
+    algorithm: &'static signature::EcdsaVerificationAlgorithm,
+    x: &[u8],
+    y: &[u8],
+    width: usize,
+) -> Result<(), BadKey> {
+    // RFC 7518 §6.2.1.2: coordinates have the full width of the field.
+    if x.len() != width || y.len() != width {
+        return Err(BadKey::OffCurve);
+    }
+    ParsedPublicKey::new(algorithm, uncompressed(x, y)).map(drop).map_err(|_| BadKey::OffCurve)
+}
+
+/// A point as SEC 1 §2.3.3 writes it out.
+fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
+    [&[4], x, y].concat()
+}
+
+/// Tells whether an Ed25519 point is of small order: such a key accepts signatures nobody made.
+///
+/// The eight points, by their `y`, and the spellings of theirs that are not reduced.
+fn is_small_order(point: &[u8]) -> bool {
+    const P_MINUS_1: [u8; 32] = near_p(0xec);
+    const P: [u8; 32] = near_p(0xed);
+    const P_PLUS_1: [u8; 32] = near_p(0xee);
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let mut y = point.to_vec();
+    if let Some(top) = y.last_mut() {
+        *top &= 0x7f; // the sign of x
+    }
+    let small = |low: u8| y[0] == low && y[1..].iter().all(|byte| *byte == 0);
+    small(0) || small(1) || [P_MINUS_1, P, P_PLUS_1].iter().chain(&ORDER_8).any(|bad| y == bad)
+}
+
+/// 2^255 - 19, give or take, little endian: its lowest byte is `low`.
+const fn near_p(low: u8) -> [u8; 32] {
+    let mut number = [0xff; 32];
+    number[0] = low;
+    number[31] = 0x7f;
+    number
+}
+
+#[cfg(test)]
+#[path = "jwk_tests.rs"]
+mod tests;

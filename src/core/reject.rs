@@ -1,0 +1,181 @@
+//! Why a request does not reach the backend.
+
+use http::StatusCode;
+
+use crate::core::claims::ClaimError;
+use crate::core::jwk::KeyId;
+
+/// Why the proxy answered a request itself.
+///
+/// Each reason has four faces: the [`status`](Self::status), the
+/// [`bearer_error`](Self::bearer_error) and the [`label`](Self::label) the client sees and metrics
+/// count, and the `Display` text, which only the log keeps. None of the four contains the token.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Reject {
+    /// The head of the request is broken, or can be read in two ways.
+    #[error("malformed request: {0}")]
+    RequestMalformed(&'static str),
+    /// There is no bearer token.
+    #[error("no bearer token")]
+    CredentialMissing,
+    /// There are two `Authorization` headers.
+    #[error("more than one Authorization header")]
+    CredentialRepeated,
+    /// The token is no JWT we could read in one way only.
+    #[error("the token is no well-formed JWT")]
+    TokenMalformed,
+    /// The token is from a template, of a machine, or otherwise none of a session.
+    #[error("the token is not a session token")]
+    TokenClassRefused,
+    /// The issuer may not use this algorithm.
+    #[error("the token's algorithm is not one of the issuer's")]
+    AlgorithmRefused,
+    /// No key of the issuer has this name.
+    #[error("no key {} in the issuer's key set", .kid.as_ref().map_or("(none named)", KeyId::as_str))]
+    KeyUnknown {
+        /// The name the token gives, where it is one.
+        kid: Option<KeyId>,
+    },
+    /// The key was published for another algorithm.
+    #[error("the key was published for another algorithm than the token's")]
+    KeyMismatch,
+    /// The key says it did not sign this.
+    #[error("the signature is not the key's")]
+    SignatureInvalid,
+    /// A claim does not say what it must.
+    #[error("claims refused: {0}")]
+    ClaimRefused(#[from] ClaimError),
+    /// The session has tasks left before it counts.
+    #[error("the session is pending")]
+    SessionPending,
+    /// Somebody acts for the user, and that is not wanted here.
+    #[error("somebody acts for the user, which the settings refuse")]
+    ImpersonationRefused,
+    /// TRACE or CONNECT.
+    #[error("the method is refused")]
+    MethodRefused,
+    /// The body is longer than `limits.body`.
+    #[error("the body is over the limit")]
+    BodyTooLarge,
+    /// The target is longer than any path.
+    #[error("the request target is over the limit")]
+    TargetTooLong,
+    /// More or longer headers than the limits allow.
+    #[error("the head is over the limit")]
+    HeadTooLarge,
+    /// As many requests under way as there may be.
+    #[error("too many requests under way")]
+    Overloaded,
+    /// We cannot tell whether the token is good.
+    #[error("no usable key set: the issuer has not answered in time")]
+    KeysUnavailable,
+    /// No connection to the backend.
+    #[error("the backend cannot be reached: {0}")]
+    UpstreamUnreachable(String),
+    /// The backend's answer is no HTTP, or ended before its head did.
+    #[error("the backend broke off: {0}")]
+    UpstreamBroken(String),
+    /// The backend took too long.
+    #[error("the backend did not answer in time")]
+    UpstreamTimeout,
+    /// A bug of ours.
+    #[error("internal error")]
+    Internal,
+}
+
+/// The `error` of a `Bearer` challenge (RFC 6750 §3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BearerError {
+    /// The request is at fault.
+    InvalidRequest,
+    /// The token is at fault.
+    InvalidToken,
+}
+
+impl BearerError {
+    /// Returns the word of RFC 6750.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
+        }
+    }
+}
+
+impl Reject {
+    /// Returns the status the client is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.faces().0
+    }
+
+    /// Returns the code in the challenge. RFC 6750 §3.1: a request without a credential is told none.
+    pub fn bearer_error(&self) -> Option<BearerError> {
+        self.faces().1
+    }
+
+    /// Returns the reason in a word: Clerk's own where Clerk has one.
+    pub fn label(&self) -> &'static str {
+        self.faces().2
+    }
+
+    /// Returns after how many seconds the client may try again, where that helps.
+    pub fn retry_after(&self) -> Option<u8> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
+    }
+
+    /// Tells whether the answer is ours to blame on the backend or on us, not on the request.
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamUnreachable(_)
+                | Self::UpstreamBroken(_)
+                | Self::UpstreamTimeout
+                | Self::Internal
+        )
+    }
+
+    /// One row a reason, and no wildcard: whoever adds a reason is asked for all its faces.
+    #[rustfmt::skip]
+    fn faces(&self) -> (StatusCode, Option<BearerError>, &'static str) {
+        use BearerError::{InvalidRequest, InvalidToken};
+        match self {
+            Self::RequestMalformed(_)    => (StatusCode::BAD_REQUEST,           None,                 "request-malformed"),
+            Self::CredentialMissing      => (StatusCode::UNAUTHORIZED,          None,                 "session-token-and-uat-missing"),
+            Self::CredentialRepeated     => (StatusCode::BAD_REQUEST,           Some(InvalidRequest), "credential-repeated"),
+            Self::TokenMalformed         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid"),
+            Self::TokenClassRefused      => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-type-mismatch"),
+            Self::AlgorithmRefused       => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid-algorithm"),
+            Self::KeyUnknown { .. }      => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "jwk-kid-mismatch"),
+            Self::KeyMismatch            => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-verification-failed"),
+            Self::SignatureInvalid       => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid-signature"),
+            Self::ClaimRefused(error)    => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   claim_label(error)),
+            Self::SessionPending         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-pending"),
+            Self::ImpersonationRefused   => (StatusCode::FORBIDDEN,             None,                 "impersonation-refused"),
+            Self::MethodRefused          => (StatusCode::METHOD_NOT_ALLOWED,    None,                 "method-refused"),
+            Self::BodyTooLarge           => (StatusCode::PAYLOAD_TOO_LARGE,     None,                 "body-too-large"),
+            Self::TargetTooLong          => (StatusCode::URI_TOO_LONG,          None,                 "target-too-long"),
+            Self::HeadTooLarge           => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, None,       "head-too-large"),
+            Self::Overloaded             => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "overloaded"),
+            // Not 401: the token may be good, it is the proxy that cannot tell.
+            Self::KeysUnavailable        => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "keys-unavailable"),
+            Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY,           None,                 "upstream-unreachable"),
+            Self::UpstreamBroken(_)      => (StatusCode::BAD_GATEWAY,           None,                 "upstream-broken"),
+            Self::UpstreamTimeout        => (StatusCode::GATEWAY_TIMEOUT,       None,                 "upstream-timeout"),
+            Self::Internal               => (StatusCode::INTERNAL_SERVER_ERROR, None,                 "internal"),
+        }
+    }
+}
+
+fn claim_label(error: &ClaimError) -> &'static str {
+    match error {
+        ClaimError::SubjectMissing
+        | ClaimError::AudienceMismatch
+        | ClaimError::DateMalformed(_) => "token-verification-failed",
+        ClaimError::AuthorizedPartyMismatch => "token-invalid-authorized-parties",
+        ClaimError::IssuerMismatch => "token-invalid-issuer",
+        ClaimError::Expired { .. } => "session-token-expired",
+        ClaimError::NotYetValid { .. } => "session-token-nbf",
+        ClaimError::IssuedInFuture { .. } => "session-token-iat-in-the-future",
+        ClaimError::LifetimeTooLong => "token-lifetime-exceeded",
+    }
+}
