@@ -1,5 +1,10 @@
 //! Counts and logs.
 
+pub mod access_log;
+pub mod metrics;
+pub mod sink;
+pub mod trace;
+
 use tracing::level_filters::LevelFilter;
 
 /// What is written to standard error, and how.

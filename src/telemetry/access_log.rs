@@ -1,0 +1,316 @@
+//! One line a request, written when the request is over.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+
+use super::sink::Sink;
+use super::{CallerShown, LogFormat, LogSettings};
+use crate::core::time::UnixTime;
+
+/// Writes a line a request. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    sink: Sink,
+    format: LogFormat,
+    shown: Shown,
+}
+
+#[derive(Clone)]
+enum Shown {
+    Plain,
+    Hash(hmac::Key),
+    Omit,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Shown")
+    }
+}
+
+/// What is told of one request. Nothing in it is a token, a secret or a query.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// When it ended.
+    pub time: UnixTime,
+    /// Its `x-request-id`.
+    pub request_id: &'a str,
+    /// Its method.
+    pub method: &'a str,
+    /// The route that stood for it.
+    pub route: &'a str,
+    /// Its path without the query.
+    pub path: &'a str,
+    /// The status of the answer.
+    pub status: u16,
+    /// What became of it.
+    pub decision: &'static str,
+    /// Why it was refused, in a word.
+    pub reason: &'static str,
+    /// Why it was refused, in a sentence.
+    pub detail: Option<String>,
+    /// Where its credential stood.
+    pub carrier: &'static str,
+    /// Who called.
+    pub caller: Option<CallerLine<'a>>,
+    /// Bytes of its body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// From the end of its head to the end of the answer.
+    pub total: Duration,
+    /// To know who calls.
+    pub auth: Duration,
+    /// From sending it on to the head of the backend's answer.
+    pub upstream: Option<Duration>,
+    /// Who connected, or whom a trusted proxy names.
+    pub client: Option<IpAddr>,
+}
+
+/// Who called.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the names of the claims")]
+pub struct CallerLine<'a> {
+    pub token_type: &'static str,
+    pub sub: &'a str,
+    pub sid: &'a str,
+    pub org_id: Option<&'a str>,
+    pub actor: Option<&'a str>,
+    pub kid: Option<&'a str>,
+    pub iss: &'a str,
+}
+
+impl AccessLog {
+    /// Creates the log; nothing where the settings want none.
+    pub fn new(settings: &LogSettings, sink: Sink) -> Option<Self> {
+        let wanted = settings.access && settings.level >= tracing::level_filters::LevelFilter::INFO;
+        let shown = match settings.caller {
+            CallerShown::Plain => Shown::Plain,
+            CallerShown::Hash => Shown::Hash(fresh_key()),
+            CallerShown::Omit => Shown::Omit,
+        };
+        wanted.then_some(Self { sink, format: settings.format, shown })
+    }
+
+    /// Writes one line.
+    pub fn write(&self, line: &Line<'_>) {
+        let mut text = String::with_capacity(512);
+        match self.format {
+            LogFormat::Json => self.json(line, &mut text),
+            LogFormat::Text => self.text(line, &mut text),
+        }
+        text.push('\n');
+        self.sink.write(text.into_bytes());
+    }
+
+    fn json(&self, line: &Line<'_>, text: &mut String) {
+        text.push_str(r#"{"timestamp":""#);
+        push_time(text, line.time);
+        text.push_str(r#"","level":"INFO","target":"access""#);
+        self.fields(line, |name, value| {
+            let _ = write!(text, r#","{name}":"#); // writing to a String does not fail
+            match value {
+                Value::Text(value) => push_json(text, value),
+                Value::Number(value) => text.push_str(&value.to_string()),
+                Value::Micros(span) => text.push_str(&span.as_micros().to_string()),
+            }
+        });
+        text.push('}');
+    }
+
+    fn text(&self, line: &Line<'_>, text: &mut String) {
+        push_time(text, line.time);
+        text.push_str("  INFO access:");
+        self.fields(line, |name, value| {
+            let _ = match value {
+                Value::Text(value) if value.bytes().all(is_bare) => write!(text, " {name}={value}"),
+                Value::Text(value) => write!(text, " {name}={value:?}"),
+                Value::Number(value) => write!(text, " {name}={value}"),
+                Value::Micros(span) => write!(text, " {name}={}", span.as_micros()),
+            };
+        });
+    }
+
+    /// Tells the fields in their order; what is not there is left out.
+    fn fields(&self, line: &Line<'_>, mut tell: impl FnMut(&'static str, Value<'_>)) {
+        tell("request_id", Value::Text(line.request_id));
+        tell("method", Value::Text(line.method));
+        tell("route", Value::Text(line.route));
+        tell("path", Value::Text(line.path));
+        tell("status", Value::Number(line.status.into()));
+        tell("decision", Value::Text(line.decision));
+        tell("reason", Value::Text(line.reason));
+        if let Some(detail) = &line.detail {
+            tell("detail", Value::Text(detail));
+        }
+        tell("carrier", Value::Text(line.carrier));
+        if let Some(caller) = &line.caller {
+            tell("token_type", Value::Text(caller.token_type));
+            for (name, value) in
+                [("sub", Some(caller.sub)), ("sid", Some(caller.sid)), ("actor", caller.actor)]
+            {
+                match (value, &self.shown) {
+                    (None, _) | (_, Shown::Omit) => {}
+                    (Some(value), Shown::Plain) => tell(name, Value::Text(value)),
+                    (Some(value), Shown::Hash(key)) => tell(name, Value::Text(&hashed(key, value))),
+                }
+            }
+            for (name, value) in
+                [("org_id", caller.org_id), ("kid", caller.kid), ("iss", Some(caller.iss))]
+            {
+                if let Some(value) = value {
+                    tell(name, Value::Text(value));
+                }
+            }
+        }
+        tell("bytes_in", Value::Number(line.bytes_in));
+        tell("bytes_out", Value::Number(line.bytes_out));
+        tell("duration_us", Value::Micros(line.total));
+        tell("auth_us", Value::Micros(line.auth));
+        if let Some(upstream) = line.upstream {
+            tell("upstream_us", Value::Micros(upstream));
+        }
+        if let Some(client) = line.client {
+            tell("client", Value::Text(&client.to_string()));
+        }
+    }
+}
+
+enum Value<'a> {
+    Text(&'a str),
+    Number(u64),
+    Micros(Duration),
+}
+
+fn fresh_key() -> hmac::Key {
+    hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())
+        .expect("the system has random bytes")
+}
+
+fn hashed(key: &hmac::Key, text: &str) -> String {
+    let tag = hmac::sign(key, text.as_bytes());
+    crate::core::base64url::encode(&tag.as_ref()[..12])
+}
+
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'='
+}
+
+fn push_json(text: &mut String, value: &str) {
+    match serde_json::to_string(value) {
+        Ok(quoted) => text.push_str(&quoted),
+        Err(_) => text.push_str("null"),
+    }
+}
+
+/// Writes a moment as RFC 3339 has it, in UTC with milliseconds.
+fn push_time(text: &mut String, time: UnixTime) {
+    let (days, millis) =
+        (time.as_millis().div_euclid(86_400_000), time.as_millis().rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+    let millis = millis % 1000;
+    let _ = write!(
+        text,
+        "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z"
+    );
+}
+
+/// Returns year, month and day of a day counted from 1970-01-01, by counting from a year that
+/// starts in March, so that the leap day is its last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let era = days.div_euclid(146_097);
+    let day = days.rem_euclid(146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_calendars_have_them() {
+        for (secs, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_700_000_000, "2023-11-14T22:13:20.000Z"),
+            (4_107_542_399, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let mut text = String::new();
+            push_time(&mut text, UnixTime::from_secs(secs));
+            assert_eq!(text, want);
+        }
+    }
+
+    fn line(path: &str) -> Line<'_> {
+        Line {
+            time: UnixTime::from_secs(0),
+            request_id: "r1",
+            method: "GET",
+            route: "default",
+            path,
+            status: 200,
+            decision: "allowed",
+            reason: "none",
+            detail: None,
+            carrier: "header",
+            caller: Some(CallerLine {
+                token_type: "session_token",
+                sub: "user_1",
+                sid: "sess_1",
+                org_id: None,
+                actor: Some("user_admin"),
+                kid: Some("ins_1"),
+                iss: "https://clerk.example.com",
+            }),
+            bytes_in: 0,
+            bytes_out: 5,
+            total: Duration::from_micros(1500),
+            auth: Duration::from_micros(7),
+            upstream: None,
+            client: Some(IpAddr::from([127, 0, 0, 1])),
+        }
+    }
+
+    fn log(format: LogFormat, shown: Shown) -> AccessLog {
+        AccessLog { sink: Sink::start(std::io::sink()).unwrap(), format, shown }
+    }
+
+    #[test]
+    fn a_line_is_one_object_whatever_the_path_holds() {
+        let path = "/a\"b\r\n{\u{1b}[2J";
+        let mut text = String::new();
+        log(LogFormat::Json, Shown::Plain).json(&line(path), &mut text);
+        assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["path"], path);
+        assert_eq!((&object["sub"], &object["duration_us"]), (&"user_1".into(), &1500.into()));
+
+        let mut text = String::new();
+        log(LogFormat::Text, Shown::Plain).text(&line(path), &mut text);
+        assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
+    }
+
+    #[test]
+    fn who_called_is_hashed_or_left_out_where_that_is_wanted() {
+        for (shown, same) in [(Shown::Hash(fresh_key()), Some(false)), (Shown::Omit, None)] {
+            let mut text = String::new();
+            log(LogFormat::Json, shown).json(&line("/"), &mut text);
+            assert!(!text.contains("user_"), "{text}");
+            let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let told = object.get("sub").map(|sub| sub == "user_1");
+            assert_eq!(told, same);
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! Every metric there is. Their names, labels and meanings are part of the interface.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::core::header::{StripCount, Stripped};
+use crate::core::reject::Reject;
+
+/// Upper bounds of the latency buckets, in seconds.
+///
+/// From 500 µs, about what a backend on the same machine needs, to 10 s, where a client has given
+/// up. `request` and `upstream` share them, so that the difference is what we add.
+const LATENCY: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Upper bounds for deciding who calls, in seconds: a look-up is some µs, a signature some tens of
+/// them, a fetch of keys a fraction of a second.
+const AUTH: &[f64] =
+    &[0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.0001, 0.000_25, 0.001, 0.01, 0.1, 1.0, 5.0];
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// It went to the backend as from a caller.
+    Allowed,
+    /// It went to the backend as from nobody in particular.
+    Anonymous,
+    /// We answered it ourselves: the request is at fault.
+    Rejected,
+    /// We answered it ourselves: the backend or we are at fault.
+    Failed,
+}
+
+impl Decision {
+    /// Returns the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Anonymous => "anonymous",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Where the credential of a request stood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Carrier {
+    /// In `Authorization`.
+    Header,
+    /// Nowhere.
+    None,
+}
+
+impl Carrier {
+    /// Returns the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What it took to know who calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthSource {
+    /// The token was verified before.
+    Cache,
+    /// Its signature was verified.
+    Verified,
+    /// Keys had to be waited for.
+    Waited,
+}
+
+/// How sending a request to the backend ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the labels say it")]
+pub enum UpstreamResult {
+    Ok,
+    Retried,
+    Unreachable,
+    Timeout,
+    Broken,
+}
+
+impl UpstreamResult {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Ok, "ok"),
+        (Self::Retried, "retried"),
+        (Self::Unreachable, "unreachable"),
+        (Self::Timeout, "timeout"),
+        (Self::Broken, "broken"),
+    ];
+}
+
+/// How a refresh of keys ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the labels say it")]
+pub enum RefreshResult {
+    Ok,
+    Unchanged,
+    Error,
+}
+
+/// What became of a token whose key nobody knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the labels say it")]
+pub enum UnknownKid {
+    Refetched,
+    Throttled,
+    NegativeCached,
+}
+
+/// All metrics, with the handles that the request path uses taken once.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    responses: IntCounterVec,
+    durations: HistogramVec,
+    upstream_durations: HistogramVec,
+    auth: [Histogram; 3],
+    cache_hit: IntCounter,
+    cache_miss: IntCounter,
+    /// Tokens remembered.
+    pub cache_entries: IntGauge,
+    azp_missing: IntCounterVec,
+    stripped: [IntCounter; 3],
+    upstream: Vec<IntCounter>,
+    /// Connections to the backend that wait for a request.
+    pub upstream_idle: IntGauge,
+    /// Connections to the backend that have one.
+    pub upstream_active: IntGauge,
+    /// Client connections.
+    pub connections: IntGauge,
+    /// Requests under way.
+    pub in_flight: IntGauge,
+    /// Requests refused because too many were under way.
+    pub overload: IntCounter,
+    /// Bugs of ours that ended a connection.
+    pub panics: IntCounter,
+    keys: KeyMetricVecs,
+}
+
+#[derive(Clone, Debug)]
+struct KeyMetricVecs {
+    refreshes: IntCounterVec,
+    keys: IntGaugeVec,
+    last_success: GaugeVec,
+    stale: IntGaugeVec,
+    unknown_kid: IntCounterVec,
+}
+
+impl Metrics {
+    /// Creates the metrics and adds them to `registry`.
+    ///
+    /// # Errors
+    ///
+    /// Where the registry already has a metric of one of these names.
+    pub fn register(registry: Registry) -> prometheus::Result<Self> {
+        let made = Maker(&registry);
+        let auth = made.histograms(
+            "auth_duration_seconds",
+            "Time to know who calls, by what it took.",
+            &["source"],
+            AUTH,
+        )?;
+        let cache = made.counters(
+            "token_cache_lookups_total",
+            "Look-ups among the tokens verified before.",
+            &["result"],
+        )?;
+        let stripped =
+            made.counters("stripped_headers_total", "Headers taken off requests.", &["kind"])?;
+        let upstream = made.counters(
+            "upstream_requests_total",
+            "Requests sent to the backend, by how that ended.",
+            &["result"],
+        )?;
+        let upstream_connections =
+            made.gauges("upstream_connections", "Connections to the backend.", &["state"])?;
+        let build =
+            made.gauges("build_info", "Always 1; the version is in the label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            requests: made.counters(
+                "requests_total",
+                "Requests, by what became of them.",
+                &["route", "decision", "reason", "carrier"],
+            )?,
+            responses: made.counters(
+                "responses_total",
+                "Answers to clients.",
+                &["route", "code"],
+            )?,
+            durations: made.histograms(
+                "request_duration_seconds",
+                "Time from the end of a request's head to the end of the answer.",
+                &["route"],
+                LATENCY,
+            )?,
+            upstream_durations: made.histograms(
+                "upstream_request_duration_seconds",
+                "Time from sending a request to the backend to the head of its answer.",
+                &["route"],
+                LATENCY,
+            )?,
+            auth: ["cache", "verified", "waited"].map(|source| auth.with_label_values(&[source])),
+            cache_hit: cache.with_label_values(&["hit"]),
+            cache_miss: cache.with_label_values(&["miss"]),
+            cache_entries: made.gauge("token_cache_entries", "Tokens remembered.")?,
+            azp_missing: made.counters(
+                "azp_missing_total",
+                "Good tokens that name no authorized party.",
+                &["carrier"],
+            )?,
+            stripped: Stripped::ALL.map(|kind| stripped.with_label_values(&[kind.label()])),
+            upstream: UpstreamResult::ALL
+                .iter()
+                .map(|(_, label)| upstream.with_label_values(&[label]))
+                .collect(),
+            upstream_idle: upstream_connections.with_label_values(&["idle"]),
+            upstream_active: upstream_connections.with_label_values(&["active"]),
+            connections: made.gauge("connections", "Client connections.")?,
+            in_flight: made.gauge("requests_in_flight", "Requests under way.")?,
+            overload: made
+                .counter("overload_total", "Requests refused because too many were under way.")?,
+            panics: made.counter("panics_total", "Bugs of the proxy that ended a connection.")?,
+            keys: KeyMetricVecs {
+                refreshes: made.counters(
+                    "jwks_refreshes_total",
+                    "Fetches of a key set.",
+                    &["issuer", "result"],
+                )?,
+                keys: made.gauges("jwks_keys", "Keys in use.", &["issuer"])?,
+                last_success: made.float_gauges(
+                    "jwks_last_success_timestamp_seconds",
+                    "When a key set was last fetched.",
+                    &["issuer"],
+                )?,
+                stale: made.gauges(
+                    "jwks_stale",
+                    "1 where the keys are past their time and none newer can be had.",
+                    &["issuer"],
+                )?,
+                unknown_kid: made.counters(
+                    "jwks_unknown_kid_total",
+                    "Tokens whose key was not in the key set.",
+                    &["issuer", "action"],
+                )?,
+            },
+            registry,
+        })
+    }
+
+    /// Takes the handles for one route's requests.
+    pub fn of_route(&self, name: &str) -> RouteMetrics {
+        let requests = |decision: Decision, carrier: Carrier| {
+            self.requests.with_label_values(&[name, decision.label(), "none", carrier.label()])
+        };
+        RouteMetrics {
+            name: name.into(),
+            allowed: requests(Decision::Allowed, Carrier::Header),
+            anonymous: requests(Decision::Anonymous, Carrier::None),
+            duration: self.durations.with_label_values(&[name]),
+            upstream: self.upstream_durations.with_label_values(&[name]),
+            ok: self.responses.with_label_values(&[name, "200"]),
+            all: self.clone(),
+        }
+    }
+
+    /// Takes the handles for one issuer's keys.
+    pub fn of_issuer(&self, issuer: &str) -> KeyMetrics {
+        let refreshes = |result| self.keys.refreshes.with_label_values(&[issuer, result]);
+        let unknown = |action| self.keys.unknown_kid.with_label_values(&[issuer, action]);
+        KeyMetrics {
+            refreshes: ["ok", "unchanged", "error"].map(refreshes),
+            keys: self.keys.keys.with_label_values(&[issuer]),
+            last_success: self.keys.last_success.with_label_values(&[issuer]),
+            stale: self.keys.stale.with_label_values(&[issuer]),
+            unknown_kid: ["refetched", "throttled", "negative_cached"].map(unknown),
+        }
+    }
+
+    /// Counts how long it took to know who calls, in seconds.
+    pub fn authenticated(&self, source: AuthSource, seconds: f64) {
+        self.auth[source as usize].observe(seconds);
+        match source {
+            AuthSource::Cache => self.cache_hit.inc(),
+            AuthSource::Verified | AuthSource::Waited => self.cache_miss.inc(),
+        }
+    }
+
+    /// Counts a good token that names no authorized party.
+    pub fn azp_missing(&self, carrier: Carrier) {
+        self.azp_missing.with_label_values(&[carrier.label()]).inc();
+    }
+
+    /// Counts the headers taken off one request.
+    pub fn stripped(&self, count: StripCount) {
+        for kind in Stripped::ALL {
+            if count.of(kind) > 0 {
+                self.stripped[kind as usize].inc_by(u64::from(count.of(kind)));
+            }
+        }
+    }
+
+    /// Counts how sending to the backend ended.
+    pub fn upstream(&self, result: UpstreamResult) {
+        self.upstream[result as usize].inc();
+    }
+
+    /// Counts a request that ended before a route was known: its head could not be read.
+    pub fn unreadable(&self, reject: &Reject) {
+        let labels = ["none", Decision::Rejected.label(), reject.label(), Carrier::None.label()];
+        self.requests.with_label_values(&labels).inc();
+        self.responses.with_label_values(&["none", reject.status().as_str()]).inc();
+    }
+
+    /// Renders everything in Prometheus' text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let encoder = TextEncoder::new();
+        if let Err(error) = encoder.encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics not rendered");
+        }
+        text
+    }
+
+    /// Returns the media type of [`render`](Self::render).
+    pub fn content_type() -> &'static str {
+        prometheus::TEXT_FORMAT
+    }
+}
+
+/// The metrics of one route.
+#[derive(Clone, Debug)]
+pub struct RouteMetrics {
+    name: Arc<str>,
+    allowed: IntCounter,
+    anonymous: IntCounter,
+    duration: Histogram,
+    upstream: Histogram,
+    ok: IntCounter,
+    all: Metrics,
+}
+
+impl RouteMetrics {
+    /// Returns the route's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts what became of a request, and why it was refused.
+    pub fn decided(&self, decision: Decision, reason: Option<&'static str>, carrier: Carrier) {
+        match (decision, reason, carrier) {
+            (Decision::Allowed, None, Carrier::Header) => self.allowed.inc(),
+            (Decision::Anonymous, None, Carrier::None) => self.anonymous.inc(),
+            _ => {
+                let reason = reason.unwrap_or("none");
+                let labels = [&*self.name, decision.label(), reason, carrier.label()];
+                self.all.requests.with_label_values(&labels).inc();
+            }
+        }
+    }
+
+    /// Counts an answer that ended after `seconds`.
+    pub fn answered(&self, status: StatusCode, seconds: f64) {
+        match status {
+            StatusCode::OK => self.ok.inc(),
+            _ => self.all.responses.with_label_values(&[&*self.name, status.as_str()]).inc(),
+        }
+        self.duration.observe(seconds);
+    }
+
+    /// Counts the head of an answer of the backend's that came after `seconds`.
+    pub fn upstream_answered(&self, seconds: f64) {
+        self.upstream.observe(seconds);
+    }
+}
+
+/// The metrics of one issuer's keys.
+#[derive(Clone, Debug)]
+pub struct KeyMetrics {
+    refreshes: [IntCounter; 3],
+    keys: IntGauge,
+    last_success: Gauge,
+    stale: IntGauge,
+    unknown_kid: [IntCounter; 3],
+}
+
+impl KeyMetrics {
+    /// Counts a fetch.
+    pub fn refreshed(&self, result: RefreshResult) {
+        self.refreshes[result as usize].inc();
+    }
+
+    /// Says which keys are in use: how many, fetched when (in seconds since 1970), and whether
+    /// they are past their time.
+    pub fn holds(&self, keys: usize, last_success: Option<i64>, stale: bool) {
+        self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.last_success.set(last_success.unwrap_or(0) as f64);
+        self.stale.set(i64::from(stale));
+    }
+
+    /// Counts a token whose key was not in the key set.
+    pub fn unknown_kid(&self, action: UnknownKid) {
+        self.unknown_kid[action as usize].inc();
+    }
+}
+
+/// Makes metrics and registers them: the prefix and the registry in one place.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.added(IntCounterVec::new(options(name, help), labels)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.added(IntCounter::with_opts(options(name, help))?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.added(IntGaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn float_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<GaugeVec> {
+        self.added(GaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.added(IntGauge::with_opts(options(name, help))?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
+        self.added(HistogramVec::new(options, labels)?)
+    }
+
+    fn added<M: Clone + prometheus::core::Collector + 'static>(
+        &self,
+        metric: M,
+    ) -> prometheus::Result<M> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts {
+        variable_labels: Vec::new(),
+        const_labels: HashMap::new(),
+        ..Opts::new(format!("countersign_{name}"), help)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_enums_stand_where_their_variants_do() {
+        for (place, (result, label)) in UpstreamResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, place, "{label}");
+        }
+        for (place, kind) in Stripped::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{}", kind.label());
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_counted_by_route_and_reason() {
+        let metrics = Metrics::register(Registry::new()).unwrap();
+        let route = metrics.of_route("/admin/**");
+        route.decided(Decision::Rejected, Some("session-token-expired"), Carrier::Header);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let line = r#"countersign_requests_total{carrier="header",decision="rejected",reason="session-token-expired",route="/admin/**"} 1"#;
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Where log lines go: standard error, through a thread of its own.
+//!
+//! A slow reader of our standard error must not slow requests down, so lines wait in a bounded
+//! queue. What finds it full is dropped, and the number of lines dropped is written instead.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How many lines may wait: some tenths of a second of them at full load.
+const QUEUE: usize = 8192;
+
+/// Takes lines and writes them from another thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Sink {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+impl Sink {
+    /// Creates a sink that writes to `out`, and starts its thread.
+    ///
+    /// # Errors
+    ///
+    /// Where the thread cannot be started.
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer { out, lines, dropped: Arc::clone(&dropped) };
+        thread::Builder::new().name("log".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Takes one line, with its line break. Never waits.
+    pub fn write(&self, line: Vec<u8>) {
+        if self.queue.try_send(Message::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until what was taken so far is written.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv(); // an error says the writer has ended, and all is written
+        }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Sink")
+    }
+}
+
+struct Writer<W> {
+    out: W,
+    lines: Receiver<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes until nobody holds the sink any more, many lines at a time where many wait.
+    fn run(mut self) {
+        let mut buffer = Vec::new();
+        while let Ok(first) = self.lines.recv() {
+            let mut waiting = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Line(line) => buffer.extend(line),
+                    Message::Flush(done) => waiting.push(done),
+                }
+                next = match self.lines.try_recv() {
+                    Ok(message) if buffer.len() < 64 * 1024 => Some(message),
+                    Ok(Message::Line(line)) => {
+                        buffer.extend(line);
+                        None
+                    }
+                    Ok(Message::Flush(done)) => {
+                        waiting.push(done);
+                        None
+                    }
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+                };
+            }
+            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                buffer.extend(format!("{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"count\":{dropped}}}\n").into_bytes());
+            }
+            // Nobody is left to tell where standard error is gone.
+            let _ = self.out.write_all(&buffer).and_then(|()| self.out.flush());
+            buffer.clear();
+            for done in waiting {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// One event of `tracing`, collected and handed over as one line.
+#[derive(Debug)]
+pub struct EventLine {
+    sink: Sink,
+    line: Vec<u8>,
+}
+
+impl Write for EventLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for EventLine {
+    fn drop(&mut self) {
+        self.sink.write(std::mem::take(&mut self.line));
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = EventLine;
+
+    fn make_writer(&'a self) -> EventLine {
+        EventLine { sink: self.clone(), line: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_come_out_whole_and_in_order() {
+        let out = Shared::default();
+        let sink = Sink::start(out.clone()).unwrap();
+        for number in 0..1000 {
+            sink.write(format!("{number}\n").into_bytes());
+        }
+        sink.flush();
+        let written = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let want: String = (0..1000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(written, want);
+    }
+
+    #[test]
+    fn a_full_queue_drops_lines_and_says_how_many() {
+        let out = Shared::default();
+        let held = out.0.clone();
+        let lock = held.lock().unwrap();
+        let sink = Sink::start(out.clone()).unwrap();
+        for _ in 0..QUEUE * 3 {
+            sink.write(b"x\n".to_vec());
+        }
+        drop(lock);
+        sink.flush();
+        sink.write(b"y\n".to_vec());
+        sink.flush();
+        let written = String::from_utf8(held.lock().unwrap().clone()).unwrap();
+        assert!(written.contains("log lines dropped"), "{} bytes", written.len());
+    }
+}

@@ -1,0 +1,29 @@
+//! Events of the process itself, as lines.
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use super::sink::Sink;
+use super::{LogFormat, LogSettings};
+
+/// Creates what takes the process's events and writes those of the level that was asked for.
+///
+/// Only our own events: what libraries say at `debug` and `trace` may hold bytes of a request.
+pub fn subscriber(settings: &LogSettings, sink: Sink) -> impl Subscriber + Send + Sync + use<> {
+    let ours = Targets::new().with_target("countersign", settings.level);
+    Registry::default().with(lines(settings.format, sink).with_filter(ours))
+}
+
+fn lines<S>(format: LogFormat, sink: Sink) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().with_writer(sink).with_ansi(false);
+    match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    }
+}
