@@ -1,6 +1,7 @@
 //! A reverse proxy that verifies Clerk tokens and tells the backend who is calling.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;

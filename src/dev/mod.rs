@@ -1,1 +1,14 @@
 //! The development issuer and the echo backend of `demo`.
+//!
+//! Both are real servers on loopback ports of their own, so that `countersign demo` and the tests
+//! of the whole proxy talk to them as they would to Clerk and to a backend. Neither knows the
+//! proxy: the issuer signs with a key that nobody else has, and the echo backend verifies our
+//! signature with code of its own, written from RFC 9421 and not from our signer.
+
+mod countersignature;
+pub mod echo;
+mod endpoints;
+pub mod issuer;
+mod mint;
+mod server;
+pub mod verifier;

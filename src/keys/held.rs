@@ -1,0 +1,159 @@
+//! The keys of one issuer as they stand at a moment, and how an answer changes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::jwk::{KeyId, KeySet};
+use crate::core::time::UnixTime;
+
+/// A key must be missing from two fetches at least this far apart before it is given up: behind a
+/// load balancer, an old and a new key set may be served in turn.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// The keys held, and what is known about them.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The usable keys.
+    pub set: Arc<KeySet>,
+    /// Changes whenever a key came or went; what was verified under another one is looked at again.
+    pub generation: u64,
+    /// When a good key set last came.
+    pub last_success: Option<UnixTime>,
+    /// Good keys that were not in the last key set, and since when.
+    missing: HashMap<KeyId, UnixTime>,
+    /// When each key was first seen.
+    pub first_seen: HashMap<KeyId, UnixTime>,
+    /// Fetches that ended, well or not.
+    pub fetches: u64,
+    /// Failures since the last good fetch.
+    pub failures: u32,
+    /// Why the last fetch failed.
+    pub last_error: Option<String>,
+}
+
+impl Held {
+    /// Returns the state after a good answer.
+    #[must_use]
+    pub fn renewed(&self, fetched: KeySet, now: UnixTime) -> Self {
+        let absent = |kid: &KeyId| fetched.find(Some(kid)).iter().all(|key| key.kid() != Some(kid));
+        let missing: HashMap<_, _> = self
+            .set
+            .iter()
+            .filter_map(|key| key.kid())
+            .filter(|kid| absent(kid))
+            .map(|kid| (kid.clone(), self.missing.get(kid).copied().unwrap_or(now)))
+            .filter(|(_, since)| now < since.plus(GONE_AFTER))
+            .collect();
+        let set = self.set.renewed(fetched, |kid| missing.contains_key(kid));
+        let same = set.len() == self.set.len() && set.iter().all(|key| self.set.holds(key));
+        let first_seen = set.iter().filter_map(|key| key.kid()).map(|kid| {
+            (kid.clone(), self.first_seen.get(kid).copied().unwrap_or(now))
+        });
+        Self {
+            first_seen: first_seen.collect(),
+            generation: self.generation + u64::from(!same),
+            set: if same { Arc::clone(&self.set) } else { Arc::new(set) },
+            last_success: Some(now),
+            missing,
+            fetches: self.fetches + 1,
+            failures: 0,
+            last_error: None,
+        }
+    }
+
+    /// Returns the state after a failure: the keys stay.
+    #[must_use]
+    pub fn failed(&self, error: String) -> Self {
+        Self {
+            fetches: self.fetches + 1,
+            failures: self.failures.saturating_add(1),
+            last_error: Some(error),
+            ..self.clone()
+        }
+    }
+
+    /// Tells whether the keys may be used at the time `now`: there are some, and a good key set
+    /// came within `max_stale`.
+    pub fn usable(&self, max_stale: Duration, now: UnixTime) -> bool {
+        !self.set.is_empty() && self.last_success.is_some_and(|then| now < then.plus(max_stale))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::jwk::Algorithms;
+    use serde_json::json;
+
+    fn set(keys: &[(&str, &str)]) -> KeySet {
+        let keys: Vec<_> = keys.iter().map(|(kid, x)| ec(kid, x)).collect();
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), Algorithms::ALL).unwrap().0
+    }
+
+    /// Two Ed25519 keys: that of RFC 8037 appendix A.2, and that of RFC 8032 §7.1, test 2.
+    fn ec(kid: &str, which: &str) -> serde_json::Value {
+        let x = match which {
+            "one" => "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            _ => "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw",
+        };
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x})
+    }
+
+    fn names(held: &Held) -> Vec<String> {
+        let mut names: Vec<_> =
+            held.set.iter().map(|key| key.kid().unwrap().as_str().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn at(secs: i64) -> UnixTime {
+        UnixTime::from_secs(secs)
+    }
+
+    #[test]
+    fn a_key_is_gone_after_two_fetches_without_it_30_s_apart() {
+        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), at(0));
+        let held = held.renewed(set(&[("b", "two")]), at(100));
+        assert_eq!(names(&held), ["a", "b"], "one fetch without it may be a stale replica");
+        let held = held.renewed(set(&[("b", "two")]), at(129));
+        assert_eq!(names(&held), ["a", "b"], "29 s are too close");
+        let held = held.failed("down".into());
+        assert_eq!(names(&held), ["a", "b"], "a failure says nothing");
+        let generation = held.generation;
+        let held = held.renewed(set(&[("b", "two")]), at(130));
+        assert_eq!(names(&held), ["b"]);
+        assert_eq!(held.generation, generation + 1);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_starts_anew() {
+        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), at(0));
+        let held = held.renewed(set(&[("b", "two")]), at(100));
+        let held = held.renewed(set(&[("a", "one"), ("b", "two")]), at(110));
+        let held = held.renewed(set(&[("b", "two")]), at(140));
+        assert_eq!(names(&held), ["a", "b"]);
+        let held = held.renewed(set(&[("b", "two")]), at(170));
+        assert_eq!(names(&held), ["b"]);
+    }
+
+    #[test]
+    fn the_same_keys_again_change_nothing_and_new_material_does() {
+        let held = Held::default().renewed(set(&[("a", "one")]), at(0));
+        let key = Arc::clone(held.set.iter().next().unwrap());
+        let again = held.renewed(set(&[("a", "one")]), at(10));
+        assert_eq!((again.generation, again.set.holds(&key)), (held.generation, true));
+        let changed = again.renewed(set(&[("a", "two")]), at(20));
+        assert_eq!((changed.generation, changed.set.holds(&key)), (held.generation + 1, false));
+    }
+
+    #[test]
+    fn keys_serve_until_they_are_stale() {
+        let held = Held::default().renewed(set(&[("a", "one")]), at(100));
+        let day = Duration::from_secs(86_400);
+        for (now, usable) in [(100, true), (86_499, true), (86_500, false)] {
+            assert_eq!(held.usable(day, at(now)), usable, "{now}");
+        }
+        assert!(!Held::default().usable(day, at(0)), "no keys are never usable");
+    }
+}
