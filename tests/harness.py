@@ -4,6 +4,7 @@ Python's standard library only. Everything listens on loopback, and every proces
 ended when the run ends: by its `with`, also on a failure, SIGINT or SIGTERM.
 """
 
+import base64
 import contextlib
 import http.client
 import json
@@ -117,12 +118,8 @@ def demo(*arguments, **settings):
 def serve(issuer, *arguments, **settings):
     """Runs `countersign serve` for the tokens of `issuer`, a demo; gives the process, proxy and admin URL."""
     listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    known = {
-        "CLERK_PUBLISHABLE_KEY": issuer["publishable_key"],
-        # The demo's issuer speaks plain HTTP on loopback; a publishable key stands for an https address.
-        "COUNTERSIGN_CLERK_ISSUER": issuer["issuer"],
-    }
-    command = [BINARY, "serve", "--listen", listen, "--admin-listen", admin, "--jwks-url", issuer["jwks_url"]]
+    known = {"CLERK_PUBLISHABLE_KEY": issuer["publishable_key"]}
+    command = [BINARY, "serve", "--listen", listen, "--admin-listen", admin]
     with Process([*command, *arguments], clean(known | settings)) as process:
         until_ready(process, f"http://{admin}")
         yield process, f"http://{listen}", f"http://{admin}"
@@ -179,14 +176,21 @@ def request(base, method, target, headers=(), body=None):
         connection.close()
 
 
-def mint(about):
-    """A fresh good token of a demo's issuer. Its own `token` may have grown old during a run."""
+def mint(about, **claims):
+    """A fresh token of a demo's issuer, with these claims besides or instead of its own; None takes one out."""
     url = urllib.parse.urlsplit(about["mint_url"])
-    target = url.path + (f"?{url.query}" if url.query else "")
-    reply = request(f"http://{url.netloc}", "GET", target)
+    if claims:
+        reply = request(f"http://{url.netloc}", "POST", url.path, body=json.dumps(claims).encode())
+    else:
+        reply = request(f"http://{url.netloc}", "GET", url.path)
     if reply.status != 200:
         raise RuntimeError(f"no token to be had: {reply}")
     return reply.text.strip()
+
+
+def claims_of(token):
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 def forged(token):

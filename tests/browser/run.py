@@ -8,7 +8,6 @@ nothing at all. The backend answers preflights itself, as one that sits behind n
 Python's standard library and `chromium` (CHROMIUM names another).
 """
 
-import base64
 import contextlib
 import html
 import http.server
@@ -88,22 +87,20 @@ class Backend(Quiet):
 
 def run(cases):
     with listening(Page) as party, listening(Page) as stranger, listening(Backend) as backend:
-        parties = [origin(party)]
         backend.party, backend.preflights, backend.calls = origin(party), [], []
-        with demo() as (_, about):
-            # A token made for a page of its own names it, and is good only where that page is known.
-            parties += [azp for azp in [claims(about["token"]).get("azp")] if azp]
-            flags = [word for each in parties for word in ("--authorized-party", each)]
-            with serve(about, "--upstream", f"http://127.0.0.1:{backend.server_port}", *flags) as (_, proxy, _):
-                look(cases, party, stranger, backend, about, proxy)
+        flags = ["--upstream", f"http://127.0.0.1:{backend.server_port}", "--authorized-party", origin(party)]
+        with demo() as (_, about), serve(about, *flags) as (_, proxy, _):
+            look(cases, party, stranger, backend, about, proxy)
 
 
 def look(cases, party, stranger, backend, about, proxy):
-    good = mint(about)
-    asked = {"api": f"{proxy}/whoami", "good": good, "bad": forged(good)}
+    user = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
+    good = mint(about, sub=user, azp=origin(party))
+    # A good token, but got by a script of another page.
+    lifted = mint(about, sub=user, azp=origin(stranger))
+    asked = {"api": f"{proxy}/whoami", "good": good, "bad": forged(good), "lifted": lifted}
 
     seen = visit(party, asked)
-    user = claims(good)["sub"]
     whoami = seen["good"].get("status"), seen["good"].get("body")
     cases.check("a party's page, a good token: reads who it is", whoami == (200, {"user": user}), seen["good"])
     bad = seen["bad"]
@@ -113,6 +110,9 @@ def look(cases, party, stranger, backend, about, proxy):
     challenged = "invalid_token" in (bad.get("challenge") or "")
     cases.check("a party's page, a bad token: reads the challenge", challenged, bad)
     cases.check("a party's page, a bad token: reads the request's id", bad.get("request"), bad)
+    lifted = seen["lifted"].get("status"), seen["lifted"].get("reason")
+    wrong = 401, "token-invalid-authorized-parties"
+    cases.check("a party's page, a lifted token: reads the reason", lifted == wrong, seen["lifted"])
     for name in "none", "cookie":
         told = seen[name].get("status"), seen[name].get("reason")
         expected = 401, "session-token-and-uat-missing"
@@ -128,7 +128,7 @@ def look(cases, party, stranger, backend, about, proxy):
     before = len(backend.calls)
     cases.check("only the good call of the party's page reached the backend", before == 1, backend.calls)
     seen = visit(stranger, asked)
-    for name in "good", "bad", "none", "cookie":
+    for name in "good", "bad", "lifted", "none", "cookie":
         cases.check(f"a stranger's page, {name}: reads nothing", seen[name] == UNREADABLE, seen[name])
     cases.check("a stranger's page: none of its calls reached the backend", len(backend.calls) == before, backend.calls)
 
@@ -156,11 +156,6 @@ def visit(server, asked):
     if not found or found[1] == "pending":
         raise RuntimeError(f"the page did not come to its end: {done.stdout[-1500:]} {done.stderr[-1500:]}")
     return json.loads(html.unescape(found[1]))
-
-
-def claims(token):
-    payload = token.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 main(run)

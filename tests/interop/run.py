@@ -16,11 +16,10 @@ import re
 import sys
 import tempfile
 import time
-import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import Process, bearer, demo, free_port, main, mint, request, serve
+from harness import Process, bearer, claims_of, demo, free_port, main, mint, request, serve
 
 VECTORS = HERE.parent / "fixtures" / "signature-vectors.json"
 JUDGES = {"node": ["node", HERE / "backend.mjs"], "python": [sys.executable, HERE / "backend.py"]}
@@ -82,7 +81,7 @@ def lanes(judge, backend):
     with demo("--upstream", backend) as (_, about):
         yield Lane(f"{judge}, demo, hmac-sha256", backend, about["proxy"], about["admin"], about, "hmac-sha256", False)
     flags = ["--upstream", backend, "--public", "/open/**"]
-    flags += ["--claim", "x-clerk-home=/iss", "--claim", "x-clerk-nothing=/not/there"]
+    flags += ["--claim", "x-clerk-user-name=/name", "--claim", "x-clerk-nothing=/not/there"]
     settings = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash"}
     with demo() as (_, about):
         for alg, secret in ("hmac-sha256", {"COUNTERSIGN_SIGNING_SECRET": SECRET}), ("ed25519", {}):
@@ -105,12 +104,11 @@ def published(lane):
 def believed(cases, lane):
     """Sends what clients send; returns what the backend got of a signed-in POST, for others to tamper with."""
     token = mint(lane.about)
-    payload = token.split(".")[1]
-    user = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
-    signed_in = [bearer(token)]
+    user = claims_of(token)["sub"]
 
-    def case(name, method, target, headers=(), body=None, path=None, caller=user):
-        reply = request(lane.proxy, method, target, [*signed_in, *headers] if caller else headers, body)
+    def case(name, method, target, headers=(), body=None, path=None, token=token, says=None):
+        says = {"x-clerk-principal": "user", "x-clerk-user-id": user} | (says or {})
+        reply = request(lane.proxy, method, target, [bearer(token), *headers] if token else headers, body)
         got = {"headers": [], "body": ""} | reply.json()
         host = value(got["headers"], "host") or "?"
         held = {
@@ -119,7 +117,7 @@ def believed(cases, lane):
             "arrives as sent": [got.get("method"), got.get("target")] == [method, path or target],
             "with its body": got["body"].encode() == (body or b""),
             "Host in small letters": host == host.lower(),
-            "names the caller": value(got["headers"], "x-clerk-user-id") == caller,
+            f"says {says}": all(value(got["headers"], name) == text for name, text in says.items()),
         }
         missed = [what for what, so in held.items() if not so]
         cases.check(f"{lane.name}: {name}: believed", not missed, f"not so: {missed}: {reply}")
@@ -134,17 +132,18 @@ def believed(cases, lane):
     case("capitals in Host", "GET", "/a", [("Host", "API.Example.COM")])
     case("somebody else's signature", "GET", "/a", THEIRS)
     case("a forged signature of ours", "GET", "/a", OURS)
+    absent = {f"x-clerk-org-{part}": "" for part in ("id", "slug", "role", "permissions")}
+    case("no organization", "GET", "/a", token=mint(lane.about, o=None), says=absent)
+    actor = "user_2cDeFgHiJkLmNoPqRsTuVwXyZaB"
+    case("an actor", "GET", "/a", token=mint(lane.about, act={"sub": actor}), says={"x-clerk-actor-id": actor})
     if lane.has_flags:
         case("an escaped slash", "GET", "/widgets/a%2Fb")
-        case("nobody signed in", "GET", "/open/door", caller="")
-        got = case("claims", "GET", "/claims")
-        if got:
-            home, nothing = (value(got["headers"], name) for name in ("x-clerk-home", "x-clerk-nothing"))
-            encoded = home == urllib.parse.quote(lane.about["issuer"], safe="")
-            cases.check(f"{lane.name}: claims: free text is percent-encoded", encoded, home)
-            cases.check(f"{lane.name}: claims: an absent one is empty", nothing == "", nothing)
+        nobody = {name: "" for name in IDENTITY} | {"x-clerk-principal": "anonymous", "x-clerk-user-name": ""}
+        case("nobody signed in", "GET", "/open/door", token=None, says=nobody)
+        named = {"x-clerk-user-name": "J%C3%BCrgen%20O%27Neil", "x-clerk-nothing": ""}
+        case("a claim in free text", "GET", "/a", token=mint(lane.about, name="Jürgen O'Neil"), says=named)
     else:
-        reply = request(lane.proxy, "GET", "/widgets/a%2Fb", signed_in)
+        reply = request(lane.proxy, "GET", "/widgets/a%2Fb", [bearer(token)])
         cases.check(f"{lane.name}: an escaped slash: refused unless allowed", reply.status == 400, reply)
     return case("POST with a body", "POST", "/orders?dry=1", [JSON], b'{"n": 1}')
 
