@@ -1,0 +1,207 @@
+"""Backends in Node and in Python verify what the proxy signs, with libraries nobody here wrote.
+
+Each lane is a proxy before a backend. Every request of a lane has to be believed there; then what
+the backend got is sent to it again without the proxy, first unchanged, then with one thing changed,
+and last of all after its time: only the unchanged one may be believed.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import json
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from harness import Process, bearer, claims_of, demo, free_port, main, mint, request, serve
+
+VECTORS = HERE.parent / "fixtures" / "signature-vectors.json"
+JUDGES = {"node": ["node", HERE / "backend.mjs"], "python": [sys.executable, HERE / "backend.py"]}
+IDENTITY = [
+    "x-clerk-principal", "x-clerk-token-type", "x-clerk-user-id", "x-clerk-session-id", "x-clerk-org-id",
+    "x-clerk-org-slug", "x-clerk-org-role", "x-clerk-org-permissions", "x-clerk-actor-id",
+]  # fmt: skip
+DERIVED = ["@method", "@authority", "@path"]
+MEMBER = re.compile(
+    r'countersign=\(("[^"]+"(?: "[^"]+")*)\)'
+    r';created=(\d+);expires=(\d+);keyid="([^"]+)";alg="([^"]+)";tag="countersign"'
+)
+SECRET = "interop-0123456789abcdef0123456789abcdef"
+THEIRS = [("Signature-Input", 'theirs=("@method");created=1;keyid="t";tag="t"'), ("Signature", "theirs=:AAAA:")]
+OURS = [("Signature-Input", 'countersign=("@method");created=1;keyid="k"'), ("Signature", "countersign=:AAAA:")]
+JSON = ("Content-Type", "application/json")
+
+
+@dataclasses.dataclass
+class Lane:
+    name: str
+    backend: str
+    proxy: str
+    admin: str
+    about: dict  # of the demo that is the issuer
+    alg: str
+    has_flags: bool  # `serve` takes settings of its own, `demo` does not
+
+
+def run(cases):
+    for name, judge in JUDGES.items():
+        vectors(cases, name, judge)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as backends:
+        keys = pathlib.Path(scratch) / "keys.json"
+        kept = []
+        for name, judge in JUDGES.items():
+            port = free_port()
+            backends.enter_context(Process([*judge, "serve", keys, port])).line()
+            for lane in lanes(name, f"http://127.0.0.1:{port}"):
+                known = json.dumps(published(lane))
+                keys.write_text(known)
+                got = believed(cases, lane)
+                if got:
+                    tampered(cases, lane, got)
+                    kept.append((lane, got, known))
+        expired(cases, kept, keys)
+
+
+def vectors(cases, name, judge):
+    with Process([*judge, "vectors", VECTORS]) as process:
+        for vector in json.loads(VECTORS.read_text()):
+            verdict = json.loads(process.line())
+            as_expected = verdict["name"] == vector["name"] and verdict["error"] is None and verdict["forged"]
+            cases.check(f"{name}: vector {vector['name']}, and its forgery refused", as_expected, verdict)
+
+
+def lanes(judge, backend):
+    """Every way to sign, one proxy at a time, the issuer's own process beside it."""
+    with demo("--upstream", backend) as (_, about):
+        yield Lane(f"{judge}, demo, hmac-sha256", backend, about["proxy"], about["admin"], about, "hmac-sha256", False)
+    flags = ["--upstream", backend, "--public", "/open/**"]
+    flags += ["--claim", "x-clerk-user-name=/name", "--claim", "x-clerk-nothing=/not/there"]
+    settings = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash"}
+    with demo() as (_, about):
+        for alg, secret in ("hmac-sha256", {"COUNTERSIGN_SIGNING_SECRET": SECRET}), ("ed25519", {}):
+            with serve(about, *flags, **settings, **secret) as (_, proxy, admin):
+                yield Lane(f"{judge}, serve, {alg}", backend, proxy, admin, about, alg, True)
+
+
+def published(lane):
+    """The keys a backend of this lane believes, by their id."""
+    if lane.alg == "ed25519":
+        jwks = request(lane.admin, "GET", "/.well-known/jwks.json").json().get("keys", [])
+        return {key["kid"]: {"alg": "ed25519", "jwk": key} for key in jwks if key.get("crv") == "Ed25519"}
+    text = SECRET if lane.has_flags else lane.about["signing_secret"]
+    kind, colon, encoded = text.partition("base64:")
+    secret = base64.b64decode(encoded) if colon and not kind else text.encode()
+    keyid = hmac.digest(secret, b"kid", hashlib.sha256).hex()[:8]
+    return {keyid: {"alg": "hmac-sha256", "secret": base64.b64encode(secret).decode()}}
+
+
+def believed(cases, lane):
+    """Sends what clients send; returns what the backend got of a signed-in POST, for others to tamper with."""
+    token = mint(lane.about)
+    user = claims_of(token)["sub"]
+
+    def case(name, method, target, headers=(), body=None, path=None, token=token, says=None):
+        says = {"x-clerk-principal": "user", "x-clerk-user-id": user} | (says or {})
+        reply = request(lane.proxy, method, target, [bearer(token), *headers] if token else headers, body)
+        got = {"headers": [], "body": ""} | reply.json()
+        host = value(got["headers"], "host") or "?"
+        held = {
+            "believed": got.get("verified") is True,
+            "covers all, in order": is_the_profile(got["headers"], lane),
+            "arrives as sent": [got.get("method"), got.get("target")] == [method, path or target],
+            "with its body": got["body"].encode() == (body or b""),
+            "Host in small letters": host == host.lower(),
+            f"says {says}": all(value(got["headers"], name) == text for name, text in says.items()),
+        }
+        missed = [what for what, so in held.items() if not so]
+        cases.check(f"{lane.name}: {name}: believed", not missed, f"not so: {missed}: {reply}")
+        return got if not missed else None
+
+    case("plain", "GET", "/")
+    case("query", "GET", "/search?q=a%20b&empty=&q=%26")
+    case("escapes", "GET", "/caf%C3%A9/%20%2B")
+    case("an escaped tilde", "GET", "/%7Eme/list", path="/~me/list")
+    case("a port in Host", "GET", "/a", [("Host", "api.example.com:8443")])
+    case("the default port in Host", "GET", "/a", [("Host", "api.example.com:80")])
+    case("capitals in Host", "GET", "/a", [("Host", "API.Example.COM")])
+    case("somebody else's signature", "GET", "/a", THEIRS)
+    case("a forged signature of ours", "GET", "/a", OURS)
+    absent = {f"x-clerk-org-{part}": "" for part in ("id", "slug", "role", "permissions")}
+    case("no organization", "GET", "/a", token=mint(lane.about, o=None), says=absent)
+    actor = "user_2cDeFgHiJkLmNoPqRsTuVwXyZaB"
+    case("an actor", "GET", "/a", token=mint(lane.about, act={"sub": actor}), says={"x-clerk-actor-id": actor})
+    if lane.has_flags:
+        case("an escaped slash", "GET", "/widgets/a%2Fb")
+        nobody = {name: "" for name in IDENTITY} | {"x-clerk-principal": "anonymous", "x-clerk-user-name": ""}
+        case("nobody signed in", "GET", "/open/door", token=None, says=nobody)
+        named = {"x-clerk-user-name": "J%C3%BCrgen%20O%27Neil", "x-clerk-nothing": ""}
+        case("a claim in free text", "GET", "/a", token=mint(lane.about, name="Jürgen O'Neil"), says=named)
+    else:
+        reply = request(lane.proxy, "GET", "/widgets/a%2Fb", [bearer(token)])
+        cases.check(f"{lane.name}: an escaped slash: refused unless allowed", reply.status == 400, reply)
+    return case("POST with a body", "POST", "/orders?dry=1", [JSON], b'{"n": 1}')
+
+
+def is_the_profile(headers, lane):
+    """Whether our member is there once, covers what it must in the fixed order, and is fresh."""
+    members = MEMBER.findall(", ".join(text for name, text in headers if name == "signature-input"))
+    if len(members) != 1:
+        return False
+    components, created, expires, keyid, alg = members[0]
+    covered = components.replace('"', "").split(" ")
+    sent = [name for name, _ in headers if name.startswith("x-clerk-")]
+    complete = covered[: len(IDENTITY)] == IDENTITY and covered[-3:] == DERIVED and sorted(covered[:-3]) == sorted(sent)
+    fresh = int(expires) - int(created) == 30 and abs(int(created) - time.time()) <= 3
+    return complete and fresh and alg == lane.alg and keyid in published(lane)
+
+
+def value(headers, name):
+    """The one value of a header; None when it is not there or more than once."""
+    found = [text for other, text in headers if other == name]
+    return found[0] if len(found) == 1 else None
+
+
+def tampered(cases, lane, got):
+    headers = [(name, text) for name, text in got["headers"] if name not in ("content-length", "connection")]
+
+    def case(name, changed=headers, method=got["method"], target=got["target"], believed=False):
+        reply = request(lane.backend, method, target, changed, got["body"].encode())
+        as_expected = reply.json().get("verified") is believed
+        cases.check(f"{lane.name}: {name}: {'believed' if believed else 'refused'}", as_expected, reply)
+
+    def with_value(name, change):
+        return [(other, change(text) if other == name else text) for other, text in headers]
+
+    case("sent again unchanged", believed=True)
+    case("another user", with_value("x-clerk-user-id", lambda _: "user_root"))
+    case("another role", with_value("x-clerk-org-role", lambda role: role + "org:admin"))
+    case("a second user before the first", [("x-clerk-user-id", "user_root"), *headers])
+    case("a header less", [(name, text) for name, text in headers if name != "x-clerk-actor-id"])
+    case("another method", method="PUT")
+    case("another path", target="/orders/1")
+    case("another host", with_value("host", lambda _: "elsewhere.example.com"))
+    case("no signature", [(name, text) for name, text in headers if not name.startswith("signature")])
+    case("less covered", with_value("signature-input", lambda text: text.replace('"x-clerk-user-id" ', "")))
+    case("more time", with_value("signature-input", lambda text: re.sub(r"expires=\d", "expires=9", text)))
+    case("another signature", with_value("signature", lambda text: re.sub(r"=:\S{8}", "=:AAAAAAAA", text)))
+
+
+def expired(cases, kept, keys):
+    """The one thing only time can show: waits until the youngest of them is past its `expires`."""
+    last = max((int(MEMBER.search(value(got["headers"], "signature-input"))[3]) for _, got, _ in kept), default=0)
+    time.sleep(max(0.0, last + 1.5 - time.time()))
+    for lane, got, known in kept:
+        keys.write_text(known)
+        headers = [(name, text) for name, text in got["headers"] if name not in ("content-length", "connection")]
+        reply = request(lane.backend, got["method"], got["target"], headers, got["body"].encode())
+        late = reply.json().get("verified") is False and "expire" in reply.json()["error"].lower()
+        cases.check(f"{lane.name}: after its time: refused", late, reply)
+
+
+main(run)
