@@ -47,9 +47,10 @@ impl Held {
             .collect();
         let set = self.set.renewed(fetched, |kid| missing.contains_key(kid));
         let same = set.len() == self.set.len() && set.iter().all(|key| self.set.holds(key));
-        let first_seen = set.iter().filter_map(|key| key.kid()).map(|kid| {
-            (kid.clone(), self.first_seen.get(kid).copied().unwrap_or(now))
-        });
+        let first_seen = set
+            .iter()
+            .filter_map(|key| key.kid())
+            .map(|kid| (kid.clone(), self.first_seen.get(kid).copied().unwrap_or(now)));
         Self {
             first_seen: first_seen.collect(),
             generation: self.generation + u64::from(!same),

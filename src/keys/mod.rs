@@ -222,7 +222,9 @@ impl Shared {
         }
         match unknown.last_fetch {
             // Nothing has come since it was asked for: it is under way.
-            Some((then, fetches)) if fetches == held.fetches && now < then + UNKNOWN_KEY => Ask::Wait,
+            Some((then, fetches)) if fetches == held.fetches && now < then + UNKNOWN_KEY => {
+                Ask::Wait
+            }
             Some((then, _)) if now < then + UNKNOWN_EVERY => Ask::Refuse(UnknownKid::Throttled),
             _ => {
                 unknown.last_fetch = Some((now, held.fetches));
@@ -264,12 +266,8 @@ pub fn keys(
     metrics: KeyMetrics,
 ) -> (Keys, Refresher) {
     let (publish, held) = watch::channel(Arc::new(Held::default()));
-    let shared = Arc::new(Shared {
-        settings,
-        metrics,
-        wanted: Notify::new(),
-        unknown: Mutex::default(),
-    });
+    let shared =
+        Arc::new(Shared { settings, metrics, wanted: Notify::new(), unknown: Mutex::default() });
     let keys = Keys { held, shared: Arc::clone(&shared) };
     (keys, Refresher { shared, publish, client, clock })
 }
@@ -301,9 +299,7 @@ impl Refresher {
         let before = Arc::clone(&self.publish.borrow());
         let now = self.clock.now();
         let (held, fresh_for) = match answer {
-            Ok(answer) => {
-                (before.renewed(answer.set, now), answer.lifetime)
-            }
+            Ok(answer) => (before.renewed(answer.set, now), answer.lifetime),
             Err(problem) => (before.failed(problem), lifetime(None)),
         };
         self.tell(&before, &held, now);
@@ -372,7 +368,11 @@ impl Refresher {
         self.shared.metrics.refreshed(result);
         let usable = held.usable(settings.max_stale, now);
         let last_success = held.last_success.map(UnixTime::as_secs);
-        self.shared.metrics.holds(held.set.len(), last_success, held.failures > 0 && !held.set.is_empty());
+        self.shared.metrics.holds(
+            held.set.len(),
+            last_success,
+            held.failures > 0 && !held.set.is_empty(),
+        );
         match &held.last_error {
             Some(problem) => {
                 warn!(issuer, problem, failures = held.failures, usable, "key set not refreshed");

@@ -11,11 +11,11 @@ const USUAL: Duration = Duration::from_secs(10 * 60);
 
 /// A random number from 0 to 1, so that a thousand sidecars do not fetch at the same moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Jitter(f64);
+pub(super) struct Jitter(f64);
 
 impl Jitter {
     /// Makes one out of random bytes.
-    pub fn from_random(bytes: [u8; 4]) -> Self {
+    pub(super) fn from_random(bytes: [u8; 4]) -> Self {
         Self(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
     }
 
@@ -28,7 +28,7 @@ impl Jitter {
 ///
 /// `no-store` and `no-cache` ask for a fetch before each use, which no verifier does: the shortest
 /// time stands for them.
-pub fn lifetime(cache_control: Option<&str>) -> Duration {
+pub(super) fn lifetime(cache_control: Option<&str>) -> Duration {
     let Some(directives) = cache_control else { return USUAL };
     let mut lifetime = USUAL;
     for directive in directives.split(',') {
@@ -51,7 +51,7 @@ pub fn lifetime(cache_control: Option<&str>) -> Duration {
 /// After a good one: until 80 % of the key set's lifetime are over, or a little less. While keys
 /// are held, waiting doubles from one second to a minute: nobody is hurt meanwhile. Without any
 /// usable key each second counts, since every request is being answered with 503.
-pub fn wait_before_fetch(
+pub(super) fn wait_before_fetch(
     failures: u32,
     keys_held: bool,
     lifetime: Duration,
