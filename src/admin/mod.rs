@@ -1,6 +1,33 @@
 //! The second listener: what an operator and a cluster ask about the proxy.
+//!
+//! It shows no secret and no token, and takes no orders: every address of it is for reading.
 
-use crate::proxy::ListenAddress;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::{task, time};
+use tracing::{debug, warn};
+
+use crate::clock::Clock;
+use crate::core::jwk::KeyId;
+use crate::core::time::UnixTime;
+use crate::keys::Keys;
+use crate::listen::{ListenAddress, Listener, Socket};
+use crate::telemetry::metrics::Metrics;
 
 /// Where the admin listener is, and who may read all of it.
 #[derive(Clone, Debug)]
@@ -19,4 +46,183 @@ pub enum StatusAccess {
     Loopback,
     /// Everybody who reaches the listener.
     All,
+}
+
+/// When the proxy calls itself ready.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Readiness {
+    /// Once there are usable keys.
+    #[default]
+    Keys,
+    /// Once it listens.
+    Listening,
+}
+
+/// What the admin listener tells about.
+#[derive(Debug)]
+pub struct Admin {
+    /// Who may read `/status`.
+    pub status: StatusAccess,
+    /// What readiness waits for.
+    pub readiness: Readiness,
+    /// The issuer's keys.
+    pub keys: Keys,
+    /// Everything that is counted.
+    pub metrics: Metrics,
+    /// The present.
+    pub clock: Clock,
+    /// The public keys backends verify our signatures with, as a JWK Set.
+    pub own_keys: Value,
+    /// A fingerprint of the settings without their secrets.
+    pub fingerprint: String,
+    /// Set once the proxy is on its way out.
+    pub leaving: Arc<AtomicBool>,
+}
+
+/// How long an answer of ours, or a wait for the next request, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait where no connection can be accepted.
+const BREATH: Duration = Duration::from_millis(50);
+/// How long backends may keep our public keys, in seconds: 60.
+const KEYS_FRESH: HeaderValue = HeaderValue::from_static("public, max-age=60");
+
+impl Admin {
+    /// Answers until the task is ended.
+    pub async fn run(self, listener: Listener) {
+        let admin = Rc::new(self);
+        loop {
+            let socket = match listener.accept().await {
+                Ok(socket) => socket,
+                Err(problem) => {
+                    warn!(%problem, "no connection accepted by the admin listener");
+                    time::sleep(BREATH).await;
+                    continue;
+                }
+            };
+            let admin = Rc::clone(&admin);
+            task::spawn_local(async move {
+                match socket {
+                    Socket::Tcp(socket) => {
+                        let peer = socket.peer_addr().map(|peer| peer.ip()).ok();
+                        if let Ok(socket) = TcpStream::from_std(socket) {
+                            admin.serve(socket, peer).await;
+                        }
+                    }
+                    Socket::Unix(socket) => {
+                        if let Ok(socket) = UnixStream::from_std(socket) {
+                            admin.serve(socket, Some(IpAddr::from([127, 0, 0, 1]))).await;
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    async fn serve<S>(self: Rc<Self>, socket: S, peer: Option<IpAddr>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let local = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+        let service = service_fn(|request: Request<_>| {
+            let answer = self.answer(request.method(), request.uri().path(), local);
+            async { Ok::<_, Infallible>(answer.map(Full::new)) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(socket), service);
+        if let Err(error) = connection.await {
+            debug!(%error, "admin connection ended");
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, local: bool) -> Response<Bytes> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.missing() {
+                None => text(StatusCode::OK, "ok\n"),
+                Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, what),
+            },
+            "/metrics" => self.rendered_metrics(),
+            "/.well-known/jwks.json" => {
+                let mut answer = json_answer(&self.own_keys);
+                answer.headers_mut().insert(CACHE_CONTROL, KEYS_FRESH);
+                answer
+            }
+            "/status" if local || self.status == StatusAccess::All => json_answer(&self.told()),
+            "/status" => text(StatusCode::FORBIDDEN, "only from this machine (admin.status)\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "here are /livez /readyz /metrics /status /.well-known/jwks.json\n",
+            ),
+        }
+    }
+
+    /// What keeps the proxy from being ready; nothing where it is.
+    fn missing(&self) -> Option<&'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Some("draining\n");
+        }
+        let waiting = self.readiness == Readiness::Keys && !self.keys.are_usable(self.clock.now());
+        waiting.then_some("no usable key set of the issuer yet\n")
+    }
+
+    fn rendered_metrics(&self) -> Response<Bytes> {
+        let mut answer = Response::new(Bytes::from(self.metrics.render()));
+        let kind = HeaderValue::from_static(Metrics::content_type());
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    }
+
+    fn told(&self) -> Value {
+        let (held, now) = (self.keys.snapshot(), self.clock.now());
+        let age = |then: UnixTime| now.since(then).as_secs();
+        let keys: Vec<_> = held
+            .set
+            .iter()
+            .map(|key| {
+                let first_seen = key.kid().and_then(|kid| held.first_seen.get(kid)).copied();
+                json!({
+                    "kid": key.kid().map(KeyId::as_str),
+                    "algorithms": key.algorithms().collect::<Vec<_>>(),
+                    "age_seconds": first_seen.map(age),
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "settings_fingerprint": self.fingerprint,
+            "draining": self.leaving.load(Ordering::Relaxed),
+            "issuers": [{
+                "issuer": self.keys.settings().issuer,
+                "keys": keys,
+                "usable": self.keys.are_usable(now),
+                "last_success_age_seconds": held.last_success.map(age),
+                "next_refresh_seconds": held.next_refresh.map(|next| next.since(now).as_secs()),
+                "failures": held.failures,
+                "last_error": held.last_error,
+            }],
+        })
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn json_answer(value: &Value) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(value.to_string()));
+    let kind = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
 }

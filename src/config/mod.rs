@@ -2,4 +2,4 @@
 
 mod settings;
 
-pub use settings::{Readiness, Secret, Settings, SigningSettings};
+pub use settings::{Secret, Settings, SigningSettings};

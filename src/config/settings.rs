@@ -1,6 +1,6 @@
 //! What the program runs on.
 
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, Readiness};
 use crate::core::jwk::KeyId;
 use crate::http_client::HttpClientSettings;
 use crate::keys::KeySettings;
@@ -67,14 +67,4 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Secret({} bytes)", self.0.len())
     }
-}
-
-/// When the proxy calls itself ready.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Readiness {
-    /// Once there are usable keys.
-    #[default]
-    Keys,
-    /// Once it listens.
-    Listening,
 }

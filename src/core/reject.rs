@@ -54,6 +54,9 @@ pub enum Reject {
     /// TRACE or CONNECT.
     #[error("the method is refused")]
     MethodRefused,
+    /// The client stopped sending.
+    #[error("the request did not come in time")]
+    RequestTimeout,
     /// The body is longer than `limits.body`.
     #[error("the body is over the limit")]
     BodyTooLarge,
@@ -152,6 +155,7 @@ impl Reject {
             Self::SessionPending         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-pending"),
             Self::ImpersonationRefused   => (StatusCode::FORBIDDEN,             None,                 "impersonation-refused"),
             Self::MethodRefused          => (StatusCode::METHOD_NOT_ALLOWED,    None,                 "method-refused"),
+            Self::RequestTimeout         => (StatusCode::REQUEST_TIMEOUT,       None,                 "request-timeout"),
             Self::BodyTooLarge           => (StatusCode::PAYLOAD_TOO_LARGE,     None,                 "body-too-large"),
             Self::TargetTooLong          => (StatusCode::URI_TOO_LONG,          None,                 "target-too-long"),
             Self::HeadTooLarge           => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, None,       "head-too-large"),

@@ -30,6 +30,8 @@ pub struct Held {
     pub failures: u32,
     /// Why the last fetch failed.
     pub last_error: Option<String>,
+    /// When the next fetch is due.
+    pub next_refresh: Option<UnixTime>,
 }
 
 impl Held {
@@ -60,6 +62,7 @@ impl Held {
             fetches: self.fetches + 1,
             failures: 0,
             last_error: None,
+            next_refresh: None,
         }
     }
 

@@ -107,7 +107,7 @@ enum Ask {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The key set they are of.
-    pub set: Arc<KeySet>,
+    pub held: Arc<Held>,
     /// Whether the request waited.
     pub waited: bool,
 }
@@ -150,13 +150,13 @@ impl Keys {
             return Err(Reject::KeysUnavailable);
         }
         if !held.set.find(kid).is_empty() {
-            return Ok(Found { set: Arc::clone(&held.set), waited });
+            return Ok(Found { held, waited });
         }
         let unknown = Reject::KeyUnknown { kid: kid.cloned() };
         let Some(kid) = kid else { return Err(unknown) };
         let held = self.fetched_for(kid, &held).await.ok_or(unknown.clone())?;
         if !held.set.find(Some(kid)).is_empty() {
-            return Ok(Found { set: Arc::clone(&held.set), waited: true });
+            return Ok(Found { held, waited: true });
         }
         if held.failures > 0 {
             return Err(Reject::KeysUnavailable); // the key may exist: we cannot tell
@@ -298,7 +298,7 @@ impl Refresher {
         let answer = self.fetch().await;
         let before = Arc::clone(&self.publish.borrow());
         let now = self.clock.now();
-        let (held, fresh_for) = match answer {
+        let (mut held, fresh_for) = match answer {
             Ok(answer) => (before.renewed(answer.set, now), answer.lifetime),
             Err(problem) => (before.failed(problem), lifetime(None)),
         };
@@ -314,6 +314,7 @@ impl Refresher {
             KeySource::Pem(_) if usable => LONG,
             _ => wait_before_fetch(held.failures, usable, fresh_for, jitter),
         };
+        held.next_refresh = Some(now.plus(wait));
         self.publish.send_replace(Arc::new(held));
         wait
     }

@@ -1,8 +1,245 @@
 //! One request, from its head to the answer.
+//!
+//! An acceptor hands each connection to one of a few workers. A worker is a thread with a runtime
+//! of its own: its connections, its pool to the backend and the tokens it has at hand belong to it
+//! alone, so the request path takes no lock.
 
+mod acceptor;
+mod activity;
+mod body;
+mod connection;
+mod forwarded;
+mod pipeline;
+mod pool;
+mod record;
+mod respond;
+mod seen;
 mod settings;
+mod target;
+mod upstream;
+mod worker;
 
-pub use settings::{
-    Drain, Limits, ListenAddress, Preflight, ProxySettings, Timeouts, TrustedProxies,
-    UpstreamAddress,
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{fmt, io};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task;
+use tokio::time::{self, Instant};
+
+use self::acceptor::{Acceptor, WorkerEntry};
+use self::record::InFlight;
+use self::respond::Respond;
+use self::seen::Remembered;
+pub use self::settings::{
+    Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
 };
+use crate::clock::Clock;
+use crate::core::identity::Identity;
+use crate::core::sign::Signer;
+use crate::keys::Keys;
+use crate::listen::Listener;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
+
+/// What the proxy is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its settings.
+    pub settings: ProxySettings,
+    /// What signs the identity headers.
+    pub signer: Signer,
+    /// The issuer's keys.
+    pub keys: Keys,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// Where each request is a line; nothing where none is wanted.
+    pub log: Option<AccessLog>,
+    /// The present.
+    pub clock: Clock,
+    /// Set once the process is on its way out: every answer then asks the client to close.
+    pub leaving: Arc<AtomicBool>,
+}
+
+/// Where the workers run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Threads {
+    /// Each on a thread of its own.
+    Own,
+    /// One, on the runtime that calls: for tests, which pause that runtime's clock.
+    Here,
+}
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Running,
+    /// Nothing new is listened for; what is under way ends.
+    Closing {
+        since: Instant,
+    },
+}
+
+impl Stage {
+    fn is_closing(&self) -> bool {
+        self.closing_since().is_some()
+    }
+
+    fn closing_since(self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Closing { since } => Some(since),
+        }
+    }
+}
+
+/// What all workers share. Nothing in it changes but counters and snapshots.
+struct Shared {
+    settings: ProxySettings,
+    signer: Signer,
+    keys: Keys,
+    metrics: Metrics,
+    log: Option<AccessLog>,
+    clock: Clock,
+    anonymous: Arc<Identity>,
+    remembered: Remembered,
+    respond: Respond,
+    routes: RouteMetricsTable,
+    in_flight: AtomicUsize,
+    leaving: Arc<AtomicBool>,
+}
+
+/// The metrics of each route, then those of requests that no rule matched, then of those that
+/// never got so far.
+#[derive(Debug)]
+struct RouteMetricsTable(Vec<RouteMetrics>);
+
+impl Shared {
+    fn new(parts: Parts) -> Self {
+        let Parts { settings, signer, keys, metrics, log, clock, leaving } = parts;
+        let names = settings.routes.iter().map(|route| route.name.as_str());
+        let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
+        let respond = Respond {
+            parties: settings.session.claims.parties.clone(),
+            reveal_reason: settings.reveal_reason,
+        };
+        Self {
+            anonymous: Arc::new(settings.identity.anonymous()),
+            remembered: Remembered::new(),
+            routes: RouteMetricsTable(routes),
+            in_flight: InFlight::counter(),
+            leaving,
+            respond,
+            settings,
+            signer,
+            keys,
+            metrics,
+            log,
+            clock,
+        }
+    }
+
+    /// Returns where the metrics of the route at this place are.
+    fn metrics_place(&self, route: Option<usize>) -> usize {
+        route.unwrap_or(self.routes.0.len() - 2)
+    }
+
+    fn route_metrics(&self, place: Option<usize>) -> &RouteMetrics {
+        &self.routes.0[place.unwrap_or(self.routes.0.len() - 1)]
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Shared")
+    }
+}
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    stage: watch::Sender<Stage>,
+    /// Ends when the last connection has.
+    connections: mpsc::Receiver<()>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drained {
+    /// Every request was answered.
+    Clean,
+    /// Some were still under way when time was up.
+    Cut,
+}
+
+impl Proxy {
+    /// Starts to serve on `listeners`.
+    ///
+    /// # Errors
+    ///
+    /// Where a worker's thread cannot be had.
+    pub fn start(
+        parts: Parts,
+        listeners: Vec<Listener>,
+        room: usize,
+        threads: Threads,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(parts));
+        let (stage, watched) = watch::channel(Stage::Running);
+        let (alive, connections) = mpsc::channel(1);
+        let count = if threads == Threads::Own { shared.settings.workers } else { 1 };
+        let workers = (0..count).map(|number| start_worker(number, &shared, &watched, threads));
+        let acceptor = Acceptor {
+            shared: Arc::clone(&shared),
+            workers: workers.collect::<io::Result<_>>()?,
+            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
+            alive,
+        };
+        for listener in listeners {
+            task::spawn_local(acceptor.clone().run(listener, watched.clone()));
+        }
+        Ok(Self { shared, stage, connections })
+    }
+
+    /// Stops: accepts for `drain.delay` more, asking each client to close; then takes nothing new
+    /// and lets what is under way end, for `drain.grace` at most.
+    pub async fn drain(mut self) -> Drained {
+        let drain = self.shared.settings.drain;
+        self.shared.leaving.store(true, Ordering::Relaxed);
+        time::sleep(drain.delay).await;
+        self.stage.send_replace(Stage::Closing { since: Instant::now() });
+        match time::timeout(drain.grace, self.connections.recv()).await {
+            Ok(_) => Drained::Clean,
+            Err(_) => Drained::Cut,
+        }
+    }
+}
+
+fn start_worker(
+    number: usize,
+    shared: &Arc<Shared>,
+    stage: &watch::Receiver<Stage>,
+    threads: Threads,
+) -> io::Result<WorkerEntry> {
+    let (connections, accepted) = mpsc::unbounded_channel();
+    let (shared, stage) = (Arc::clone(shared), stage.clone());
+    match threads {
+        Threads::Own => worker::spawn(format!("worker-{number}"), shared, accepted, stage)?,
+        Threads::Here => drop(task::spawn_local(worker::run(shared, accepted, stage))),
+    }
+    Ok(WorkerEntry { connections, count: Arc::default() })
+}
+
+/// How many connections there is room for with this many file descriptors: each may need one to
+/// the backend too, and some are for listeners, files and fetches.
+pub fn room_for_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
+    const OTHERS: u64 = 64;
+    let by_descriptors = descriptors.map_or(u64::MAX, |all| all.saturating_sub(OTHERS) / 2);
+    let room = usize::try_from(by_descriptors).unwrap_or(usize::MAX).max(16);
+    limits.connections.unwrap_or(room)
+}

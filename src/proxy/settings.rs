@@ -1,6 +1,6 @@
 //! What the proxy is told before it starts.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
 use crate::core::path::PathPolicy;
 use crate::core::route::Routes;
+use crate::listen::ListenAddress;
 
 /// Everything the request path is told. Each of its rooms takes the part it needs.
 #[derive(Clone, Debug)]
@@ -54,15 +55,6 @@ pub struct ProxySettings {
     pub reveal_reason: bool,
 }
 
-/// An address to listen on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ListenAddress {
-    /// `127.0.0.1:4600`, `[::]:4600`
-    Tcp(SocketAddr),
-    /// `unix:/run/countersign.sock`
-    Unix(PathBuf),
-}
-
 /// The backend's address. It speaks HTTP/1.1 without TLS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum UpstreamAddress {
@@ -75,6 +67,16 @@ pub enum UpstreamAddress {
     },
     /// `unix:/run/backend.sock`
     Unix(PathBuf),
+}
+
+impl std::fmt::Display for UpstreamAddress {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(out, "http://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(out, "http://{host}:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl UpstreamAddress {

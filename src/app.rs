@@ -1,0 +1,195 @@
+//! Builds every part once, in order; binds; runs; drains.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use prometheus::Registry;
+use serde_json::json;
+use tokio::task::{self, JoinHandle};
+use tracing::info;
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::config::{Settings, SigningSettings};
+use crate::core::sign::{Signer, SigningKey};
+use crate::http_client::{BadClient, HttpClient};
+use crate::keys::{self, Keys};
+use crate::listen::{ListenAddress, Listener};
+use crate::proxy::{self, Drained, Parts, Proxy, Threads};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::Sink;
+
+/// Why the program could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {problem}")]
+    Listen {
+        /// The address.
+        address: ListenAddress,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// What keys are fetched with could not be set up.
+    #[error("cannot fetch keys: {0}")]
+    Client(#[from] BadClient),
+    /// The signing key is none.
+    #[error("the signing key cannot be used: {0}")]
+    SigningKey(#[from] aws_lc_rs::error::KeyRejected),
+    /// A thread could not be had.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// Two metrics of one name: a bug.
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The program, serving.
+#[derive(Debug)]
+pub struct App {
+    proxy: Proxy,
+    /// Where clients connect.
+    pub listening: Vec<ListenAddress>,
+    /// Where the admin listener is.
+    pub admin: ListenAddress,
+    /// The issuer's keys.
+    pub keys: Keys,
+    leaving: Arc<AtomicBool>,
+    tasks: Tasks,
+}
+
+/// What runs beside the workers; ends with the program.
+#[derive(Debug)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl App {
+    /// Starts to serve. Runs on a local runtime, which also carries what runs beside the workers:
+    /// keys, the admin listener, accepting.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]. Everything that was opened before is closed again.
+    pub async fn start(
+        settings: Settings,
+        clock: Clock,
+        sink: Sink,
+        threads: Threads,
+    ) -> Result<Self, StartError> {
+        let fingerprint = fingerprint(&settings);
+        let Settings {
+            proxy: settings,
+            keys: key_settings,
+            http_client,
+            signing,
+            admin,
+            readiness,
+            log,
+        } = settings;
+        let metrics = Metrics::register(Registry::new())?;
+        let log = AccessLog::new(&log, sink);
+        let key = signing_key(signing)?;
+        let own_keys = json!({ "keys": key.public_jwk().into_iter().collect::<Vec<_>>() });
+        let signer = Signer::new(key, &settings.identity);
+
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            listeners.push(bind(address, settings.listen_mode).await?);
+        }
+        let admin_listener = bind(&admin.listen, settings.listen_mode).await?;
+        let listening: Vec<_> = listeners.iter().map(|it| it.address().clone()).collect();
+        let admin_address = admin_listener.address().clone();
+
+        let client = HttpClient::new(&http_client)?;
+        let key_metrics = metrics.of_issuer(&key_settings.issuer);
+        let (keys, refresher) = keys::keys(key_settings, client, clock.clone(), key_metrics);
+        let leaving = Arc::new(AtomicBool::new(false));
+        let told = Admin {
+            status: admin.status,
+            readiness,
+            keys: keys.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            own_keys,
+            fingerprint,
+            leaving: Arc::clone(&leaving),
+        };
+        let tasks = Tasks(vec![
+            task::spawn_local(refresher.run()),
+            task::spawn_local(told.run(admin_listener)),
+        ]);
+        let room = proxy::room_for_connections(&settings.limits, descriptors());
+        let (addresses, admin) = (shown(&listening), admin_address.to_string());
+        info!(listen = addresses, admin, upstream = %settings.upstream, "serving");
+        let parts = Parts {
+            settings,
+            signer,
+            keys: keys.clone(),
+            metrics,
+            log,
+            clock,
+            leaving: Arc::clone(&leaving),
+        };
+        let proxy = Proxy::start(parts, listeners, room, threads)?;
+        Ok(Self { proxy, listening, admin: admin_address, keys, leaving, tasks })
+    }
+
+    /// Ends: readiness goes first, then nothing new is taken, then what is under way ends.
+    pub async fn drain(self) -> Drained {
+        info!("draining");
+        let drained = self.proxy.drain().await;
+        info!(?drained, "drained");
+        drop((self.leaving, self.tasks));
+        drained
+    }
+}
+
+async fn bind(address: &ListenAddress, mode: u32) -> Result<Listener, StartError> {
+    Listener::bind(address, mode)
+        .await
+        .map_err(|problem| StartError::Listen { address: address.clone(), problem })
+}
+
+fn signing_key(settings: SigningSettings) -> Result<SigningKey, StartError> {
+    match settings {
+        SigningSettings::Secret { secret, id } => Ok(SigningKey::hmac(secret.reveal(), id)),
+        SigningSettings::Ed25519 { pkcs8, id } => {
+            Ok(SigningKey::ed25519(pkcs8.reveal(), Some(id))?)
+        }
+        SigningSettings::Generate => {
+            let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                .map_err(|_| io::Error::other("the system has no random bytes"))?;
+            let key = SigningKey::ed25519(pkcs8.as_ref(), None)?;
+            info!(kid = %key.id(), "a signing key was made; its public part is at /.well-known/jwks.json of the admin listener");
+            Ok(key)
+        }
+    }
+}
+
+/// A fingerprint of the settings: two proxies that show the same one run on the same settings.
+/// Secrets show their length alone.
+fn fingerprint(settings: &Settings) -> String {
+    let text = format!("{settings:?}");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    crate::core::base64url::encode(&digest.as_ref()[..9])
+}
+
+fn shown(addresses: &[ListenAddress]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How many files the process may have open.
+fn descriptors() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}

@@ -1,0 +1,139 @@
+//! Sockets that listen: TCP and Unix.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+/// An address to listen on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListenAddress {
+    /// `127.0.0.1:4600`, `[::]:4600`
+    Tcp(SocketAddr),
+    /// `unix:/run/countersign.sock`
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "{address}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A connection that was accepted and belongs to no runtime yet.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP, without Nagle's delay.
+    Tcp(std::net::TcpStream),
+    /// Through a file.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    address: ListenAddress,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removes a Unix socket's file when nobody listens there any more.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already, or not ours to remove: either way there is nobody to tell.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Listens on `address`. A Unix socket gets this mode.
+    ///
+    /// # Errors
+    ///
+    /// Where the address is taken or not to be had. A Unix socket that nobody listens on any more
+    /// is replaced; any other file stays, and is an error.
+    pub async fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = ListenAddress::Tcp(listener.local_addr()?);
+                Ok(Self { kind: Kind::Tcp(listener), address })
+            }
+            ListenAddress::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+                let kind = Kind::Unix(listener, SocketFile(path.clone()));
+                Ok(Self { kind, address: address.clone() })
+            }
+        }
+    }
+
+    /// Returns the address, with the port the system chose where it was 0.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has none to give, most likely for want of file descriptors.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        match &self.kind {
+            Kind::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.set_nodelay(true)?;
+                Ok(Socket::Tcp(socket.into_std()?))
+            }
+            Kind::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0.into_std()?)),
+        }
+    }
+
+    /// Takes the connections that the system has accepted for us, and stops listening.
+    pub fn last(self) -> Vec<Socket> {
+        match self.kind {
+            Kind::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                let accepted = std::iter::from_fn(|| listener.accept().ok()).map(|(socket, _)| {
+                    socket.set_nonblocking(true)?;
+                    socket.set_nodelay(true)?;
+                    Ok(Socket::Tcp(socket))
+                });
+                accepted.filter_map(io::Result::ok).collect()
+            }
+            Kind::Unix(listener, _file) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                let accepted = std::iter::from_fn(|| listener.accept().ok())
+                    .filter(|(socket, _)| socket.set_nonblocking(true).is_ok());
+                accepted.map(|(socket, _)| Socket::Unix(socket)).collect()
+            }
+        }
+    }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let abandoned = || {
+        std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if metadata.file_type().is_socket() && abandoned() {
+        return std::fs::remove_file(path);
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "the path exists, and not as an abandoned socket"))
+}

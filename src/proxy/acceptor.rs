@@ -1,0 +1,78 @@
+//! Listens, and hands each connection to the worker that has the fewest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time;
+use tracing::warn;
+
+use super::worker::{Accepted, Slot};
+use super::{Shared, Stage};
+use crate::listen::{Listener, Socket};
+
+/// How long to wait where no connection can be accepted, most likely for want of file descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Hands connections out.
+#[derive(Clone, Debug)]
+pub(super) struct Acceptor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) workers: Vec<WorkerEntry>,
+    /// One permit a connection.
+    pub(super) room: Arc<Semaphore>,
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+/// The way to a worker, and how many connections it has.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerEntry {
+    pub(super) connections: mpsc::UnboundedSender<Accepted>,
+    pub(super) count: Arc<AtomicUsize>,
+}
+
+impl Acceptor {
+    /// Accepts on one listener until the proxy closes, then takes what the system had accepted.
+    ///
+    /// Where there is no room, connections wait in the system's queue.
+    pub(super) async fn run(self, listener: Listener, mut stage: watch::Receiver<Stage>) {
+        loop {
+            let next = async {
+                let permit = Arc::clone(&self.room).acquire_owned().await;
+                (permit.expect("the semaphore is never closed"), listener.accept().await)
+            };
+            tokio::select! {
+                _ = stage.wait_for(Stage::is_closing) => break,
+                (permit, accepted) = next => match accepted {
+                    Ok(socket) => self.hand_out(socket, permit),
+                    Err(problem) => {
+                        warn!(%problem, "no connection accepted");
+                        time::sleep(BREATH).await;
+                    }
+                },
+            }
+        }
+        for socket in listener.last() {
+            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                self.hand_out(socket, permit);
+            }
+        }
+    }
+
+    fn hand_out(&self, socket: Socket, permit: OwnedSemaphorePermit) {
+        let fewest = self.workers.iter().min_by_key(|worker| worker.count.load(Ordering::Relaxed));
+        let Some(worker) = fewest else { return };
+        worker.count.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics.connections.inc();
+        let slot = Slot {
+            of_worker: Arc::clone(&worker.count),
+            shared: Arc::clone(&self.shared),
+            _permit: permit,
+            _alive: self.alive.clone(),
+        };
+        if worker.connections.send(Accepted { socket, slot }).is_err() {
+            warn!("a worker is gone; its connection is lost");
+        }
+    }
+}

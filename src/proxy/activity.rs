@@ -1,0 +1,136 @@
+//! What a client connection is doing, and since when.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection is doing. Shared by its socket, its requests and its timers.
+#[derive(Clone, Debug)]
+pub(super) struct Activity(Rc<Cell<(State, Instant)>>);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    /// Accepted; nothing was read yet.
+    New,
+    /// Part of a head was read.
+    Head,
+    /// A request is under way.
+    Busy,
+    /// A request is over, and the next has not begun.
+    Idle,
+}
+
+impl Activity {
+    pub(super) fn start() -> Self {
+        Self(Rc::new(Cell::new((State::New, Instant::now()))))
+    }
+
+    /// A request has begun; it is over when what is returned is dropped.
+    pub(super) fn busy(&self) -> Busy {
+        self.0.set((State::Busy, Instant::now()));
+        Busy(self.clone())
+    }
+
+    /// Returns when the head that is being waited for, if any, must be whole.
+    ///
+    /// The first head has its time from the start of the connection, a later one from its first
+    /// byte; between requests hyper's own timer runs.
+    pub(super) fn head_due(&self, at_most: Duration) -> Option<Instant> {
+        match self.0.get() {
+            (State::New | State::Head, since) => Some(since + at_most),
+            (State::Busy | State::Idle, _) => None,
+        }
+    }
+
+    /// Returns since when nothing has been under way; nothing where something is.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        match self.0.get() {
+            (State::New | State::Idle, since) => Some(since),
+            (State::Head | State::Busy, _) => None,
+        }
+    }
+
+    fn bytes_came(&self) {
+        match self.0.get() {
+            // The first head's time runs from the start, so its first byte does not renew it.
+            (State::New, since) => self.0.set((State::Head, since)),
+            (State::Idle, _) => self.0.set((State::Head, Instant::now())),
+            (State::Head | State::Busy, _) => {}
+        }
+    }
+}
+
+/// Says that a request is under way.
+#[derive(Debug)]
+pub(super) struct Busy(Activity);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.set((State::Idle, Instant::now()));
+    }
+}
+
+/// A socket that tells the connection's [`Activity`] when bytes come.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    socket: S,
+    activity: Activity,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(socket: S, activity: Activity) -> Self {
+        Self { socket, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.bytes_came();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}

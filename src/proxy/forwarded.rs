@@ -1,0 +1,223 @@
+//! Whom a request came from, and what the proxies before us said about it.
+
+use std::net::IpAddr;
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+
+use super::settings::TrustedProxies;
+use crate::core::header::CleanHead;
+use crate::core::path::Authority;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The name a request goes by, from the first proxy to the log.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is told the backend about the way a request took.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    /// The client, as far as proxies we trust can tell.
+    pub(super) client: Option<IpAddr>,
+    /// The name a trusted proxy gave the request.
+    pub(super) request_id: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Forwarded {
+    /// Reads what is to be believed, and adds our own hop.
+    pub(super) fn read(
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        authority: &Authority,
+        trusted: &TrustedProxies,
+    ) -> Self {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let believed = trusted.trusts(peer);
+        let said = |name: &HeaderName| if believed { one_line(headers, name) } else { None };
+        let hop = peer.map(|peer| peer.to_string());
+        let chain = match (said(&FOR), hop) {
+            (Some(before), Some(hop)) => Some(format!("{before}, {hop}")),
+            (before, hop) => before.or(hop),
+        };
+        let mut told = Vec::with_capacity(5);
+        let mut tell = |name: HeaderName, text: Option<String>| {
+            // What was read from headers is a legal value; a text of ours is ASCII.
+            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+                told.push((name, value));
+            }
+        };
+        let client = client(chain.as_deref(), trusted).or(peer);
+        tell(FOR, chain);
+        tell(PROTO, said(&PROTO).or_else(|| Some("http".to_owned())));
+        tell(HOST, said(&HOST).or_else(|| Some(authority.as_str().to_owned())));
+        tell(PORT, said(&PORT));
+        tell(PREFIX, said(&PREFIX));
+        let request_id = if believed { request_id(headers) } else { None };
+        Self { client, request_id, headers: told }
+    }
+
+    /// Adds the headers to a request that was stripped of the client's.
+    pub(super) fn apply(self, head: &mut CleanHead) {
+        for (name, value) in self.headers {
+            head.set(name, value);
+        }
+    }
+}
+
+/// The last address of the chain that is not one of the proxies we trust.
+fn client(chain: Option<&str>, trusted: &TrustedProxies) -> Option<IpAddr> {
+    let mut furthest = None;
+    for hop in chain?.rsplit(',') {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+        furthest = Some(address.to_canonical());
+        if !trusted.trusts(furthest) {
+            break;
+        }
+    }
+    furthest
+}
+
+/// Joins the lines of a header to one, as RFC 9110 §5.3 has it.
+fn one_line(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Option<Vec<&str>> =
+        headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
+    lines.filter(|lines| !lines.is_empty()).map(|lines| lines.join(", "))
+}
+
+/// A request id that fits a log: one, of 1 to 128 visible characters.
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut ids = headers.get_all(REQUEST_ID).iter();
+    let id = ids.next().filter(|_| ids.next().is_none())?;
+    let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
+    ((1..=128).contains(&id.len()) && visible)
+        .then(|| HeaderValue::from_bytes(id.as_bytes()).ok())?
+}
+
+/// Makes names for requests: a random number a worker, and a count.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    worker: u64,
+    count: std::cell::Cell<u64>,
+}
+
+impl RequestIds {
+    pub(super) fn new() -> Self {
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).expect("the system has random bytes");
+        Self { worker: u64::from_le_bytes(random), count: std::cell::Cell::new(0) }
+    }
+
+    /// Returns a name nobody had before: 32 hex digits.
+    pub(super) fn next(&self) -> HeaderValue {
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        let mut text = [0; 32];
+        for (place, digit) in text.iter_mut().enumerate() {
+            let half = if place < 16 { self.worker } else { count };
+            let nibble = half >> (60 - 4 * (place % 16)) & 0xf;
+            *digit = b"0123456789abcdef"[nibble as usize];
+        }
+        HeaderValue::from_bytes(&text).expect("hex digits are visible")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusted(nets: &[&str]) -> TrustedProxies {
+        TrustedProxies(nets.iter().map(|net| net.parse().unwrap()).collect())
+    }
+
+    fn read(
+        lines: &[(&str, &str)],
+        peer: &str,
+        trusted: &TrustedProxies,
+    ) -> (HeaderMap, Forwarded) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        let authority = Authority::parse("app.test").unwrap();
+        let forwarded = Forwarded::read(&headers, peer.parse().ok(), &authority, trusted);
+        let told = forwarded.headers.iter().cloned().collect();
+        (told, forwarded)
+    }
+
+    #[test]
+    fn forwarded_headers_count_only_from_trusted_proxies() {
+        let lines = [
+            ("x-forwarded-for", "6.6.6.6, 9.9.9.9"),
+            ("x-forwarded-for", "10.0.0.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.test"),
+            ("x-request-id", "abc"),
+        ];
+        for (nets, peer, chain, client, proto, id) in [
+            (&[][..], "10.0.0.1", "10.0.0.1", "10.0.0.1", "http", None),
+            (
+                &["10.0.0.0/8"],
+                "10.0.0.1",
+                "6.6.6.6, 9.9.9.9, 10.0.0.7, 10.0.0.1",
+                "9.9.9.9",
+                "https",
+                Some("abc"),
+            ),
+            (
+                &["10.0.0.0/8"],
+                "::ffff:10.0.0.1",
+                "6.6.6.6, 9.9.9.9, 10.0.0.7, 10.0.0.1",
+                "9.9.9.9",
+                "https",
+                Some("abc"),
+            ),
+            (&["10.0.0.0/8"], "11.0.0.1", "11.0.0.1", "11.0.0.1", "http", None),
+            (
+                &["127.0.0.0/8", "10.0.0.0/8"],
+                "unix",
+                "6.6.6.6, 9.9.9.9, 10.0.0.7",
+                "9.9.9.9",
+                "https",
+                Some("abc"),
+            ),
+        ] {
+            let (told, forwarded) = read(&lines, peer, &trusted(nets));
+            assert_eq!(told["x-forwarded-for"], chain, "{nets:?} {peer}");
+            assert_eq!(told["x-forwarded-proto"], proto, "{nets:?} {peer}");
+            assert_eq!(forwarded.client, client.parse().ok(), "{nets:?} {peer}");
+            let got = forwarded.request_id.as_ref().map(|id| id.to_str().unwrap());
+            assert_eq!(got, id, "{nets:?} {peer}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_fits_a_log() {
+        let long = "x".repeat(129);
+        for (ids, good) in [
+            (&["abc-1"][..], true),
+            (&["a", "b"], false),
+            (&["a b"], false),
+            (&[""], false),
+            (&[&long], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for id in ids {
+                headers.append(REQUEST_ID, id.parse().unwrap());
+            }
+            assert_eq!(request_id(&headers).is_some(), good, "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_has_a_name_of_its_own() {
+        let ids = RequestIds::new();
+        let (first, second) = (ids.next(), ids.next());
+        assert_ne!(first, second);
+        assert_eq!(first.len(), 32);
+    }
+}

@@ -1,0 +1,268 @@
+//! The straight line: one request, from its head to the answer.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::activity::Activity;
+use super::body::{RequestBody, ResponseBody};
+use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
+use super::record::{InFlight, Record};
+use super::respond;
+use super::seen::{Known, Seen};
+use super::settings::Preflight;
+use super::target::Target;
+use super::upstream::{Answer, Upstream};
+use crate::core::access::Access;
+use crate::core::credential::BearerToken;
+use crate::core::jws::UnverifiedToken;
+use crate::core::reject::Reject;
+use crate::core::time::UnixTime;
+use crate::keys::{Held, Keys};
+use crate::telemetry::metrics::{AuthSource, Carrier};
+
+/// What handles the requests of one worker.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    shared: Arc<Shared>,
+    keys: RefCell<(Keys, Arc<Held>)>,
+    seen: RefCell<Seen>,
+    upstream: Upstream,
+    ids: RequestIds,
+}
+
+impl Pipeline {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let mut keys = shared.keys.clone();
+        let held = keys.latest();
+        Self {
+            keys: RefCell::new((keys, held)),
+            seen: RefCell::new(Seen::new(shared.remembered.clone())),
+            upstream: Upstream::new(Arc::clone(&shared)),
+            ids: RequestIds::new(),
+            shared,
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Answers a request. Never fails: a reject is an answer too.
+    pub(super) async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+        activity: &Activity,
+    ) -> Response<ResponseBody> {
+        let has_body = !request.body().is_end_stream();
+        let mut record = Record::new(
+            Arc::clone(&self.shared),
+            self.ids.next(),
+            request.method().clone(),
+            request.uri().path(),
+            activity.busy(),
+        );
+        record.client = peer;
+        let mut response = match self.handle(request, peer, &mut record).await {
+            Ok(answer) => self.pass(answer, record),
+            Err(reject) => {
+                let mut response = self.refuse(reject, record);
+                if has_body {
+                    // What was refused is not read to its end, so nothing can follow it.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        };
+        if self.shared.is_leaving() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The straight line. Each step needs what the step above it returned, so none can be left
+    /// out and no two change places.
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+        record: &mut Record,
+    ) -> Result<Answer, Reject> {
+        let settings = &self.shared.settings;
+        let (parts, body) = request.into_parts();
+        let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+        record.origin = respond::origin(&headers);
+        record.hold(InFlight::enter(&self.shared)?);
+
+        let target = Target::read(&method, &uri, &headers, settings.paths)?;
+        let forwarded =
+            Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
+        record.client = forwarded.client;
+        if let Some(id) = &forwarded.request_id {
+            record.request_id = id.clone();
+        }
+        let route = settings.routes.find(&method, &target.authority, &target.path);
+        record.route = Some(self.shared.metrics_place(route.place));
+
+        let preflight = settings.preflight == Preflight::Forward && is_preflight(&method, &headers);
+        let access = if preflight { Access::Public } else { route.access };
+        let caller = match access {
+            Access::Public => None,
+            Access::Required => self.authenticate(&headers, record).await?,
+        };
+        let identity = caller.map(|known| Arc::clone(&known.identity));
+        let permit = access.permit(identity, &self.shared.anonymous)?;
+        let body = self.admit_body(body, &headers, preflight)?;
+        record.body = Some(body.progress());
+
+        let (mut head, stripped) = settings.strip.strip(headers);
+        self.shared.metrics.stripped(stripped);
+        if preflight {
+            head = head.without_credentials_and_body();
+        }
+        forwarded.apply(&mut head);
+        head.set(REQUEST_ID, record.request_id.clone());
+        head.set(HOST, host(&target));
+        let answer = self.upstream.forward(&permit, head, &target, body).await?;
+        record.upstream = Some(answer.took);
+        Ok(answer)
+    }
+
+    /// Says who sent the request; nothing where it shows no credential.
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        record: &mut Record,
+    ) -> Result<Option<Arc<Known>>, Reject> {
+        let Some(token) = BearerToken::from_headers(headers)? else { return Ok(None) };
+        record.carrier = Carrier::Header;
+        let started = Instant::now();
+        let now = self.shared.clock.now();
+        let (known, source) = match self.recall(token, now)? {
+            Some(known) => (known, AuthSource::Cache),
+            None => self.verify(token, now).await?,
+        };
+        record.auth = started.elapsed();
+        self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
+        if !known.names_party {
+            self.shared.metrics.azp_missing(Carrier::Header);
+        }
+        record.caller = Some(Arc::clone(&known));
+        Ok(Some(known))
+    }
+
+    /// Finds who was found to call with this token before. That its signature was good is
+    /// remembered; that it is good now, and that its key still is, is asked again.
+    fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
+        let mut seen = self.seen.borrow_mut();
+        let Some(known) = seen.find(token) else { return Ok(None) };
+        let held = self.held();
+        if !held.usable(self.shared.keys.settings().max_stale, now) {
+            return Err(Reject::KeysUnavailable);
+        }
+        if !known.key_is_held(&held) {
+            seen.forget(token);
+            return Ok(None);
+        }
+        known.validity.check(self.shared.settings.session.claims.leeway, now)?;
+        Ok(Some(known))
+    }
+
+    /// Finds out who calls with a token that nobody came with before.
+    async fn verify(
+        &self,
+        token: BearerToken<'_>,
+        now: UnixTime,
+    ) -> Result<(Arc<Known>, AuthSource), Reject> {
+        let (settings, keys) = (&self.shared.settings, &self.shared.keys);
+        if token.reveal().len() > settings.limits.token {
+            return Err(Reject::TokenMalformed);
+        }
+        let unverified = UnverifiedToken::parse(token, keys.settings().algorithms)?;
+        let kid = unverified.kid().cloned();
+        let found = keys.find(kid.as_ref(), now).await?;
+        let verified = unverified.verify(found.held.set.find(kid.as_ref()))?;
+        let key = Arc::clone(&verified.key);
+        let caller = settings.session.caller(verified, now)?;
+        let known = Known::new(caller, key, found.held.generation, &settings.identity);
+        let known = Arc::new(known);
+        let leeway = settings.session.claims.leeway;
+        self.seen.borrow_mut().remember(token, &known, leeway, now);
+        self.shared.metrics.cache_entries.set(self.shared.remembered.entries() as i64);
+        let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
+        Ok((known, source))
+    }
+
+    /// The keys as this worker last saw them: a look at a counter where they have not changed.
+    fn held(&self) -> Arc<Held> {
+        let (keys, held) = &mut *self.keys.borrow_mut();
+        if keys.have_changed() {
+            *held = keys.latest();
+        }
+        Arc::clone(held)
+    }
+
+    fn admit_body(
+        &self,
+        body: Incoming,
+        headers: &HeaderMap,
+        preflight: bool,
+    ) -> Result<RequestBody, Reject> {
+        let shared = Arc::clone(&self.shared);
+        if preflight {
+            return Ok(RequestBody::empty(shared));
+        }
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if let (Some(length), Some(most)) = (announced, self.shared.settings.limits.body)
+            && length > most
+        {
+            return Err(Reject::BodyTooLarge);
+        }
+        Ok(RequestBody::new(body, shared))
+    }
+
+    /// Passes the backend's answer on.
+    fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
+        let (mut parts, incoming) = answer.response.into_parts();
+        record.answered(parts.status);
+        self.shared.settings.strip.strip_response(&mut parts.headers);
+        parts.headers.insert(REQUEST_ID, record.request_id.clone());
+        parts.extensions.clear();
+        let shared = Arc::clone(&self.shared);
+        let body = ResponseBody::upstream(incoming, answer.lease, answer.request, shared, record);
+        Response::from_parts(parts, body)
+    }
+
+    /// Answers in the backend's place.
+    fn refuse(&self, reject: Reject, mut record: Box<Record>) -> Response<ResponseBody> {
+        let respond = &self.shared.respond;
+        let answer = respond.with(&reject, &record.request_id, record.origin.as_ref());
+        record.refused(reject);
+        answer.map(|bytes| ResponseBody::own(bytes, record))
+    }
+}
+
+/// The host as it is signed.
+fn host(target: &Target<'_>) -> HeaderValue {
+    HeaderValue::from_str(target.authority.as_str()).expect("an authority is visible ASCII")
+}
+
+/// Tells whether a request is a CORS preflight (Fetch, "CORS-preflight request"): browsers send
+/// no credentials with it. Anything more or less is a request like others.
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    let one = |name| headers.get_all(name).iter().count() == 1;
+    *method == Method::OPTIONS && one(ORIGIN) && one(ACCESS_CONTROL_REQUEST_METHOD)
+}

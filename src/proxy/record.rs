@@ -1,0 +1,189 @@
+//! What is kept of a request until it is over: then it is counted and logged.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::activity::Busy;
+use super::body::Progress;
+use super::seen::Known;
+use crate::core::reject::Reject;
+use crate::telemetry::access_log::{CallerLine, Line};
+use crate::telemetry::metrics::{Carrier, Decision};
+
+/// One request, from its head to the end of its answer.
+#[derive(Debug)]
+pub(super) struct Record {
+    shared: Arc<Shared>,
+    started: Instant,
+    pub(super) request_id: HeaderValue,
+    pub(super) origin: Option<HeaderValue>,
+    pub(super) method: Method,
+    pub(super) path: Box<str>,
+    /// The place of the route's metrics; nothing until a route was found.
+    pub(super) route: Option<usize>,
+    pub(super) carrier: Carrier,
+    pub(super) caller: Option<Arc<Known>>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) auth: Duration,
+    pub(super) upstream: Option<Duration>,
+    pub(super) body: Option<Rc<Progress>>,
+    decision: Decision,
+    reject: Option<Reject>,
+    status: StatusCode,
+    sent: u64,
+    broken_off: Cell<bool>,
+    _slot: Option<InFlight>,
+    _busy: Busy,
+}
+
+/// A place among the requests under way.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    /// Takes a place.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Overloaded`] where all are taken.
+    pub(super) fn enter(shared: &Arc<Shared>) -> Result<Self, Reject> {
+        let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(shared));
+        shared.metrics.in_flight.inc();
+        if shared.settings.limits.in_flight.is_some_and(|most| before >= most) {
+            shared.metrics.overload.inc();
+            return Err(Reject::Overloaded);
+        }
+        Ok(place)
+    }
+
+    /// The count that places are taken from.
+    pub(super) fn counter() -> AtomicUsize {
+        AtomicUsize::new(0)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.in_flight.dec();
+    }
+}
+
+impl Record {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        request_id: HeaderValue,
+        method: Method,
+        path: &str,
+        busy: Busy,
+    ) -> Box<Self> {
+        Box::new(Self {
+            shared,
+            started: Instant::now(),
+            request_id,
+            origin: None,
+            method,
+            path: path.into(),
+            route: None,
+            carrier: Carrier::None,
+            caller: None,
+            client: None,
+            auth: Duration::ZERO,
+            upstream: None,
+            body: None,
+            decision: Decision::Rejected,
+            reject: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            sent: 0,
+            broken_off: Cell::new(false),
+            _slot: None,
+            _busy: busy,
+        })
+    }
+
+    /// Keeps the request's place among those under way until it is over.
+    pub(super) fn hold(&mut self, slot: InFlight) {
+        self._slot = Some(slot);
+    }
+
+    /// The backend answered.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+        self.decision = if self.caller.is_some() { Decision::Allowed } else { Decision::Anonymous };
+    }
+
+    /// We answered.
+    pub(super) fn refused(&mut self, reject: Reject) {
+        self.status = reject.status();
+        self.decision = if reject.is_failure() { Decision::Failed } else { Decision::Rejected };
+        self.reject = Some(reject);
+    }
+
+    /// A piece of the answer's body was handed on.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The backend broke the answer off.
+    pub(super) fn broken_off(&self) {
+        self.broken_off.set(true);
+    }
+
+    /// Counts and logs the request.
+    pub(super) fn finish(self: Box<Self>) {
+        let metrics = self.shared.route_metrics(self.route);
+        let reason = self.reject.as_ref().map(Reject::label);
+        let total = self.started.elapsed();
+        metrics.decided(self.decision, reason, self.carrier);
+        metrics.answered(self.status, total.as_secs_f64());
+        if let Some(upstream) = self.upstream {
+            metrics.upstream_answered(upstream.as_secs_f64());
+        }
+        let Some(log) = &self.shared.log else { return };
+        let detail = match &self.reject {
+            Some(reject) => Some(reject.to_string()),
+            None if self.broken_off.get() => Some("the backend broke its answer off".to_owned()),
+            None => None,
+        };
+        log.write(&Line {
+            time: self.shared.clock.now(),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            method: self.method.as_str(),
+            route: metrics.name(),
+            path: &self.path,
+            status: self.status.as_u16(),
+            decision: self.decision.label(),
+            reason: reason.unwrap_or("none"),
+            detail,
+            carrier: self.carrier.label(),
+            caller: self.caller.as_deref().map(caller_line),
+            bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+            bytes_out: self.sent,
+            total,
+            auth: self.auth,
+            upstream: self.upstream,
+            client: self.client,
+        });
+    }
+}
+
+fn caller_line(known: &Known) -> CallerLine<'_> {
+    CallerLine {
+        token_type: "session_token",
+        sub: &known.user_id,
+        sid: &known.session_id,
+        org_id: known.session.organization.as_ref().map(|org| org.id.as_str()),
+        actor: known.session.actor.as_deref(),
+        kid: known.key.kid().map(crate::core::jwk::KeyId::as_str),
+        iss: &known.issuer,
+    }
+}

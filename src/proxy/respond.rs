@@ -1,0 +1,182 @@
+//! A refusal as a response.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::forwarded::REQUEST_ID;
+use crate::core::reject::Reject;
+
+const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
+const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
+
+/// Answers requests that do not reach the backend.
+#[derive(Clone, Debug)]
+pub(super) struct Respond {
+    /// The origins whose scripts may read our answers.
+    pub(super) parties: Vec<String>,
+    /// Whether the client learns the reason in a word.
+    pub(super) reveal_reason: bool,
+}
+
+impl Respond {
+    /// Makes the answer (RFC 9457, 6750 §3). What it says is the status, the code of RFC 6750 and
+    /// one word; which value, which key and which rule only the log learns.
+    pub(super) fn with(
+        &self,
+        reject: &Reject,
+        request_id: &HeaderValue,
+        origin: Option<&HeaderValue>,
+    ) -> Response<Bytes> {
+        let status = reject.status();
+        let mut response = Response::new(self.body(reject, request_id));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let fixed = HeaderValue::from_static;
+        headers.insert(CONTENT_TYPE, fixed("application/problem+json"));
+        headers.insert(CACHE_CONTROL, fixed("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+        headers.insert(REQUEST_ID, request_id.clone());
+        if let Some(challenge) = challenge(reject) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(AUTH_STATUS, fixed("signed-out"));
+            if self.reveal_reason {
+                headers.insert(AUTH_REASON, fixed(reject.label()));
+            }
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, fixed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        if let Some(seconds) = reject.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+        }
+        if let Some(origin) = origin.filter(|origin| self.is_party(origin)) {
+            share_with(origin, headers);
+        }
+        response
+    }
+
+    fn body(&self, reject: &Reject, request_id: &HeaderValue) -> Bytes {
+        let status = reject.status();
+        let mut problem = serde_json::json!({
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "request_id": request_id.to_str().unwrap_or_default(),
+        });
+        if self.reveal_reason {
+            problem["reason"] = reject.label().into();
+        }
+        Bytes::from(problem.to_string())
+    }
+
+    fn is_party(&self, origin: &HeaderValue) -> bool {
+        self.parties.iter().any(|party| party.as_bytes() == origin.as_bytes())
+    }
+}
+
+/// Returns the one `Origin` of a request; nothing where it has none or several.
+pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let origin = origins.next()?;
+    // A copy: a slice of the read buffer would keep all of it alive.
+    origins.next().is_none().then(|| HeaderValue::from_bytes(origin.as_bytes()).ok())?
+}
+
+/// RFC 6750 §3: every 401 has a challenge, and one without a credential is told no error code.
+fn challenge(reject: &Reject) -> Option<HeaderValue> {
+    let text = match (reject.bearer_error(), reject.status()) {
+        (None, StatusCode::UNAUTHORIZED) => r#"Bearer realm="countersign""#.to_owned(),
+        (None, _) => return None,
+        (Some(error), _) => format!(r#"Bearer realm="countersign", error="{}""#, error.as_str()),
+    };
+    Some(HeaderValue::try_from(text).expect("the words of RFC 6750 are visible"))
+}
+
+/// Lets a page of `origin` read the answer (Fetch, "CORS protocol").
+fn share_with(origin: &HeaderValue, headers: &mut HeaderMap) {
+    let fixed = HeaderValue::from_static;
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, fixed("true"));
+    headers.insert(VARY, fixed("Origin"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        fixed("WWW-Authenticate, x-clerk-auth-reason, x-clerk-auth-status, x-request-id"),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::claims::ClaimError;
+
+    fn respond(reveal_reason: bool) -> Respond {
+        Respond { parties: vec!["https://app.test".into()], reveal_reason }
+    }
+
+    fn answer(reject: &Reject) -> Response<Bytes> {
+        respond(true).with(reject, &HeaderValue::from_static("r1"), None)
+    }
+
+    #[test]
+    fn each_status_says_what_it_must() {
+        let expired = Reject::ClaimRefused(ClaimError::SubjectMissing);
+        for (reject, status, challenge, retry) in [
+            (Reject::CredentialMissing, 401, Some(r#"Bearer realm="countersign""#), None),
+            (expired, 401, Some(r#"Bearer realm="countersign", error="invalid_token""#), None),
+            (
+                Reject::CredentialRepeated,
+                400,
+                Some(r#"Bearer realm="countersign", error="invalid_request""#),
+                None,
+            ),
+            (Reject::ImpersonationRefused, 403, None, None),
+            (Reject::KeysUnavailable, 503, None, Some("1")),
+            (Reject::UpstreamTimeout, 504, None, None),
+        ] {
+            let answer = answer(&reject);
+            let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(answer.status().as_u16(), status);
+            assert_eq!(header(WWW_AUTHENTICATE), challenge, "{reject:?}");
+            assert_eq!(header(RETRY_AFTER), retry, "{reject:?}");
+            assert_eq!(header(AUTH_STATUS).is_some(), status == 401, "{reject:?}");
+            let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(
+                (&body["status"], &body["reason"]),
+                (&status.into(), &reject.label().into())
+            );
+            assert_eq!(body["request_id"], "r1");
+        }
+    }
+
+    #[test]
+    fn a_reason_can_be_kept_to_ourselves() {
+        let id = HeaderValue::from_static("r1");
+        let answer = respond(false).with(&Reject::TokenMalformed, &id, None);
+        assert!(!format!("{:?}{:?}", answer.headers(), answer.body()).contains("token-invalid"));
+    }
+
+    #[test]
+    fn only_a_party_may_read_why() {
+        let id = HeaderValue::from_static("r1");
+        for (origin, shared) in [
+            ("https://app.test", true),
+            ("https://evil.test", false),
+            ("https://app.test.evil.test", false),
+            ("null", false),
+        ] {
+            let origin = HeaderValue::from_static(origin);
+            let answer = respond(true).with(&Reject::CredentialMissing, &id, Some(&origin));
+            assert_eq!(
+                answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN),
+                shared,
+                "{origin:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a request is for: read once, in the one form that is matched, signed and forwarded.
+
+use http::header::HOST;
+use http::{HeaderMap, Method, Uri};
+
+use super::upstream::origin_form;
+use crate::core::path::{self, Authority, CanonicalPath, PathPolicy};
+use crate::core::reject::Reject;
+
+/// Method, host and path of a request.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) method: &'a Method,
+    pub(super) authority: Authority,
+    pub(super) path: CanonicalPath<'a>,
+    /// Path and query, as they are forwarded.
+    pub(super) uri: Uri,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::MethodRefused`] for TRACE, which would echo credentials, and CONNECT, which would
+    /// make us a tunnel. [`Reject::RequestMalformed`] where there is not one host, where it differs
+    /// from that of an absolute target (RFC 9112 §3.2.2), or by [`CanonicalPath::parse`].
+    pub(super) fn read(
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &HeaderMap,
+        policy: PathPolicy,
+    ) -> Result<Self, Reject> {
+        if *method == Method::TRACE || *method == Method::CONNECT {
+            return Err(Reject::MethodRefused);
+        }
+        let authority = authority(headers)?;
+        if let Some(own) = uri.authority()
+            && Authority::parse(own.as_str())? != authority
+        {
+            return Err(Reject::RequestMalformed(
+                "the target's host is not that of the Host header",
+            ));
+        }
+        if uri.scheme().is_some_and(|scheme| *scheme != http::uri::Scheme::HTTP) {
+            return Err(Reject::RequestMalformed("the target has another scheme than http"));
+        }
+        path::check_query(uri.query())?;
+        let path = CanonicalPath::parse(uri.path(), policy)?;
+        let as_it_came = uri.authority().is_none() && path.as_str() == uri.path();
+        let uri = if as_it_came { uri.clone() } else { origin_form(path.as_str(), uri.query())? };
+        Ok(Self { method, authority, path, uri })
+    }
+}
+
+/// The one `Host` of a request.
+fn authority(headers: &HeaderMap) -> Result<Authority, Reject> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            let text = host.to_str().map_err(|_| Reject::RequestMalformed("the host is none"))?;
+            Authority::parse(text)
+        }
+        (None, _) => Err(Reject::RequestMalformed("no Host header")),
+        (Some(_), Some(_)) => Err(Reject::RequestMalformed("more than one Host header")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_read_in_one_way_or_not_at_all() {
+        for (method, target, hosts, want) in [
+            ("GET", "/a?b=c", &["App.Test"][..], Some(("app.test", "/a?b=c"))),
+            ("GET", "/%61", &["app.test:80"], Some(("app.test", "/a"))),
+            ("GET", "http://app.test/a?b", &["app.test"], Some(("app.test", "/a?b"))),
+            ("GET", "http://APP.test:80", &["app.test"], Some(("app.test", "/"))),
+            ("GET", "http://app.test/a", &["evil.test"], None),
+            ("GET", "http://user@app.test/a", &["app.test"], None),
+            ("GET", "https://app.test/a", &["app.test"], None),
+            ("GET", "/a", &[], None),
+            ("GET", "/a", &["a.test", "a.test"], None),
+            ("GET", "/a", &["a.test, b.test"], None),
+            ("GET", "/a/../b", &["a.test"], None),
+            ("OPTIONS", "*", &["a.test"], None),
+            ("TRACE", "/a", &["a.test"], None),
+            ("CONNECT", "a.test:443", &["a.test"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, host.parse().unwrap());
+            }
+            let (method, uri) = (method.parse().unwrap(), target.parse().unwrap());
+            let got = Target::read(&method, &uri, &headers, PathPolicy::default());
+            let got = got.map(|it| (it.authority.as_str().to_owned(), it.uri.to_string())).ok();
+            let want = want.map(|(host, uri)| (host.to_owned(), uri.to_owned()));
+            assert_eq!(got, want, "{method} {target}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Sends permitted requests to the backend.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task;
+use tokio::time::{self, Instant};
+use tracing::debug;
+
+use super::Shared;
+use super::body::{Progress, RequestBody};
+use super::pool::{Lease, Pool};
+use super::settings::UpstreamAddress;
+use super::target::Target;
+use crate::core::access::Permit;
+use crate::core::header::CleanHead;
+use crate::core::reject::Reject;
+use crate::core::sign::RequestLine;
+use crate::telemetry::metrics::UpstreamResult;
+
+/// The way to the backend: one a worker.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pool: Rc<Pool>,
+    shared: Arc<Shared>,
+}
+
+/// The head of the backend's answer, and what its body needs.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Lease,
+    pub(super) request: Rc<Progress>,
+    /// From sending the request to the head of the answer.
+    pub(super) took: Duration,
+}
+
+/// How an attempt to send ended.
+enum Attempt {
+    Answered(Box<Answer>),
+    /// The connection was closed under us and the backend has seen nothing: try once more.
+    Stale(RequestBody),
+    Failed(Reject),
+}
+
+impl Upstream {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let keep = shared.settings.timeouts.upstream_idle;
+        Self { pool: Pool::new(keep, shared.metrics.clone()), shared }
+    }
+
+    /// Closes idle connections in time; runs as long as its worker does.
+    pub(super) fn reap(&self) -> impl Future<Output = ()> + use<> {
+        Rc::clone(&self.pool).reap()
+    }
+
+    /// Sends a permitted request and returns the head of the answer.
+    ///
+    /// Sends once more, over a new connection, where a kept one turned out closed and the backend
+    /// can have acted on nothing: no byte of an answer came, and the request was never written, or
+    /// has no body and a method that may be repeated (RFC 9110 §9.2.2).
+    pub(super) async fn forward(
+        &self,
+        permit: &Permit,
+        head: CleanHead,
+        target: &Target<'_>,
+        body: RequestBody,
+    ) -> Result<Answer, Reject> {
+        let answer = self.try_forward(permit, head, target, body).await;
+        let metrics = &self.shared.metrics;
+        match &answer {
+            Ok(_) => metrics.upstream(UpstreamResult::Ok),
+            Err(Reject::UpstreamUnreachable(_)) => metrics.upstream(UpstreamResult::Unreachable),
+            Err(Reject::UpstreamTimeout) => metrics.upstream(UpstreamResult::Timeout),
+            Err(_) => metrics.upstream(UpstreamResult::Broken),
+        }
+        answer
+    }
+
+    async fn try_forward(
+        &self,
+        permit: &Permit,
+        head: CleanHead,
+        target: &Target<'_>,
+        body: RequestBody,
+    ) -> Result<Answer, Reject> {
+        let Some(lease) = self.pool.take() else {
+            let lease = self.connect().await?;
+            return self.send(lease, permit, head, target, body).await.last();
+        };
+        match self.send(lease, permit, head.clone(), target, body).await {
+            Attempt::Answered(answer) => Ok(*answer),
+            Attempt::Failed(reject) => Err(reject),
+            Attempt::Stale(body) => {
+                self.shared.metrics.upstream(UpstreamResult::Retried);
+                let lease = self.connect().await?;
+                self.send(lease, permit, head, target, body).await.last()
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        mut lease: Lease,
+        permit: &Permit,
+        head: CleanHead,
+        target: &Target<'_>,
+        body: RequestBody,
+    ) -> Attempt {
+        let line = RequestLine {
+            method: target.method,
+            authority: target.authority.as_str(),
+            path: target.path.as_str(),
+        };
+        let repeatable = lease.is_reused() && body.is_empty() && may_be_repeated(target.method);
+        let progress = body.progress();
+        let mut request = Request::new(body);
+        *request.method_mut() = target.method.clone();
+        *request.uri_mut() = target.uri.clone();
+        let signed = self.shared.signer.sign(head, permit, line, self.shared.clock.now());
+        *request.headers_mut() = signed.into_headers();
+
+        let sent = Instant::now();
+        let answer = lease.sender().try_send_request(request);
+        let Some(answer) = self.in_time(&progress, answer).await else {
+            return Attempt::Failed(Reject::UpstreamTimeout);
+        };
+        match answer {
+            Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                Attempt::Failed(Reject::UpstreamBroken("101 without an upgrade".into()))
+            }
+            Ok(response) => {
+                let took = sent.elapsed();
+                Attempt::Answered(Box::new(Answer { response, lease, request: progress, took }))
+            }
+            Err(mut error) => match error.take_message() {
+                Some(request) if lease.is_reused() => Attempt::Stale(request.into_body()),
+                _ => self.failed(error.error(), repeatable, &progress),
+            },
+        }
+    }
+
+    fn failed(&self, error: &hyper::Error, repeatable: bool, request: &Progress) -> Attempt {
+        debug!(%error, repeatable, "the backend broke off");
+        let unanswered = error.is_incomplete_message() || error.is_closed() || is_reset(error);
+        match request.fault() {
+            Some(fault) => Attempt::Failed(fault),
+            None if repeatable && unanswered => {
+                Attempt::Stale(RequestBody::empty(Arc::clone(&self.shared)))
+            }
+            None => Attempt::Failed(Reject::UpstreamBroken(error.to_string())),
+        }
+    }
+
+    /// Waits for an answer: `timeouts.response` from the last piece of the request on, and never
+    /// while it is the client we wait for, so that a long upload is not taken for a slow backend.
+    async fn in_time<T>(&self, request: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+        let at_most = self.shared.settings.timeouts.response;
+        let mut answer = std::pin::pin!(answer);
+        let mut since = request.last();
+        loop {
+            if let Ok(answer) = time::timeout_at(since + at_most, answer.as_mut()).await {
+                return Some(answer);
+            }
+            if request.waits_for_client() {
+                since = Instant::now();
+            } else if request.last() > since {
+                since = request.last();
+            } else {
+                return None;
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Lease, Reject> {
+        let at_most = self.shared.settings.timeouts.connect;
+        let connected = time::timeout(at_most, async {
+            match &self.shared.settings.upstream {
+                UpstreamAddress::Tcp { host, port } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    self.start(stream).await
+                }
+                UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
+            }
+        });
+        match connected.await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
+            Err(_) => Err(Reject::UpstreamTimeout),
+        }
+    }
+
+    async fn start(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    ) -> std::io::Result<Lease> {
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        // Ends when the lease and the pool have dropped the sender, or the backend closes. What
+        // went wrong, the request that was under way is told.
+        task::spawn_local(async { drop(connection.await) });
+        Ok(self.pool.made(sender))
+    }
+}
+
+impl Attempt {
+    /// What the attempt came to where there will be no other.
+    fn last(self) -> Result<Answer, Reject> {
+        match self {
+            Self::Answered(answer) => Ok(*answer),
+            Self::Stale(_) => {
+                Err(Reject::UpstreamBroken("closed before the request was written".into()))
+            }
+            Self::Failed(reject) => Err(reject),
+        }
+    }
+}
+
+/// RFC 9110 §9.2.2.
+fn may_be_repeated(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    use std::error::Error;
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
+}
+
+/// The target in origin form, for a request line (RFC 9112 §3.2.1).
+pub(super) fn origin_form(path: &str, query: Option<&str>) -> Result<Uri, Reject> {
+    let text = query.map(|query| format!("{path}?{query}"));
+    Uri::try_from(text.as_deref().unwrap_or(path))
+        .map_err(|_| Reject::RequestMalformed("the request target is none"))
+}

@@ -1,0 +1,123 @@
+//! One thread's share of the connections.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{io, thread};
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{self, JoinSet};
+use tracing::{error, warn};
+
+use super::connection;
+use super::pipeline::Pipeline;
+use super::{Shared, Stage};
+use crate::listen::Socket;
+
+/// A connection that was accepted, on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) slot: Slot,
+}
+
+/// A connection's place: while it is held, the connection counts.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) of_worker: Arc<AtomicUsize>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) _permit: tokio::sync::OwnedSemaphorePermit,
+    /// The last of these to go ends the drain.
+    pub(super) _alive: mpsc::Sender<()>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.of_worker.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.connections.dec();
+    }
+}
+
+/// Starts a worker on a thread and a runtime of its own.
+///
+/// # Errors
+///
+/// Where thread or runtime cannot be had.
+pub(super) fn spawn(
+    name: String,
+    shared: Arc<Shared>,
+    connections: mpsc::UnboundedReceiver<Accepted>,
+    stage: watch::Receiver<Stage>,
+) -> io::Result<()> {
+    let (started, wait) = std::sync::mpsc::sync_channel(1);
+    thread::Builder::new().name(name).spawn(move || {
+        let runtime = match local_runtime() {
+            Ok(runtime) => runtime,
+            Err(problem) => return drop(started.send(Err(problem))),
+        };
+        drop(started.send(Ok(()))); // whoever started us waits for it
+        runtime.block_on(run(shared, connections, stage));
+    })?;
+    wait.recv().map_err(io::Error::other)?
+}
+
+/// A runtime of one thread, whose tasks never leave it: what a work-stealing pool spends on
+/// moving them is half of what a request costs in user time.
+fn local_runtime() -> io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2) // names are looked up there
+        .build_local(LocalOptions::default())
+}
+
+/// Serves the connections handed to this worker, until there are no more and all have ended.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut connections: mpsc::UnboundedReceiver<Accepted>,
+    stage: watch::Receiver<Stage>,
+) {
+    let pipeline = Rc::new(Pipeline::new(shared));
+    let reaper = task::spawn_local(pipeline.upstream().reap());
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connections.recv() => {
+                let Some(accepted) = accepted else { break };
+                tasks.spawn_local(serve(accepted, Rc::clone(&pipeline), stage.clone()));
+            }
+            Some(ended) = tasks.join_next() => observe(ended, &pipeline),
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        observe(ended, &pipeline);
+    }
+    reaper.abort();
+}
+
+async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receiver<Stage>) {
+    let Accepted { socket, slot } = accepted;
+    match socket {
+        Socket::Tcp(socket) => {
+            let peer = socket.peer_addr().map(|peer| peer.ip()).ok();
+            match TcpStream::from_std(socket) {
+                Ok(socket) => connection::serve(socket, peer, pipeline, stage).await,
+                Err(problem) => warn!(%problem, "connection lost"),
+            }
+        }
+        Socket::Unix(socket) => match UnixStream::from_std(socket) {
+            Ok(socket) => connection::serve(socket, None, pipeline, stage).await,
+            Err(problem) => warn!(%problem, "connection lost"),
+        },
+    }
+    drop(slot);
+}
+
+/// A bug ends the one connection it happened on.
+fn observe(ended: Result<(), task::JoinError>, pipeline: &Pipeline) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        pipeline.shared().metrics.panics.inc();
+        error!("a connection ended in a panic");
+    }
+}
