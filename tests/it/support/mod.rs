@@ -1,0 +1,100 @@
+//! The cast of every whole-proxy test: [`Proxy`], [`Issuer`], [`Upstream`], each on a port of its
+//! own choosing.
+
+pub(crate) mod client;
+pub(crate) mod settings;
+pub(crate) mod upstream;
+
+use std::sync::{Arc, Mutex};
+
+use countersign::app::App;
+use countersign::clock::Clock;
+use countersign::config::Settings;
+pub(crate) use countersign::dev::issuer::Issuer;
+use countersign::listen::ListenAddress;
+use countersign::proxy::{Drained, Threads};
+use countersign::telemetry::sink::Sink;
+
+pub(crate) use self::client::{Answer, Client};
+pub(crate) use self::settings::settings;
+pub(crate) use self::upstream::Upstream;
+
+/// The proxy, whole, on the test's own runtime.
+pub(crate) struct Proxy {
+    app: App,
+    pub(crate) address: String,
+    pub(crate) admin: String,
+    log: Log,
+    sink: Sink,
+}
+
+/// Everything the proxy wrote.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Proxy {
+    /// Starts the proxy and waits until it has keys.
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let proxy = Self::start_at(settings, Clock::System).await;
+        proxy.app.keys.usable(&Clock::System).await;
+        proxy
+    }
+
+    /// Starts the proxy with a clock of the test's, and waits for nothing.
+    pub(crate) async fn start_at(settings: Settings, clock: Clock) -> Self {
+        let log = Log::default();
+        let sink = Sink::start(log.clone()).unwrap();
+        let app = App::start(settings, clock, sink.clone(), Threads::Here).await.unwrap();
+        let address = shown(&app.listening[0]);
+        let admin = shown(&app.admin);
+        Self { app, address, admin, log, sink }
+    }
+
+    /// Sends a GET with this bearer token.
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        Client::to(&self.address).bearer(token).get(path).await
+    }
+
+    /// A client of the proxy's.
+    pub(crate) fn client(&self) -> Client {
+        Client::to(&self.address)
+    }
+
+    /// What the admin listener says at `path`.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        Client::to(&self.admin).get(path).await
+    }
+
+    /// The value of one line of `/metrics`; 0 where there is none.
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
+        let metrics = self.admin("/metrics").await.text();
+        let found = metrics.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(' '));
+        found.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// What was logged so far.
+    pub(crate) fn logged(&self) -> String {
+        self.sink.flush();
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Ends the proxy as SIGTERM does.
+    pub(crate) async fn drain(self) -> Drained {
+        self.app.drain().await
+    }
+}
+
+fn shown(address: &ListenAddress) -> String {
+    address.to_string()
+}

@@ -1,0 +1,92 @@
+//! Settings of a proxy between an issuer and a backend.
+
+use countersign::admin::{AdminSettings, Readiness, StatusAccess};
+use countersign::config::{Secret, Settings, SigningSettings};
+use countersign::core::caller::{Impersonation, SessionPolicy};
+use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
+use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
+use countersign::core::identity::{Field, IdentityPolicy, Source};
+use countersign::core::jwk::Algorithms;
+use countersign::core::path::PathPolicy;
+use countersign::core::route::{Case, Routes};
+use countersign::http_client::{FetchUrl, HttpClientSettings};
+use countersign::keys::{KeySettings, KeySource};
+use countersign::listen::ListenAddress;
+use countersign::proxy::{
+    Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
+};
+use countersign::telemetry::{CallerShown, LogFormat, LogSettings};
+use tracing::level_filters::LevelFilter;
+
+use super::{Issuer, Upstream};
+
+/// The secret the proxy and the echo backend share in tests.
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// The defaults, between this issuer and this backend.
+pub(crate) fn settings(issuer: &Issuer, upstream: &Upstream) -> Settings {
+    settings_for(&issuer.origin(), &upstream.address)
+}
+
+/// The defaults, between an issuer and a backend at these addresses.
+pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
+    let (host, port) = upstream.rsplit_once(':').unwrap();
+    let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+    let header =
+        |field: Field| (format!("x-clerk-{}", field.name()).parse().unwrap(), Source::Field(field));
+    Settings {
+        proxy: ProxySettings {
+            listen: vec![any_port.clone()],
+            listen_mode: 0o660,
+            upstream: UpstreamAddress::Tcp { host: host.into(), port: port.parse().unwrap() },
+            workers: 1,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+            paths: PathPolicy::default(),
+            routes: Routes::new(Vec::new(), Case::Sensitive),
+            preflight: Preflight::Forward,
+            session: SessionPolicy {
+                claims: ClaimsPolicy {
+                    issuers: vec![issuer.to_owned()],
+                    audience: None,
+                    parties: vec!["http://localhost:3000".to_owned()],
+                    azp: AzpPolicy::Auto,
+                    leeway: ClaimsPolicy::LEEWAY,
+                    max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
+                },
+                impersonation: Impersonation::Allow,
+            },
+            identity: IdentityPolicy::new(Field::DEFAULT.into_iter().map(header).collect()),
+            strip: StripPolicy {
+                prefix: "x-clerk-".into(),
+                ours: Vec::new(),
+                foreign: FOREIGN_IDENTITY
+                    .iter()
+                    .map(|it| NamePattern::parse(it).unwrap())
+                    .collect(),
+                credentials: Credentials::Forward,
+            },
+            trusted_proxies: TrustedProxies::default(),
+            reveal_reason: true,
+        },
+        keys: KeySettings {
+            issuer: issuer.to_owned(),
+            source: KeySource::Url(
+                FetchUrl::parse(&format!("{issuer}/.well-known/jwks.json")).unwrap(),
+            ),
+            algorithms: Algorithms::CLERK,
+            max_stale: KeySettings::MAX_STALE,
+        },
+        http_client: HttpClientSettings::default(),
+        signing: SigningSettings::Secret { secret: Secret::new(SECRET.to_vec()), id: None },
+        admin: AdminSettings { listen: any_port, status: StatusAccess::Loopback },
+        readiness: Readiness::Keys,
+        log: LogSettings {
+            level: LevelFilter::TRACE,
+            format: LogFormat::Json,
+            access: true,
+            caller: CallerShown::Plain,
+        },
+    }
+}
