@@ -135,10 +135,13 @@ impl Remembered {
 
 /// What one worker remembers, and the way to what all do.
 pub(super) struct Seen {
-    at_hand: Box<[Option<(Arc<str>, Arc<Known>)>]>,
+    at_hand: Box<[Option<AtHand>]>,
     hasher: RandomState,
     shared: Remembered,
 }
+
+/// A token and who calls with it.
+type AtHand = (Arc<str>, Arc<Known>);
 
 impl Seen {
     pub(super) fn new(shared: Remembered) -> Self {
