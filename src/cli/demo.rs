@@ -12,7 +12,7 @@ use super::Failure;
 use super::serve::{Stop, control_runtime, drain, failed, log_of, tell};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{self, Disk, Flags, Loaded, Sources, Terminal};
+use crate::config::{self, Disk, Flags, Loaded, Sources};
 use crate::dev::echo::Echo;
 use crate::dev::issuer::Issuer;
 use crate::dev::verifier::Verifier;
@@ -63,7 +63,12 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let app = app.map_err(Failure::Start)?;
     app.keys.usable(&Clock::System).await;
     sink.flush();
-    let shown = Shown { issuer: &issuer, secret: &secret, proxy: url(&app.listening[0]), admin: url(&app.admin) };
+    let shown = Shown {
+        issuer: &issuer,
+        secret: &secret,
+        proxy: url(&app.listening[0]),
+        admin: url(&app.admin),
+    };
     if args.json {
         println!("{}", shown.json());
     } else {

@@ -56,7 +56,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => return check::run(&args),
-        Command::Keygen(args) => keygen::run(&args).map(|made| println!("{made}")).map_err(Failure::Keygen),
+        Command::Keygen(args) => {
+            keygen::run(&args).map(|made| println!("{made}")).map_err(Failure::Keygen)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
