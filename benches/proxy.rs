@@ -207,29 +207,27 @@ fn answer_all(mut socket: TcpStream) {
 struct IssuerThread {
     publishable_key: String,
     token: String,
-    wanted: std::sync::mpsc::Sender<usize>,
+    wanted: tokio::sync::mpsc::UnboundedSender<usize>,
     minted: std::sync::mpsc::Receiver<Vec<String>>,
 }
 
 impl IssuerThread {
     fn start() -> Self {
-        let (wanted, counts) = std::sync::mpsc::channel::<usize>();
+        let (wanted, mut counts) = tokio::sync::mpsc::unbounded_channel::<usize>();
         let (send, minted) = std::sync::mpsc::channel();
         let (ready, started) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            let _inside = runtime.enter();
-            let issuer = Issuer::start(Clock::System).expect("an issuer");
-            let lives = json!({ "exp": Clock::System.now().as_secs() + 3600 });
-            ready.send((issuer.publishable_key(), issuer.mint(lives.clone()))).expect("a reader");
-            for count in counts {
-                let tokens: Vec<_> = (0..count).map(|_| issuer.mint(lives.clone())).collect();
-                send.send(tokens).expect("a reader");
-            }
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let issuer = Issuer::start(Clock::System).expect("an issuer");
+                let lives = json!({ "exp": Clock::System.now().as_secs() + 3600 });
+                let first = (issuer.publishable_key(), issuer.mint(lives.clone()));
+                ready.send(first).expect("a reader");
+                while let Some(count) = counts.recv().await {
+                    let tokens: Vec<_> = (0..count).map(|_| issuer.mint(lives.clone())).collect();
+                    send.send(tokens).expect("a reader");
+                }
+            });
         });
         let (publishable_key, token) = started.recv().expect("an issuer");
         Self { publishable_key, token, wanted, minted }
