@@ -674,6 +674,7 @@ fn a_pem_is_read_however_it_came_through_an_environment() {
         ("an empty frame", framed("PUBLIC KEY", b""), malformed()),
         ("half a frame", SPKI.replace("-----END PUBLIC KEY-----", ""), malformed()),
         ("two labels", SPKI.replace("END PUBLIC", "END RSA PUBLIC"), malformed()),
+        ("a byte more", bare(SPKI) + "AAAA", malformed()),
         (
             "a byte less",
             STANDARD_NO_PAD.encode(&STANDARD.decode(bare(SPKI)).unwrap()[..293]),
