@@ -127,6 +127,8 @@ pub struct Signer {
     key: SigningKey,
     /// The covered components as they stand in `@signature-params`: fixed by the settings.
     covered: String,
+    /// The parameters that are the same for every request.
+    fixed: String,
 }
 
 /// The headers of a request with our identity headers and the proof that they are ours.
@@ -150,7 +152,9 @@ impl Signer {
             let _ = write!(covered, "\"{name}\" "); // writing to a String does not fail
         }
         covered.push_str(r#""@method" "@authority" "@path")"#);
-        Self { key, covered }
+        let (id, algorithm) = (escaped(key.id.as_str()), key.algorithm());
+        let fixed = format!(r#"keyid="{id}";alg="{algorithm}";tag="{LABEL}""#);
+        Self { key, covered, fixed }
     }
 
     /// Returns the key.
@@ -193,14 +197,14 @@ impl Signer {
     /// The covered components and the parameters (RFC 9421 §2.3), in the order libraries expect.
     fn parameters(&self, now: UnixTime) -> String {
         let created = now.as_secs();
-        format!(
-            r#"{};created={created};expires={};keyid="{}";alg="{}";tag="{LABEL}""#,
-            self.covered,
-            created.saturating_add(LIFETIME),
-            self.key.id,
-            self.key.algorithm(),
-        )
+        let expires = created.saturating_add(LIFETIME);
+        format!("{};created={created};expires={expires};{}", self.covered, self.fixed)
     }
+}
+
+/// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
 /// The exact bytes that are signed (RFC 9421 §2.5).

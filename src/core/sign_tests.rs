@@ -200,6 +200,18 @@ fn debug_shows_no_secret() {
     assert_eq!(format!("{key:?}"), "SigningKey(hmac-sha256, mine)");
 }
 
+#[test]
+fn a_key_id_with_a_quote_or_a_backslash_is_still_one_text() {
+    for name in [r#"a"b"#, r"a\b", r#"a\";tag="x"#, r#"\""#] {
+        let sent = signed(SigningKey::hmac(SECRET, Some(id(name))), HeaderMap::new());
+        let input = header(&sent, "signature-input");
+        let members = Parser::new(&input).parse::<Dictionary>().unwrap();
+        let ListEntry::InnerList(ours) = &members[LABEL] else { panic!("an inner list") };
+        let text = |name| ours.params.get(name).unwrap().as_string().unwrap().as_str();
+        assert_eq!((text("keyid"), text("tag")), (name, LABEL), "{input}");
+    }
+}
+
 fn caller(claims: &Value) -> Caller {
     let claims = claims.as_object().unwrap().clone();
     let text = |name: &str| claims[name].as_str().unwrap().to_owned();
