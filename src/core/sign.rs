@@ -220,9 +220,8 @@ fn base(identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
 fn others(headers: &http::HeaderMap) -> Option<(String, String)> {
     let mut inputs = dictionary(headers, &SIGNATURE_INPUT)?;
     let mut signatures = dictionary(headers, &SIGNATURE)?;
-    let ours = |name: &sfv::Key, entry: &ListEntry| {
-        name.as_str() == LABEL || parameters_of(entry).is_some_and(|tag| tag == LABEL)
-    };
+    let ours =
+        |name: &sfv::Key, entry: &ListEntry| name.as_str() == LABEL || tag(entry) == Some(LABEL);
     let marked: Vec<sfv::Key> = inputs
         .iter()
         .filter(|(name, entry)| ours(name, entry) || !signatures.contains_key(*name))
@@ -247,13 +246,15 @@ fn dictionary(headers: &http::HeaderMap, name: &HeaderName) -> Option<Dictionary
     Parser::new(&text).parse::<Dictionary>().ok().filter(|members| !members.is_empty())
 }
 
-/// The `tag` of a member.
-fn parameters_of(entry: &ListEntry) -> Option<&str> {
+/// The `tag` of a member, a text; or a token, which verifiers that compare loosely take for one.
+fn tag(entry: &ListEntry) -> Option<&str> {
     let parameters = match entry {
         ListEntry::Item(item) => &item.params,
         ListEntry::InnerList(list) => &list.params,
     };
-    parameters.get("tag")?.as_string().map(sfv::StringRef::as_str)
+    let tag = parameters.get("tag")?;
+    let text = tag.as_string().map(sfv::StringRef::as_str);
+    text.or_else(|| tag.as_token().map(sfv::TokenRef::as_str))
 }
 
 fn written(members: &Dictionary) -> Option<String> {

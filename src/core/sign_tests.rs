@@ -127,6 +127,7 @@ fn members_the_client_sent_for_others_stay_before_ours() {
         (Some("sig1=(), other=()"), Some("sig1=:AQID:"), &both),
         (Some("countersign=(), sig1=()"), Some("countersign=:AQID:, sig1=:AQID:"), &both),
         (Some("a=();tag=\"countersign\", sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
+        (Some("a=();tag=countersign, sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
         (Some("a;tag=\"countersign\", sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
         (Some("a=();tag=\"countersign\""), Some("a=:AQID:"), &ours),
         (Some("countersign=()"), Some("countersign=:AQID:"), &ours),
