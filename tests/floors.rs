@@ -80,6 +80,7 @@ fn a_fault_is_found_wherever_it_hides() {
         ("core/a.rs", "#[cfg(test)]\nmod tests {\n    use tokio::test;\n}\nuse tokio::x;", &[5]),
         ("core/a.rs", "#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests;\nuse tokio::x;", &[4]),
         ("core/a_tests.rs", "use tokio::test;", &[]),
+        ("core/tests/a.rs", "use tokio::test;", &[]),
         ("keys/mod.rs", "use crate::http_client::A;\nuse crate::clerk_api::B;", &[2]),
         ("keys/mod.rs", "use crate::core::A;\nuse crate::clock::B;\nuse tokio::time;", &[]),
         ("http_client/mod.rs", "use crate::keys::A;", &[1]),
@@ -107,7 +108,7 @@ fn faults(file: &Path, text: &str, crates: &BTreeSet<String>) -> Vec<String> {
         let map = module.is_empty();
         return iter::once(at(1, "this room has no floor".into())).filter(|_| !map).collect();
     };
-    if file.file_stem().is_some_and(|stem| is_for_tests(&stem.to_string_lossy())) {
+    if module.iter().any(|name| is_for_tests(name)) {
         return Vec::new();
     }
     let code = without_tests(&without_text(text));
@@ -333,8 +334,8 @@ fn item_length(code: &str) -> usize {
     code.len()
 }
 
-fn is_for_tests(stem: &str) -> bool {
-    stem == "tests" || stem.ends_with("_tests")
+fn is_for_tests(name: &str) -> bool {
+    name == "tests" || name.ends_with("_tests")
 }
 
 /// Reads every source file under `folder`, with its path from there.
