@@ -199,6 +199,10 @@ fn an_ed25519_key_is_named_by_its_thumbprint() {
 fn debug_shows_no_secret() {
     let key = SigningKey::hmac(SECRET, Some(id("mine")));
     assert_eq!(format!("{key:?}"), "SigningKey(hmac-sha256, mine)");
+    let signer = Signer::new(key, &policy(&[]));
+    let (head, line) = (CleanHead(HeaderMap::new()), line(&Method::GET, "localhost", "/"));
+    let head = signer.sign(head, &permit(Identity::default()), line, NOW);
+    assert_eq!(format!("{head:?}"), "SignedHead(2 headers)");
 }
 
 #[test]
