@@ -1,6 +1,8 @@
-//! What a client, an issuer, a backend and an operator see of the whole proxy.
+//! What a client, an issuer, a backend and an operator see of the whole proxy; and what Clerk's own
+//! library says of the same tokens.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod corpus;
 mod forward;
 mod support;
