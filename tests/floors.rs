@@ -135,7 +135,7 @@ fn floor(room: &str) -> Option<u8> {
 }
 
 fn may_import(room: &str, imported: &str) -> bool {
-    room == imported || floor(imported) < floor(room) || ARROWS.contains(&(room))
+    room == imported || floor(imported) < floor(room) || ARROWS.contains(&(room, imported))
 }
 
 fn is_not_for_core(path: &[String], crates: &BTreeSet<String>) -> bool {
