@@ -26,6 +26,7 @@ class Backend(http.server.ThreadingHTTPServer):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536  # an answer in one piece: half of one, broken off, could be nothing but lost
 
         def do_GET(self):
             self.send_response(200)
