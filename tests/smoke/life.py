@@ -46,6 +46,9 @@ class Backend(http.server.ThreadingHTTPServer):
         self.sockets.add(socket)
         super().process_request(socket, address)
 
+    def handle_error(self, *_):
+        """A connection that `kill` broke is none to tell of."""
+
     def kill(self):
         """Stops listening and breaks what is open, as the end of a process would."""
         self.shutdown()
