@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::clock::Clock;
 use countersign::config::Settings;
 use countersign::core::time::UnixTime;
+use countersign::keys::KeySource;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
@@ -184,6 +185,44 @@ async fn ten_thousand_invented_keys_cost_the_issuer_six_fetches_a_minute() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_new_key_is_found_though_a_fetch_was_under_way_when_it_was_published() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let of_before = Reply::json(&published_by(&scene.issuer).await);
+    scene.server.reply(of_before.after(Duration::from_secs(1)));
+    time::pause();
+    time::advance(Duration::from_secs(600)).await;
+    until("the fetch is under way", async || scene.server.fetches() == 2).await;
+
+    scene.issuer.rotate();
+    scene.publish().await;
+    let answer = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn known_keys_serve_while_their_issuer_is_down() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    scene.server.reply(Reply::Bytes(Vec::new()));
+    let known = scene.issuer.token();
+    scene.issuer.rotate();
+
+    let unknown = proxy.get("/", &scene.issuer.token()).await;
+    let unknown_again = proxy.get("/", &scene.issuer.token()).await;
+    let known = proxy.get("/", &known).await;
+
+    assert_eq!(known.status, 200);
+    for answer in [unknown, unknown_again] {
+        // The key may well exist: it is we who cannot tell.
+        assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(proxy.admin("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return() {
     let Scene { issuer, upstream, server, clock } = Scene::set().await;
     let mut settings = settings(&issuer, &upstream);
@@ -264,6 +303,54 @@ async fn keys_past_their_time_are_our_fault_and_not_the_tokens() {
     assert_eq!((in_time.status, ready), (200, 503));
     for answer in [remembered, new] {
         assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_that_aged_while_the_machine_slept_are_fetched_when_a_request_needs_them() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let remembered = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 80_000 }));
+    assert_eq!(proxy.get("/", &remembered).await.status, 200);
+
+    // The wall clock goes on in a machine that sleeps; timers do not.
+    scene.clock.set(NOW.plus(Duration::from_secs(86_400 - 3_000)));
+    let in_time = proxy.get("/", &scene.issuer.token()).await;
+    scene.clock.set(NOW.plus(Duration::from_secs(2 * 86_400)));
+    let late = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!((in_time.status, late.status), (200, 200));
+    assert_eq!(scene.server.fetches(), 2);
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_that_never_change_never_grow_stale() {
+    let scene = Scene::set().await;
+    let mut settings = scene.settings();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    settings.keys.source = KeySource::Pem(key.public_key_pem());
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    time::pause();
+
+    for hour in 0..50 {
+        scene.clock.set(NOW.plus(Duration::from_secs(hour * 3600)));
+        assert_eq!(proxy.admin("/readyz").await.status, 200, "after {hour} h");
+        time::advance(Duration::from_secs(3600)).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_are_refreshed_before_they_are_stale() {
+    let scene = Scene::set().await;
+    let mut settings = scene.settings();
+    settings.keys.max_stale = Duration::from_secs(60);
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    time::pause();
+
+    for second in 0..180 {
+        scene.clock.set(NOW.plus(Duration::from_secs(second)));
+        assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200, "after {second} s");
+        time::advance(Duration::from_secs(1)).await;
     }
 }
 
