@@ -534,6 +534,33 @@ async fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_client_that_stops_reading_is_let_go() {
+    let (issuer, _upstream, proxy) = before(|mut socket| async move {
+        head(&mut socket).await;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 64 * MIB);
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        pour(&mut socket, 64 * MIB, &Cell::new(0)).await;
+    })
+    .await;
+    let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+    socket.write_all(request(&issuer, "GET /", "").as_bytes()).await.unwrap();
+    head(&mut socket).await;
+    time::pause();
+
+    let stopped = Instant::now();
+    let connections = "countersign_connections";
+    until("the connection is closed", async || {
+        time::sleep(Duration::from_secs(1)).await;
+        proxy.metric(connections).await == 0.0
+    })
+    .await;
+
+    assert!((300..=311).contains(&stopped.elapsed().as_secs()), "{:?}", stopped.elapsed());
+    assert_eq!(proxy.metric(r#"countersign_upstream_connections{state="active"}"#).await, 0.0);
+    assert_eq!(proxy.metric("countersign_requests_in_flight").await, 0.0);
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_client_is_told_to_send_its_body_once_its_token_is_known_to_be_good() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;
@@ -575,6 +602,26 @@ async fn the_body_of_a_refused_request_is_never_taken_for_another() {
         );
     }
     assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_refusal_is_heard_by_a_client_that_is_still_sending() {
+    const SIZE: usize = 16 * MIB;
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+
+    for round in 0..20 {
+        let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+        let asked = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n");
+        socket.write_all(asked.as_bytes()).await.unwrap();
+        let sent = Cell::new(0);
+        pour(&mut socket, SIZE, &sent).await;
+        let answer = head(&mut socket).await;
+
+        assert_eq!(sent.get(), SIZE, "round {round}");
+        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized"), "round {round}: {answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "local")]
