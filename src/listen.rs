@@ -75,9 +75,8 @@ impl Listener {
             }
             ListenAddress::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let kind = Kind::Unix(UnixListener::bind(path)?, SocketFile(path.clone()));
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-                let kind = Kind::Unix(listener, SocketFile(path.clone()));
                 Ok(Self { kind, address: address.clone() })
             }
         }
@@ -97,7 +96,8 @@ impl Listener {
         match &self.kind {
             Kind::Tcp(listener) => {
                 let (socket, _) = listener.accept().await?;
-                socket.set_nodelay(true)?;
+                // Fails where the client is gone already, which is no fault of the listener's.
+                let _ = socket.set_nodelay(true);
                 Ok(Socket::Tcp(socket.into_std()?))
             }
             Kind::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0.into_std()?)),

@@ -5,4 +5,5 @@
 
 mod corpus;
 mod forward;
+mod keys;
 mod support;

@@ -2,10 +2,12 @@
 //! own choosing.
 
 pub(crate) mod client;
+pub(crate) mod key_server;
 pub(crate) mod settings;
 pub(crate) mod upstream;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use countersign::app::App;
 use countersign::clock::Clock;
@@ -14,6 +16,7 @@ pub(crate) use countersign::dev::issuer::Issuer;
 use countersign::listen::ListenAddress;
 use countersign::proxy::{Drained, Threads};
 use countersign::telemetry::sink::Sink;
+use tokio::time;
 
 pub(crate) use self::client::{Answer, Client};
 pub(crate) use self::settings::settings;
@@ -46,8 +49,14 @@ impl std::io::Write for Log {
 impl Proxy {
     /// Starts the proxy and waits until it has keys.
     pub(crate) async fn start(settings: Settings) -> Self {
-        let proxy = Self::start_at(settings, Clock::System).await;
-        proxy.app.keys.usable(&Clock::System).await;
+        Self::start_with(settings, Clock::System).await
+    }
+
+    /// Starts the proxy with a clock of the test's and waits until it has keys.
+    pub(crate) async fn start_with(settings: Settings, clock: Clock) -> Self {
+        let proxy = Self::start_at(settings, clock.clone()).await;
+        let usable = proxy.app.keys.usable(&clock);
+        time::timeout(Duration::from_secs(30), usable).await.expect("there are keys");
         proxy
     }
 
@@ -93,6 +102,17 @@ impl Proxy {
     pub(crate) async fn drain(self) -> Drained {
         self.app.drain().await
     }
+}
+
+/// Waits until `so` holds: a moment of the runtime's time, paused or not, between two looks.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..20_000 {
+        if so().await {
+            return;
+        }
+        time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never came true: {what}");
 }
 
 fn shown(address: &ListenAddress) -> String {

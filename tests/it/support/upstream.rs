@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
 /// A backend.
@@ -85,6 +86,25 @@ impl Upstream {
         Self { address, seen, connections, task }
     }
 
+    /// A backend that does with each connection what `script` does.
+    pub(crate) async fn raw<F: Future<Output = ()> + 'static>(
+        script: impl Fn(TcpStream) -> F + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let connections = Rc::<RefCell<u64>>::default();
+        let counted = Rc::clone(&connections);
+        let task = task::spawn_local(async move {
+            let mut tasks = task::JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                *counted.borrow_mut() += 1;
+                tasks.spawn_local(script(socket));
+            }
+        });
+        Self { address, seen: Rc::default(), connections, task }
+    }
+
     /// Everything that came, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.borrow().clone()
@@ -113,4 +133,16 @@ async fn read(request: Request<Incoming>) -> Seen {
     let trailers = collected.as_ref().and_then(|body| body.trailers().cloned());
     let body = collected.map(|body| body.to_bytes()).unwrap_or_default();
     Seen { method: method.to_string(), target: uri.to_string(), headers, body, trailers }
+}
+
+/// Reads the head of a message, and nothing of what follows; less where the other side closes.
+pub(crate) async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
 }
