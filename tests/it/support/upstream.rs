@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
 /// A backend.
@@ -85,6 +86,23 @@ impl Upstream {
         Self { address, seen, connections, task }
     }
 
+    /// A backend that answers each head with these bytes, whatever they are, and closes.
+    pub(crate) async fn speaking(bytes: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let connections = Rc::<RefCell<u64>>::default();
+        let counted = Rc::clone(&connections);
+        let task = task::spawn_local(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                *counted.borrow_mut() += 1;
+                read_head(&mut socket).await;
+                let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
+            }
+        });
+        Self { address, seen: Rc::default(), connections, task }
+    }
+
     /// Everything that came, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.borrow().clone()
@@ -105,6 +123,18 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Reads a head from a connection and returns its text.
+pub(crate) async fn read_head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break, // closed: what came is all there is
+        }
+    }
+    String::from_utf8(head).unwrap()
 }
 
 async fn read(request: Request<Incoming>) -> Seen {
