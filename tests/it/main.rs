@@ -5,4 +5,5 @@
 mod corpus_requests;
 mod credential;
 mod forward;
+mod headers;
 mod support;
