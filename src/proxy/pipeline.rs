@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
@@ -241,6 +241,9 @@ impl Pipeline {
         self.shared.settings.strip.strip_response(&mut parts.headers);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
+        // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
+        // connection, and a body without a length its end.
+        parts.version = Version::HTTP_11;
         let shared = Arc::clone(&self.shared);
         let body = ResponseBody::upstream(incoming, answer.lease, answer.request, shared, record);
         Response::from_parts(parts, body)

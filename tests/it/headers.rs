@@ -405,3 +405,28 @@ async fn a_backend_cannot_answer_in_our_name() {
     let sent = upstream.last();
     assert_eq!(answer.header("x-request-id"), sent.header("x-request-id"), "the request's own");
 }
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_is_of_our_version_and_framing_whatever_the_backends_is() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    for (spoken, body) in [
+        ("HTTP/1.0 200 OK\r\n\r\nuntil it closes", "until it closes"),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+        ("HTTP/1.1 200 Fine\r\nConnection: close\r\n\r\nuntil it closes", "until it closes"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok"),
+        (
+            "HTTP/1.1 103 Early Hints\r\nX-Clerk-User-Id: root\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "ok",
+        ),
+    ] {
+        let upstream = Upstream::speaking(spoken).await;
+        let proxy = Proxy::start(settings_with_public(&issuer, &upstream)).await;
+        let head = "GET /public HTTP/1.1\r\nHost: a\r\n\r\nGET /public HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+        let answers = crate::support::client::raw(&proxy.address, head.as_bytes()).await;
+
+        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{spoken:?}: {answers:?}");
+        assert!(answers.contains(body), "{spoken:?}: {answers:?}");
+        assert!(!answers.contains("root"), "{spoken:?}: {answers:?}");
+    }
+}
