@@ -6,4 +6,5 @@ mod corpus_requests;
 mod credential;
 mod forward;
 mod headers;
+mod signature;
 mod support;
