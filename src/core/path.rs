@@ -107,13 +107,20 @@ fn canonical(bytes: &[u8], policy: PathPolicy) -> Result<String, Reject> {
         return Err(Reject::RequestMalformed("the path is not UTF-8"));
     }
     let path = String::from_utf8(out).expect("only ASCII was pushed");
-    let dots = |segment: &str| matches!(segment.replace("%2E", ".").as_str(), "." | "..");
-    if path.split(['/', '\\']).any(dots)
-        || path.split("%2F").flat_map(|part| part.split("%5C")).any(dots)
-    {
+    if has_dot_segment(&path) {
         return Err(Reject::RequestMalformed("a dot segment in the path"));
     }
     Ok(path)
+}
+
+/// Tells whether a path whose escapes are in capitals has a dot segment in any spelling: with any
+/// mixture of what some reader takes for a slash, and with parameters, which servlet containers
+/// take off before they resolve it (`/a/..;x/b`).
+fn has_dot_segment(path: &str) -> bool {
+    let read = path.replace("%2F", "/").replace("%5C", "/").replace("%3B", ";").replace("%2E", ".");
+    read.split(['/', '\\'])
+        .map(|segment| segment.split(';').next().unwrap_or_default())
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 fn check_literal(byte: u8, after_slash: bool, policy: PathPolicy) -> Result<(), Reject> {
@@ -266,6 +273,15 @@ mod tests {
             ("/a%2f..%2fb", None, None),
             ("/a\\..\\b", None, None),
             ("/a%5c..", None, None),
+            ("/a/..%2fb", None, None),
+            ("/a%2f../b", None, None),
+            ("/a/..%5cb", None, None),
+            ("/a\\..%2fb", None, None),
+            ("/a/..;/b", None, None),
+            ("/a/%2e.;x=1/b", None, None),
+            ("/a/..%3bx/b", None, None),
+            ("/a/..;x%2fb", None, None),
+            ("/a/...;x/b", None, Some("/a/...;x/b")),
             ("/a%00", None, None),
             ("/a%0d%0ab", None, None),
             ("/a%7f", None, None),

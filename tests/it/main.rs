@@ -6,5 +6,6 @@ mod corpus_requests;
 mod credential;
 mod forward;
 mod headers;
+mod paths;
 mod signature;
 mod support;
