@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod corpus_requests;
+mod cors;
 mod credential;
 mod forward;
 mod headers;
