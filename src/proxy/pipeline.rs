@@ -66,6 +66,8 @@ impl Pipeline {
         activity: &Activity,
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
+        let for_a_tunnel = *request.method() == Method::CONNECT;
+        let without_body = self.is_preflight(request.method(), request.headers());
         let mut record = Record::new(
             Arc::clone(&self.shared),
             self.ids.next(),
@@ -74,18 +76,14 @@ impl Pipeline {
             activity.busy(),
         );
         record.client = peer;
-        let mut response = match self.handle(request, peer, &mut record).await {
-            Ok(answer) => self.pass(answer, record),
-            Err(reject) => {
-                let mut response = self.refuse(reject, record);
-                if has_body {
-                    // What was refused is not read to its end, so nothing can follow it.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
-            }
+        let (mut response, refused) = match self.handle(request, peer, &mut record).await {
+            Ok(answer) => (self.pass(answer, record), false),
+            Err(reject) => (self.refuse(reject, record), true),
         };
-        if self.shared.is_leaving() {
+        // What was refused is not read to its end, and a preflight goes on without its body, so
+        // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
+        let unread = has_body && (refused || without_body);
+        if unread || for_a_tunnel || self.shared.is_leaving() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -115,7 +113,7 @@ impl Pipeline {
         let route = settings.routes.find(&method, &target.authority, &target.path);
         record.route = Some(self.shared.metrics_place(route.place));
 
-        let preflight = settings.preflight == Preflight::Forward && is_preflight(&method, &headers);
+        let preflight = self.is_preflight(&method, &headers);
         let access = if preflight { Access::Public } else { route.access };
         let caller = match access {
             Access::Public => None,
@@ -137,6 +135,17 @@ impl Pipeline {
         let answer = self.upstream.forward(&permit, head, &target, body).await?;
         record.upstream = Some(answer.took);
         Ok(answer)
+    }
+
+    /// Tells whether a request goes to the backend as a CORS preflight (Fetch, "CORS-preflight
+    /// request"): browsers send no credentials with it. Anything more or less is a request like
+    /// others.
+    fn is_preflight(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let one = |name| headers.get_all(name).iter().count() == 1;
+        self.shared.settings.preflight == Preflight::Forward
+            && *method == Method::OPTIONS
+            && one(ORIGIN)
+            && one(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
     /// Says who sent the request; nothing where it shows no credential.
@@ -261,11 +270,4 @@ impl Pipeline {
 /// The host as it is signed.
 fn host(target: &Target<'_>) -> HeaderValue {
     HeaderValue::from_str(target.authority.as_str()).expect("an authority is visible ASCII")
-}
-
-/// Tells whether a request is a CORS preflight (Fetch, "CORS-preflight request"): browsers send
-/// no credentials with it. Anything more or less is a request like others.
-fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    let one = |name| headers.get_all(name).iter().count() == 1;
-    *method == Method::OPTIONS && one(ORIGIN) && one(ACCESS_CONTROL_REQUEST_METHOD)
 }

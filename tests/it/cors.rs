@@ -55,6 +55,25 @@ async fn a_preflight_goes_to_the_backend_as_from_nobody() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn the_body_of_a_preflight_is_no_request() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings_with_public(&issuer, &upstream)).await;
+    let inner = "GET /public HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let head = format!(
+        "OPTIONS / HTTP/1.1\r\nHost: a\r\nOrigin: {PARTY}\r\nAccess-Control-Request-Method: PUT\r\n\
+         Content-Length: {}\r\n\r\n{inner}",
+        inner.len()
+    );
+
+    let answers = client::raw(&proxy.address, head.as_bytes()).await;
+
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    assert!(answers.contains("connection: close"), "{answers}");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "local")]
 async fn any_other_options_request_is_a_request_like_others() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;

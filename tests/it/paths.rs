@@ -268,6 +268,27 @@ async fn a_request_has_one_host() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn trace_and_connect_are_refused_and_end_the_connection() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings_with_public(&issuer, &upstream)).await;
+
+    for line in ["TRACE /public", "CONNECT evil.test:25", "CONNECT a.test:80", "TRACE *"] {
+        let answer = send(&proxy, line, "Host: a.test\r\nAuthorization: Bearer secret\r\n").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (405, "method-refused"), "{line}");
+        assert!(answer.header("allow").is_some_and(|allow| !allow.contains("TRACE")), "{line}");
+        assert!(!answer.text().contains("secret"), "{line}");
+    }
+    // What follows a CONNECT was meant for a tunnel, and is no request.
+    let head = "CONNECT evil.test:25 HTTP/1.1\r\nHost: evil.test:25\r\n\r\n";
+    let next = "GET /public HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answers =
+        crate::support::client::raw(&proxy.address, format!("{head}{next}").as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_refusal_of_head_has_the_fields_of_get_and_no_body() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;
