@@ -25,7 +25,7 @@ use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::keys::{Held, Keys};
-use crate::telemetry::metrics::{AuthSource, Carrier};
+use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
 /// What handles the requests of one worker.
 #[derive(Debug)]
@@ -154,15 +154,15 @@ impl Pipeline {
         headers: &HeaderMap,
         record: &mut Record,
     ) -> Result<Option<Arc<Known>>, Reject> {
-        let Some(token) = BearerToken::from_headers(headers)? else { return Ok(None) };
-        record.carrier = Carrier::Header;
+        let found = BearerToken::from_headers(headers);
+        if !matches!(found, Ok(None)) {
+            record.carrier = Carrier::Header; // one that cannot be read stood there too
+        }
+        let Some(token) = found? else { return Ok(None) };
         let started = Instant::now();
-        let now = self.shared.clock.now();
-        let (known, source) = match self.recall(token, now)? {
-            Some(known) => (known, AuthSource::Cache),
-            None => self.verify(token, now).await?,
-        };
+        let answer = self.identify(token).await;
         record.auth = started.elapsed();
+        let (known, source) = answer?;
         self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
         if !known.names_party {
             self.shared.metrics.azp_missing(Carrier::Header);
@@ -171,19 +171,33 @@ impl Pipeline {
         Ok(Some(known))
     }
 
+    /// Says who calls with this token, and what it took to know.
+    async fn identify(&self, token: BearerToken<'_>) -> Result<(Arc<Known>, AuthSource), Reject> {
+        let now = self.shared.clock.now();
+        match self.recall(token, now)? {
+            Some(known) => Ok((known, AuthSource::Cache)),
+            None => self.verify(token, now).await,
+        }
+    }
+
     /// Finds who was found to call with this token before. That its signature was good is
     /// remembered; that it is good now, and that its key still is, is asked again.
     fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
-        let Some(known) = seen.find(token) else { return Ok(None) };
+        let Some(known) = seen.find(token) else {
+            self.shared.metrics.looked_up(Lookup::Miss);
+            return Ok(None);
+        };
         let held = self.held();
         if !held.usable(self.shared.keys.settings().max_stale, now) {
             return Err(Reject::KeysUnavailable);
         }
         if !known.key_is_held(&held) {
             seen.forget(token);
+            self.shared.metrics.looked_up(Lookup::Miss);
             return Ok(None);
         }
+        self.shared.metrics.looked_up(Lookup::Hit);
         known.validity.check(self.shared.settings.session.claims.leeway, now)?;
         Ok(Some(known))
     }

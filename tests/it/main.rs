@@ -7,6 +7,7 @@ mod cors;
 mod credential;
 mod forward;
 mod headers;
+mod observe;
 mod paths;
 mod signature;
 mod support;
