@@ -141,6 +141,28 @@ async fn every_metric_appears_with_its_labels() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_is_not_the_requests_fault_counts_as_failed() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let nobody = settings_for(&issuer.origin(), "127.0.0.1:1");
+    let proxy = Proxy::start(nobody).await;
+    assert_eq!(proxy.get("/", &issuer.token()).await.reason(), "upstream-unreachable");
+    let failed = r#"countersign_requests_total{carrier="header",decision="failed",reason="upstream-unreachable",route="default"}"#;
+    assert_eq!(proxy.metric(failed).await, 1.0);
+    assert_eq!(
+        proxy.metric(r#"countersign_upstream_requests_total{result="unreachable"}"#).await,
+        1.0
+    );
+
+    let keyless = settings_for("http://127.0.0.1:1", "127.0.0.1:1");
+    let proxy = Proxy::start_at(keyless, Clock::System).await;
+    let answer = proxy.get("/", &issuer.token()).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let failed = r#"countersign_requests_total{carrier="header",decision="failed",reason="keys-unavailable",route="default"}"#;
+    assert_eq!(proxy.metric(failed).await, 1.0);
+}
+
+#[tokio::test(flavor = "local")]
 async fn no_label_comes_from_a_request() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;
