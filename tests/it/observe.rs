@@ -387,6 +387,46 @@ async fn no_token_and_no_secret_is_written_anywhere() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn the_admin_listener_answers_what_is_asked_and_takes_no_orders() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let (text, object) = ("text/plain; charset=utf-8", "application/json");
+
+    for (path, status, kind, cache) in [
+        ("/livez", 200, text, "no-store"),
+        ("/readyz", 200, text, "no-store"),
+        ("/readyz?verbose", 200, text, "no-store"),
+        ("/metrics", 200, "text/plain; version=0.0.4", "no-store"),
+        ("/status", 200, object, "no-store"),
+        ("/.well-known/jwks.json", 200, object, "public, max-age=60"),
+        ("/", 404, text, "no-store"),
+        ("/livez/", 404, text, "no-store"),
+        ("/debug/pprof", 404, text, "no-store"),
+        ("/.well-known/../status", 404, text, "no-store"),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = Client::to(&proxy.admin).send(method.clone(), path, "").await;
+            assert_eq!(answer.status, status, "{method} {path}");
+            assert_eq!(answer.header("content-type"), Some(kind), "{method} {path}");
+            assert_eq!(answer.header("cache-control"), Some(cache), "{method} {path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert_eq!(answer.body.is_empty(), method == Method::HEAD, "{method} {path}");
+        }
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let answer = Client::to(&proxy.admin).send(method.clone(), path, "x").await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method} {path}");
+        }
+    }
+    // What the admin listener has is not on the other one, and the other way round.
+    for path in ["/livez", "/readyz", "/metrics", "/status", "/.well-known/jwks.json"] {
+        assert_eq!(proxy.client().get(path).await.status, 401, "{path}");
+    }
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "local")]
 async fn status_tells_of_keys_and_readiness_of_what_is_missing() {
     let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
     let issuer = Issuer::start(clock.clone()).unwrap();
