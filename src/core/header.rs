@@ -150,15 +150,25 @@ impl CleanHead {
         self.0.insert(name, value);
     }
 
-    /// Takes off what a preflight does not carry: credentials, cookies and a body's framing.
+    /// Takes off what a preflight does not carry: credentials, cookies, a body's framing, and what
+    /// would make another method of it for a backend that reads such headers. It goes where
+    /// nobody else goes without a token, so it must stay the OPTIONS it was taken for.
     #[must_use]
     pub fn without_credentials_and_body(mut self) -> Self {
-        for name in [AUTHORIZATION, COOKIE, CONTENT_LENGTH] {
+        let overrides = |name: &&HeaderName| {
+            METHOD_OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
+        };
+        let overrides: Vec<HeaderName> = self.0.keys().filter(overrides).cloned().collect();
+        for name in overrides.into_iter().chain([AUTHORIZATION, COOKIE, CONTENT_LENGTH]) {
             self.0.remove(name);
         }
         self
     }
 }
+
+/// With `-` for `_`.
+const METHOD_OVERRIDES: [&str; 3] =
+    ["x-http-method", "x-http-method-override", "x-method-override"];
 
 impl StripPolicy {
     /// Takes off what must not reach the backend; done before anything of ours is added.

@@ -4,6 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod corpus;
+mod corpus_requests;
+mod cors;
+mod credential;
 mod forward;
+mod headers;
 mod keys;
+mod observe;
+mod paths;
+mod signature;
 mod support;

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
@@ -86,6 +86,15 @@ impl Upstream {
         Self { address, seen, connections, task }
     }
 
+    /// A backend that answers each head with these bytes, whatever they are, and closes.
+    pub(crate) async fn speaking(bytes: &'static str) -> Self {
+        Self::raw(move |mut socket| async move {
+            read_head(&mut socket).await;
+            let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
+        })
+        .await
+    }
+
     /// A backend that does with each connection what `script` does.
     pub(crate) async fn raw<F: Future<Output = ()> + 'static>(
         script: impl Fn(TcpStream) -> F + 'static,
@@ -125,6 +134,18 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Reads a head from a connection and returns its text.
+pub(crate) async fn read_head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break, // closed: what came is all there is
+        }
+    }
+    String::from_utf8(head).unwrap()
 }
 
 async fn read(request: Request<Incoming>) -> Seen {
