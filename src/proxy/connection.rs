@@ -1,7 +1,7 @@
 //! One client connection, from accept to close.
 
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -120,7 +120,7 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
     ("accepted", &["A-lower"], "heals: the case of `Bearer` is free (RFC 9110 §11.1)"),
     (
         "session-token-and-uat-missing",
-        &["A-bare", "A-tab"],
+        &["A-bare"],
         "safer: what does not say `Bearer` and a space is the backend's own scheme, and no token to us",
     ),
     (
