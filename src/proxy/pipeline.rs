@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Activity;
-use super::body::{RequestBody, ResponseBody};
 use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
+use super::request_body::RequestBody;
 use super::respond;
+use super::response_body::ResponseBody;
 use super::seen::{Known, Seen};
 use super::settings::Preflight;
 use super::target::Target;
