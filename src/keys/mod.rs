@@ -10,7 +10,7 @@ mod schedule;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -55,7 +55,7 @@ pub enum KeySource {
     Url(FetchUrl),
     /// A JWK Set in a file, read again as often as an address would be.
     File(PathBuf),
-    /// Public keys in PEM, which never change.
+    /// Public keys in PEM, which never change; they are read again all the same, so as not to age.
     Pem(String),
 }
 
@@ -90,16 +90,20 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Unknown {
-    /// When a fetch was last asked for, and how many had ended by then.
-    last_fetch: Option<(Instant, u64)>,
+    /// How many fetches have begun.
+    begun: u64,
+    /// When a fetch was last asked for, and which: the first to begin after that.
+    asked: Option<(Instant, u64)>,
     /// Names that were not in a good key set, and until when that is taken as known.
     names: HashMap<KeyId, Instant>,
 }
 
 /// What to do for a key nobody knows.
 enum Ask {
-    Refetch,
-    Wait,
+    /// Have this fetch made and wait for it.
+    Refetch(u64),
+    /// Wait for this one, which somebody else asked for.
+    Wait(u64),
     Refuse(UnknownKid),
 }
 
@@ -140,13 +144,18 @@ impl Keys {
     /// [`Reject::KeysUnavailable`] where no usable key set was to be had, [`Reject::KeyUnknown`]
     /// where there is one and the key is not in it.
     pub async fn find(&self, kid: Option<&KeyId>, now: UnixTime) -> Result<Found, Reject> {
+        let max_stale = self.shared.settings.max_stale;
         let mut waited = false;
         let mut held = self.snapshot();
-        if held.fetches == 0 {
+        if held.failures == 0 && !held.usable(max_stale, now) {
+            if held.fetches > 0 {
+                // The machine slept: the keys grew old, and the refresher's timer did not run.
+                self.shared.wanted.notify_one();
+            }
             waited = true;
-            held = self.after(0, FIRST_FETCH).await;
+            held = self.after(held.fetches + 1, None, FIRST_FETCH).await;
         }
-        if !held.usable(self.shared.settings.max_stale, now) {
+        if !held.usable(max_stale, now) {
             return Err(Reject::KeysUnavailable);
         }
         if !held.set.find(kid).is_empty() {
@@ -154,43 +163,54 @@ impl Keys {
         }
         let unknown = Reject::KeyUnknown { kid: kid.cloned() };
         let Some(kid) = kid else { return Err(unknown) };
-        let held = self.fetched_for(kid, &held).await.ok_or(unknown.clone())?;
-        if !held.set.find(Some(kid)).is_empty() {
-            return Ok(Found { held, waited: true });
+        let held = self.fetched_for(kid, &held).await?;
+        if held.set.find(Some(kid)).is_empty() {
+            Err(unknown)
+        } else {
+            Ok(Found { held, waited: true })
         }
-        if held.failures > 0 {
-            return Err(Reject::KeysUnavailable); // the key may exist: we cannot tell
-        }
-        Err(unknown)
     }
 
-    /// Has keys fetched for one nobody knows, or waits for the fetch that is under way; nothing
-    /// where there was one just now.
-    async fn fetched_for(&self, kid: &KeyId, held: &Held) -> Option<Arc<Held>> {
-        let ask = self.shared.ask(kid, held);
-        match ask {
+    /// Has keys fetched for one nobody knows, or waits for the fetch that is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::KeyUnknown`] where there was a fetch just now, [`Reject::KeysUnavailable`] where
+    /// none succeeded: the key may exist, and we cannot tell.
+    async fn fetched_for(&self, kid: &KeyId, held: &Held) -> Result<Arc<Held>, Reject> {
+        let fetch = match self.shared.ask(kid, held) {
             Ask::Refuse(action) => {
                 self.shared.metrics.unknown_kid(action);
-                return None;
+                return Err(match action {
+                    UnknownKid::Throttled if held.failures > 0 => Reject::KeysUnavailable,
+                    _ => Reject::KeyUnknown { kid: Some(kid.clone()) },
+                });
             }
-            Ask::Refetch => {
+            Ask::Refetch(fetch) => {
                 self.shared.metrics.unknown_kid(UnknownKid::Refetched);
                 debug!(issuer = self.shared.settings.issuer, %kid, "unknown key: fetching the key set");
                 self.shared.wanted.notify_one();
+                fetch
             }
-            Ask::Wait => {}
+            Ask::Wait(fetch) => fetch,
+        };
+        let held = self.after(fetch, Some(kid), UNKNOWN_KEY).await;
+        if !held.set.find(Some(kid)).is_empty() {
+            return Ok(held);
         }
-        let held = self.after(held.fetches, UNKNOWN_KEY).await;
-        if held.failures == 0 && held.set.find(Some(kid)).is_empty() {
-            self.shared.remember_unknown(kid);
+        if held.failures > 0 || held.fetches < fetch {
+            return Err(Reject::KeysUnavailable);
         }
-        Some(held)
+        self.shared.remember_unknown(kid);
+        Ok(held)
     }
 
-    /// Waits, no longer than `at_most`, for the fetch that follows the first `fetches`.
-    async fn after(&self, fetches: u64, at_most: Duration) -> Arc<Held> {
+    /// Waits, no longer than `at_most`, until this fetch has ended, or one before it has brought
+    /// the key that is asked for.
+    async fn after(&self, fetch: u64, kid: Option<&KeyId>, at_most: Duration) -> Arc<Held> {
         let mut held = self.held.clone();
-        let fetched = held.wait_for(|held| held.fetches > fetches);
+        let brought = |held: &Held| kid.is_some_and(|kid| !held.set.find(Some(kid)).is_empty());
+        let fetched = held.wait_for(|held| held.fetches >= fetch || brought(held));
         // Past the time, or with the refresher gone, what is held is all there is.
         drop(time::timeout(at_most, fetched).await);
         self.snapshot()
@@ -216,26 +236,27 @@ impl Shared {
             return Ask::Refuse(UnknownKid::NegativeCached);
         }
         let now = Instant::now();
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = self.unknown();
         if unknown.names.get(kid).is_some_and(|until| now < *until) {
             return Ask::Refuse(UnknownKid::NegativeCached);
         }
-        match unknown.last_fetch {
-            // Nothing has come since it was asked for: it is under way.
-            Some((then, fetches)) if fetches == held.fetches && now < then + UNKNOWN_KEY => {
-                Ask::Wait
+        match unknown.asked {
+            Some((then, fetch)) if held.fetches < fetch && now < then + UNKNOWN_KEY => {
+                Ask::Wait(fetch)
             }
             Some((then, _)) if now < then + UNKNOWN_EVERY => Ask::Refuse(UnknownKid::Throttled),
             _ => {
-                unknown.last_fetch = Some((now, held.fetches));
-                Ask::Refetch
+                // One that is under way may have been answered before the key was published.
+                let fetch = unknown.begun + 1;
+                unknown.asked = Some((now, fetch));
+                Ask::Refetch(fetch)
             }
         }
     }
 
     fn remember_unknown(&self, kid: &KeyId) {
         let now = Instant::now();
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = self.unknown();
         if unknown.names.len() >= UNKNOWN_NAMES {
             unknown.names.retain(|_, until| now < *until);
         }
@@ -244,8 +265,8 @@ impl Shared {
         }
     }
 
-    fn forget_unknown(&self) {
-        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).names.clear();
+    fn unknown(&self) -> MutexGuard<'_, Unknown> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,6 +316,7 @@ impl Refresher {
     /// Fetches once, publishes what that changes, and returns how long to wait.
     async fn refresh(&self) -> Duration {
         let settings = &self.shared.settings;
+        self.shared.unknown().begun += 1;
         let answer = self.fetch().await;
         let before = Arc::clone(&self.publish.borrow());
         let now = self.clock.now();
@@ -304,16 +326,15 @@ impl Refresher {
         };
         self.tell(&before, &held, now);
         if held.failures == 0 && held.generation != before.generation {
-            self.shared.forget_unknown();
+            self.shared.unknown().names.clear();
         }
         let mut random = [0; 4];
         aws_lc_rs::rand::fill(&mut random).expect("the system has random bytes");
         let jitter = Jitter::from_random(random);
         let usable = held.usable(settings.max_stale, now);
-        let wait = match settings.source {
-            KeySource::Pem(_) if usable => LONG,
-            _ => wait_before_fetch(held.failures, usable, fresh_for, jitter),
-        };
+        // Keys that are not fetched again in time are past it while their issuer is well.
+        let fresh_for = fresh_for.min(settings.max_stale);
+        let wait = wait_before_fetch(held.failures, usable, fresh_for, jitter);
         held.next_refresh = Some(now.plus(wait));
         self.publish.send_replace(Arc::new(held));
         wait

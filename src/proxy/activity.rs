@@ -12,7 +12,16 @@ use tokio::time::Instant;
 
 /// What a connection is doing. Shared by its socket, its requests and its timers.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Rc<Cell<(State, Instant)>>);
+pub(super) struct Activity(Rc<Told>);
+
+#[derive(Debug)]
+struct Told {
+    state: Cell<(State, Instant)>,
+    /// Since when the client has taken nothing of what there is for it.
+    blocked: Cell<Option<Instant>>,
+    /// Whether the last request had a body, of which some may still come.
+    body: Cell<bool>,
+}
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,12 +38,13 @@ pub(super) enum State {
 
 impl Activity {
     pub(super) fn start() -> Self {
-        Self(Rc::new(Cell::new((State::New, Instant::now()))))
+        let state = Cell::new((State::New, Instant::now()));
+        Self(Rc::new(Told { state, blocked: Cell::default(), body: Cell::default() }))
     }
 
     /// A request has begun; it is over when what is returned is dropped.
     pub(super) fn busy(&self) -> Busy {
-        self.0.set((State::Busy, Instant::now()));
+        self.0.state.set((State::Busy, Instant::now()));
         Busy(self.clone())
     }
 
@@ -43,7 +53,7 @@ impl Activity {
     /// The first head has its time from the start of the connection, a later one from its first
     /// byte; between requests hyper's own timer runs.
     pub(super) fn head_due(&self, at_most: Duration) -> Option<Instant> {
-        match self.0.get() {
+        match self.0.state.get() {
             (State::New | State::Head, since) => Some(since + at_most),
             (State::Busy | State::Idle, _) => None,
         }
@@ -51,17 +61,41 @@ impl Activity {
 
     /// Returns since when nothing has been under way; nothing where something is.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
-        match self.0.get() {
+        match self.0.state.get() {
             (State::New | State::Idle, since) => Some(since),
             (State::Head | State::Busy, _) => None,
         }
     }
 
+    /// Returns when the client must have taken something, if something waits for it.
+    pub(super) fn read_due(&self, at_most: Duration) -> Option<Instant> {
+        self.0.blocked.get().map(|since| since + at_most)
+    }
+
+    /// Says whether the request that has begun has a body.
+    pub(super) fn has_body(&self, body: bool) {
+        self.0.body.set(body);
+    }
+
+    /// Tells whether the client may still be sending the body of its last request.
+    pub(super) fn may_be_sent_more(&self) -> bool {
+        self.0.body.get()
+    }
+
+    fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            self.0.blocked.set(None);
+        } else if self.0.blocked.get().is_none() {
+            self.0.blocked.set(Some(Instant::now()));
+        }
+        polled
+    }
+
     fn bytes_came(&self) {
-        match self.0.get() {
+        match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
-            (State::New, since) => self.0.set((State::Head, since)),
-            (State::Idle, _) => self.0.set((State::Head, Instant::now())),
+            (State::New, since) => self.0.state.set((State::Head, since)),
+            (State::Idle, _) => self.0.state.set((State::Head, Instant::now())),
             (State::Head | State::Busy, _) => {}
         }
     }
@@ -73,11 +107,11 @@ pub(super) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.set((State::Idle, Instant::now()));
+        self.0.0.state.set((State::Idle, Instant::now()));
     }
 }
 
-/// A socket that tells the connection's [`Activity`] when bytes come.
+/// A socket that tells the connection's [`Activity`] when bytes come, and when none can go.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     socket: S,
@@ -111,7 +145,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.activity.written(polled)
     }
 
     fn poll_write_vectored(
@@ -119,7 +154,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.activity.written(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

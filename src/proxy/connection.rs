@@ -5,12 +5,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Body as _;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, sink};
 use tokio::sync::watch;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
+use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
@@ -23,6 +27,8 @@ use crate::core::reject::Reject;
 const QUIET: Duration = Duration::from_secs(1);
 /// How often a draining connection is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
+/// How long a client that is still sending has, once we are done with it.
+const LINGER: Duration = Duration::from_secs(2);
 /// hyper's default; any other number moves its header table to the heap.
 const USUAL_HEADERS: usize = 100;
 
@@ -40,34 +46,45 @@ pub(super) async fn serve<S>(
     let shared = Rc::clone(&pipeline);
     let timeouts = shared.shared().settings.timeouts;
     let limits = shared.shared().settings.limits;
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, activity) = (Rc::clone(&pipeline), activity.clone());
+        activity.has_body(!request.body().is_end_stream());
         async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &activity).await) }
     });
-    let mut connection = pin!(builder(limits, timeouts.idle).serve_connection(socket, service));
+    let mut connection = builder(limits, timeouts.idle).serve_connection(socket, service);
     let mut timer = pin!(time::sleep(timeouts.head));
     let mut closing = None;
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    observe(&error, &shared);
+            ended = &mut connection => {
+                match ended {
+                    Err(error) => observe(&error, &shared),
+                    Ok(()) if activity.may_be_sent_more() => {
+                        linger(connection.into_parts().io.into_inner()).await;
+                    }
+                    Ok(()) => {}
                 }
                 return;
             }
             () = timer.as_mut() => {
                 if closing.is_some_and(|since| is_quiet(&activity, since)) {
-                    connection.as_mut().graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
-                let due = activity.head_due(timeouts.head);
-                if due.is_some_and(|due| due <= now) {
+                let head_due = activity.head_due(timeouts.head);
+                if head_due.is_some_and(|due| due <= now) {
                     shared.shared().metrics.unreadable(&Reject::RequestTimeout);
                     return;
                 }
+                let read_due = activity.read_due(timeouts.body);
+                if read_due.is_some_and(|due| due <= now) {
+                    debug!("connection ended: the client takes nothing");
+                    return;
+                }
                 let again = now + if closing.is_some() { GLANCE } else { timeouts.head };
-                timer.as_mut().reset(due.map_or(again, |due| due.min(again)));
+                let due = [head_due, read_due].into_iter().flatten().fold(again, Instant::min);
+                timer.as_mut().reset(due);
             }
             Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
                 closing = stage.closing_since();
@@ -75,6 +92,14 @@ pub(super) async fn serve<S>(
             }
         }
     }
+}
+
+/// Reads on, for nothing, after our last word was sent.
+///
+/// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
+/// still sending would get an error, and lose the answer that says why it can stop.
+async fn linger(mut socket: impl AsyncRead + Unpin) {
+    drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
 }
 
 fn builder(limits: Limits, idle: Duration) -> http1::Builder {

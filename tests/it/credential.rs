@@ -26,7 +26,7 @@ async fn a_token_stands_after_bearer_and_one_space() {
     let clock = clock();
     let issuer = Issuer::start(clock.clone()).unwrap();
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start_on(settings(&issuer, &upstream), clock).await;
+    let proxy = Proxy::start_with(settings(&issuer, &upstream), clock).await;
     let token = issuer.token();
     let missing = "session-token-and-uat-missing";
 
@@ -120,7 +120,7 @@ async fn a_token_must_say_what_a_session_token_says() {
     let clock = clock();
     let issuer = Issuer::start(clock.clone()).unwrap();
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start_on(settings(&issuer, &upstream), clock).await;
+    let proxy = Proxy::start_with(settings(&issuer, &upstream), clock).await;
     let near = issuer.origin();
 
     for (claims, reason) in [
@@ -327,7 +327,7 @@ async fn a_remembered_token_is_good_as_long_as_it_says() {
     let clock = clock();
     let issuer = Issuer::start(clock.clone()).unwrap();
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start_on(settings(&issuer, &upstream), clock.clone()).await;
+    let proxy = Proxy::start_with(settings(&issuer, &upstream), clock.clone()).await;
     let token = issuer.token(); // nbf −10 s, exp +60 s
     assert_eq!(with(&proxy, &token).await.0, 200);
 

@@ -213,7 +213,7 @@ async fn each_request_is_one_line_of_the_access_log() {
     let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
     let issuer = Issuer::start(clock.clone()).unwrap();
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start_on(settings_with_public(&issuer, &upstream), clock).await;
+    let proxy = Proxy::start_with(settings_with_public(&issuer, &upstream), clock).await;
     let token = issuer.mint(json!({
         "sub": "user_1", "sid": "sess_1", "act": {"sub": "user_2"},
         "o": {"id": "org_1", "slg": "a", "rol": "admin"},
@@ -330,7 +330,7 @@ async fn no_token_and_no_secret_is_written_anywhere() {
     let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
     let issuer = Issuer::start(clock.clone()).unwrap();
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start_on(settings_with_public(&issuer, &upstream), clock.clone()).await;
+    let proxy = Proxy::start_with(settings_with_public(&issuer, &upstream), clock.clone()).await;
     let tokens: Vec<String> = [
         json!({}),
         json!({"exp": 1}),
@@ -433,7 +433,7 @@ async fn status_tells_of_keys_and_readiness_of_what_is_missing() {
     let upstream = Upstream::start().await;
     let mut settings = settings(&issuer, &upstream);
     settings.admin.status = StatusAccess::Loopback;
-    let proxy = Proxy::start_on(settings.clone(), clock.clone()).await;
+    let proxy = Proxy::start_with(settings.clone(), clock.clone()).await;
     clock.set(UnixTime::from_secs(1_700_000_010));
 
     let status = proxy.admin("/status").await.json();
@@ -451,7 +451,7 @@ async fn status_tells_of_keys_and_readiness_of_what_is_missing() {
 
     let mut other = settings.clone();
     other.proxy.reveal_reason = false;
-    let other = Proxy::start_on(other, clock.clone()).await;
+    let other = Proxy::start_with(other, clock.clone()).await;
     let fingerprint = other.admin("/status").await.json()["settings_fingerprint"].clone();
     assert_ne!(fingerprint, status["settings_fingerprint"], "other settings, another one");
 

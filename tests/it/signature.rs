@@ -41,7 +41,7 @@ async fn a_backend_verifies_every_request_it_gets() {
     let mut settings = settings_with_public(&issuer, &upstream);
     settings.proxy.paths =
         PathPolicy { encoded_slash: true, double_slash: true, ..PathPolicy::default() };
-    let proxy = Proxy::start_on(settings, clock.clone()).await;
+    let proxy = Proxy::start_with(settings, clock.clone()).await;
     let verifier = Verifier::hmac(SECRET);
     let token = issuer.token();
 
@@ -194,7 +194,7 @@ async fn what_is_sent_again_is_signed_again() {
             moved.set(UnixTime::from_secs(1_700_000_007));
         }
     });
-    let proxy = Proxy::start_on(settings_for(&issuer.origin(), &address), clock).await;
+    let proxy = Proxy::start_with(settings_for(&issuer.origin(), &address), clock).await;
     let token = issuer.token();
 
     for _ in 0..2 {

@@ -57,21 +57,53 @@ impl Client {
         path: &str,
         body: &str,
     ) -> Result<Answer, Box<dyn std::error::Error>> {
+        self.open().await?.try_send(method, path, body).await
+    }
+
+    /// Opens a connection that carries one request after another.
+    pub(crate) async fn open(mut self) -> Result<Kept, Box<dyn std::error::Error>> {
         if !self.headers.contains_key("host") {
             let host = if self.address.starts_with("unix:") { "localhost" } else { &self.address };
             self.headers.insert("host", host.parse()?);
         }
-        let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse()?;
-        *request.headers_mut() = self.headers;
-        let mut sender = match self.address.strip_prefix("unix:") {
+        let sender = match self.address.strip_prefix("unix:") {
             Some(path) => connected(UnixStream::connect(path).await?).await?,
             None => connected(TcpStream::connect(&self.address).await?).await?,
         };
-        let (parts, body) = sender.send_request(request).await?.into_parts();
+        Ok(Kept { sender, headers: self.headers })
+    }
+}
+
+/// A connection that is kept alive, and what each request on it has in its head.
+pub(crate) struct Kept {
+    sender: http1::SendRequest<Full<Bytes>>,
+    headers: HeaderMap,
+}
+
+impl Kept {
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.try_send(Method::GET, path, "").await.unwrap()
+    }
+
+    pub(crate) async fn try_send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, Box<dyn std::error::Error>> {
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse()?;
+        *request.headers_mut() = self.headers.clone();
+        self.sender.ready().await?;
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Tells whether the other side has closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }
 

@@ -2,10 +2,12 @@
 //! own choosing.
 
 pub(crate) mod client;
+pub(crate) mod key_server;
 pub(crate) mod settings;
 pub(crate) mod upstream;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use countersign::app::App;
 use countersign::clock::Clock;
@@ -15,6 +17,7 @@ use countersign::listen::ListenAddress;
 use countersign::proxy::{Drained, Threads};
 use countersign::telemetry::sink::Sink;
 use countersign::telemetry::trace;
+use tokio::time;
 
 pub(crate) use self::client::{Answer, Client};
 pub(crate) use self::settings::settings;
@@ -49,13 +52,14 @@ impl std::io::Write for Log {
 impl Proxy {
     /// Starts the proxy and waits until it has keys.
     pub(crate) async fn start(settings: Settings) -> Self {
-        Self::start_on(settings, Clock::System).await
+        Self::start_with(settings, Clock::System).await
     }
 
     /// Starts the proxy with a clock of the test's and waits until it has keys.
-    pub(crate) async fn start_on(settings: Settings, clock: Clock) -> Self {
+    pub(crate) async fn start_with(settings: Settings, clock: Clock) -> Self {
         let proxy = Self::start_at(settings, clock.clone()).await;
-        proxy.app.keys.usable(&clock).await;
+        let usable = proxy.app.keys.usable(&clock);
+        time::timeout(Duration::from_secs(30), usable).await.expect("there are keys");
         proxy
     }
 
@@ -108,6 +112,17 @@ impl Proxy {
     pub(crate) async fn drain(self) -> Drained {
         self.app.drain().await
     }
+}
+
+/// Waits until `so` holds: a moment of the runtime's time, paused or not, between two looks.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..20_000 {
+        if so().await {
+            return;
+        }
+        time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never came true: {what}");
 }
 
 fn shown(address: &ListenAddress) -> String {

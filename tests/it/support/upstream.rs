@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
@@ -88,16 +88,27 @@ impl Upstream {
 
     /// A backend that answers each head with these bytes, whatever they are, and closes.
     pub(crate) async fn speaking(bytes: &'static str) -> Self {
+        Self::raw(move |mut socket| async move {
+            read_head(&mut socket).await;
+            let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
+        })
+        .await
+    }
+
+    /// A backend that does with each connection what `script` does.
+    pub(crate) async fn raw<F: Future<Output = ()> + 'static>(
+        script: impl Fn(TcpStream) -> F + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let connections = Rc::<RefCell<u64>>::default();
         let counted = Rc::clone(&connections);
         let task = task::spawn_local(async move {
+            let mut tasks = task::JoinSet::new();
             loop {
-                let (mut socket, _) = listener.accept().await.unwrap();
+                let (socket, _) = listener.accept().await.unwrap();
                 *counted.borrow_mut() += 1;
-                read_head(&mut socket).await;
-                let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
+                tasks.spawn_local(script(socket));
             }
         });
         Self { address, seen: Rc::default(), connections, task }
@@ -143,4 +154,16 @@ async fn read(request: Request<Incoming>) -> Seen {
     let trailers = collected.as_ref().and_then(|body| body.trailers().cloned());
     let body = collected.map(|body| body.to_bytes()).unwrap_or_default();
     Seen { method: method.to_string(), target: uri.to_string(), headers, body, trailers }
+}
+
+/// Reads the head of a message, and nothing of what follows; less where the other side closes.
+pub(crate) async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
 }

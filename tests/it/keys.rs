@@ -1,0 +1,455 @@
+//! The issuer's keys: rotated, removed, not to be had, and lied about.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::clock::Clock;
+use countersign::config::Settings;
+use countersign::core::time::UnixTime;
+use countersign::keys::KeySource;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{self, Instant};
+
+use crate::support::key_server::{KeyServer, Reply, published_by};
+use crate::support::{Answer, Client, Issuer, Proxy, Upstream, client, settings, until};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A proxy whose keys come from a server of the test's, in place of the issuer itself.
+struct Scene {
+    issuer: Issuer,
+    upstream: Upstream,
+    server: KeyServer,
+    clock: Clock,
+}
+
+impl Scene {
+    /// The server publishes what the issuer does.
+    async fn set() -> Self {
+        let clock = Clock::fixed(NOW);
+        let issuer = Issuer::start(clock.clone()).unwrap();
+        let server = KeyServer::start(Reply::json(&published_by(&issuer).await)).await;
+        Self { issuer, upstream: Upstream::start().await, server, clock }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = settings(&self.issuer, &self.upstream);
+        settings.keys.source = self.server.source();
+        settings
+    }
+
+    async fn proxy(&self) -> Proxy {
+        Proxy::start_with(self.settings(), self.clock.clone()).await
+    }
+
+    /// Publishes what the issuer has now.
+    async fn publish(&self) {
+        self.server.reply(Reply::json(&published_by(&self.issuer).await));
+    }
+
+    /// Moves both clocks, and waits for the refresh that is due by then.
+    async fn refresh_after(&self, span: Duration) {
+        let before = self.server.fetches();
+        self.clock.set(self.clock.now().plus(span));
+        time::advance(span).await;
+        until("the keys are refreshed", async || self.server.fetches() > before).await;
+        // The answer is read by the proxy without another wait than for its own sockets.
+        time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Sends requests from eight tasks, half of them with a token of before, half with one of the
+/// moment, and does `deed` somewhere in the middle. Returns every answer that was not a 200.
+async fn load(proxy: &Proxy, issuer: &Rc<Issuer>, deed: impl Fn(&Issuer)) -> Vec<Answer> {
+    let old = issuer.token();
+    let done = Rc::new(Cell::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (client, issuer, old) = (proxy.client(), Rc::clone(issuer), old.clone());
+        let done = Rc::clone(&done);
+        tasks.spawn_local(async move {
+            let mut refused = Vec::new();
+            for round in 0..50 {
+                let token = if round % 2 == 0 { old.clone() } else { issuer.token() };
+                let answer = client.clone().bearer(&token).get("/").await;
+                done.set(done.get() + 1);
+                if answer.status != 200 {
+                    refused.push(answer);
+                }
+            }
+            refused
+        });
+    }
+    until("half of the load is done", async || done.get() >= 200).await;
+    deed(issuer);
+    tasks.join_all().await.into_iter().flatten().collect()
+}
+
+/// The same token, naming another key.
+fn naming(token: &str, kid: &str) -> String {
+    let (header, rest) = token.split_once('.').unwrap();
+    let mut header: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    header["kid"] = kid.into();
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+}
+
+#[tokio::test(flavor = "local")]
+async fn no_good_request_is_refused_while_a_key_is_added() {
+    let issuer = Rc::new(Issuer::start(Clock::System).unwrap());
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+
+    let refused = load(&proxy, &issuer, |issuer| drop(issuer.rotate())).await;
+
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(issuer.fetches(), 2, "one at the start, one for the new key");
+}
+
+#[tokio::test(flavor = "local")]
+async fn no_good_request_is_refused_while_a_key_takes_the_place_of_another() {
+    let issuer = Rc::new(Issuer::start(Clock::System).unwrap());
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+
+    let refused = load(&proxy, &issuer, |issuer| drop(issuer.rotate_and_drop())).await;
+
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(issuer.fetches(), 2, "one at the start, one for the new key");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_new_key_is_fetched_once_for_a_thousand_requests_that_name_it() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    scene.issuer.rotate();
+    let late = Reply::json(&published_by(&scene.issuer).await).after(Duration::from_millis(200));
+    scene.server.reply(late);
+
+    let mut requests = JoinSet::new();
+    for _ in 0..1000 {
+        let (client, token) = (proxy.client(), scene.issuer.token());
+        requests.spawn_local(async move { client.bearer(&token).get("/").await.status });
+    }
+    let answers = requests.join_all().await;
+
+    assert_eq!(answers, [200; 1000]);
+    assert_eq!(scene.server.fetches(), 2, "one at the start, one for the new key");
+    let line = |action: &str| {
+        let issuer = scene.issuer.origin();
+        format!(r#"countersign_jwks_unknown_kid_total{{action="{action}",issuer="{issuer}"}}"#)
+    };
+    assert_eq!(proxy.metric(&line("refetched")).await, 1.0);
+    assert_eq!(proxy.metric(&line("throttled")).await, 0.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn ten_thousand_invented_keys_cost_the_issuer_six_fetches_a_minute() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    time::pause();
+    let before = scene.server.fetches();
+    let token = scene.issuer.token();
+    let invented = |number: usize| {
+        let token = naming(&token, &format!("invented-{number}"));
+        format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n")
+    };
+    let last = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+    for step in 0..59 {
+        let requests: String = (0..170).map(|number| invented(step * 170 + number)).collect();
+        let refused = client::raw(&proxy.address, (requests + last).as_bytes()).await;
+        let good = proxy.get("/", &scene.issuer.token()).await;
+
+        assert_eq!(refused.matches("jwk-kid-mismatch").count(), 2 * 170, "step {step}");
+        assert_eq!(good.status, 200, "step {step}");
+        time::advance(Duration::from_secs(1)).await;
+    }
+
+    let line = |action: &str| {
+        let issuer = scene.issuer.origin();
+        format!(r#"countersign_jwks_unknown_kid_total{{action="{action}",issuer="{issuer}"}}"#)
+    };
+    let again = proxy.get("/", &naming(&token, "invented-8500")).await;
+    assert_eq!(again.reason(), "jwk-kid-mismatch");
+    let refetched = proxy.metric(&line("refetched")).await;
+    let refused =
+        proxy.metric(&line("throttled")).await + proxy.metric(&line("negative_cached")).await;
+    assert_eq!((refetched, refetched + refused), (6.0, 10_031.0));
+    assert_eq!(scene.server.fetches() - before, 6);
+    assert_eq!(proxy.metric(&line("negative_cached")).await, 1.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_new_key_is_found_though_a_fetch_was_under_way_when_it_was_published() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let of_before = Reply::json(&published_by(&scene.issuer).await);
+    scene.server.reply(of_before.after(Duration::from_secs(1)));
+    time::pause();
+    time::advance(Duration::from_secs(600)).await;
+    until("the fetch is under way", async || scene.server.fetches() == 2).await;
+
+    scene.issuer.rotate();
+    scene.publish().await;
+    let answer = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn known_keys_serve_while_their_issuer_is_down() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    scene.server.reply(Reply::Bytes(Vec::new()));
+    let known = scene.issuer.token();
+    scene.issuer.rotate();
+
+    let unknown = proxy.get("/", &scene.issuer.token()).await;
+    let unknown_again = proxy.get("/", &scene.issuer.token()).await;
+    let known = proxy.get("/", &known).await;
+
+    assert_eq!(known.status, 200);
+    for answer in [unknown, unknown_again] {
+        // The key may well exist: it is we who cannot tell.
+        assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(proxy.admin("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return() {
+    let Scene { issuer, upstream, server, clock } = Scene::set().await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.keys.source = server.source();
+    let address = server.address.clone();
+    drop(server);
+    time::pause();
+    let proxy = Proxy::start_at(settings, clock).await;
+    time::sleep(Duration::from_secs(60)).await;
+
+    let refused = proxy.get("/", &issuer.token()).await;
+    let ready = proxy.admin("/readyz").await;
+    let live = proxy.admin("/livez").await;
+
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "keys-unavailable"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(
+        (ready.status, ready.text().as_str()),
+        (503, "no usable key set of the issuer yet\n")
+    );
+    assert_eq!(live.status, 200);
+
+    let back = Instant::now();
+    let keys = Reply::json(&published_by(&issuer).await);
+    let _server = KeyServer::start_at(&address, keys).await;
+    until("the proxy is ready", async || proxy.admin("/readyz").await.status == 200).await;
+
+    assert!(back.elapsed() <= Duration::from_secs(2), "{:?}", back.elapsed());
+    assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_that_comes_during_the_first_fetch_waits_for_it() {
+    let scene = Scene::set().await;
+    scene
+        .server
+        .reply(Reply::json(&published_by(&scene.issuer).await).after(Duration::from_secs(1)));
+    time::pause();
+    let proxy = Proxy::start_at(scene.settings(), scene.clock.clone()).await;
+
+    let answer = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!(answer.status, 200);
+    assert_eq!(scene.server.fetches(), 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_waits_two_seconds_for_the_first_fetch_and_no_longer() {
+    let scene = Scene::set().await;
+    scene.server.reply(Reply::Silence);
+    time::pause();
+    let proxy = Proxy::start_at(scene.settings(), scene.clock.clone()).await;
+
+    let asked = Instant::now();
+    let answer = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+    assert_eq!(asked.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_past_their_time_are_our_fault_and_not_the_tokens() {
+    let scene = Scene::set().await;
+    let mut settings = scene.settings();
+    settings.keys.max_stale = Duration::from_secs(60 * 60);
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    let token = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 7200 }));
+    assert_eq!(proxy.get("/", &token).await.status, 200);
+    scene.server.reply(Reply::Bytes(Vec::new()));
+
+    scene.clock.set(NOW.plus(Duration::from_secs(3599)));
+    let in_time = proxy.get("/", &token).await;
+    scene.clock.set(NOW.plus(Duration::from_secs(3600)));
+    let remembered = proxy.get("/", &token).await;
+    let new = proxy.get("/", &scene.issuer.token()).await;
+    let ready = proxy.admin("/readyz").await.status;
+
+    assert_eq!((in_time.status, ready), (200, 503));
+    for answer in [remembered, new] {
+        assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_that_aged_while_the_machine_slept_are_fetched_when_a_request_needs_them() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let remembered = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 80_000 }));
+    assert_eq!(proxy.get("/", &remembered).await.status, 200);
+
+    // The wall clock goes on in a machine that sleeps; timers do not.
+    scene.clock.set(NOW.plus(Duration::from_secs(86_400 - 3_000)));
+    let in_time = proxy.get("/", &scene.issuer.token()).await;
+    scene.clock.set(NOW.plus(Duration::from_secs(2 * 86_400)));
+    let late = proxy.get("/", &scene.issuer.token()).await;
+
+    assert_eq!((in_time.status, late.status), (200, 200));
+    assert_eq!(scene.server.fetches(), 2);
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_that_never_change_never_grow_stale() {
+    let scene = Scene::set().await;
+    let mut settings = scene.settings();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    settings.keys.source = KeySource::Pem(key.public_key_pem());
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    time::pause();
+
+    for hour in 0..50 {
+        scene.clock.set(NOW.plus(Duration::from_secs(hour * 3600)));
+        assert_eq!(proxy.admin("/readyz").await.status, 200, "after {hour} h");
+        time::advance(Duration::from_secs(3600)).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_are_refreshed_before_they_are_stale() {
+    let scene = Scene::set().await;
+    let mut settings = scene.settings();
+    settings.keys.max_stale = Duration::from_secs(60);
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    time::pause();
+
+    for second in 0..180 {
+        scene.clock.set(NOW.plus(Duration::from_secs(second)));
+        assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200, "after {second} s");
+        time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_removed_key_ends_with_the_second_fetch_without_it_and_all_its_tokens_with_it() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let remembered = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 7200 }));
+    let new = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 7200 }));
+    assert_eq!(proxy.get("/", &remembered).await.status, 200);
+    scene.issuer.rotate_and_drop();
+    scene.publish().await;
+    time::pause();
+
+    scene.refresh_after(Duration::from_secs(600)).await;
+    assert_eq!(
+        proxy.get("/", &remembered).await.status,
+        200,
+        "one fetch may be of a stale replica"
+    );
+
+    scene.refresh_after(Duration::from_secs(600)).await;
+    for token in [&remembered, &new] {
+        let answer = proxy.get("/", token).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (401, "jwk-kid-mismatch"));
+    }
+    assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_key_set_that_is_a_lie_changes_nothing() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let good = published_by(&scene.issuer).await;
+    let elsewhere = KeyServer::start(Reply::json(&good)).await;
+    let away = format!("location: http://{}/jwks\r\n", elsewhere.address);
+    let key = serde_json::from_str::<Value>(&good).unwrap()["keys"][0].clone();
+    let many: Vec<_> = (0..101)
+        .map(|number| {
+            let mut key = key.clone();
+            key["kid"] = format!("key-{number}").into();
+            key
+        })
+        .collect();
+    let json = "content-type: application/json\r\n";
+    let cut = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{good}", good.len() + 1);
+    let drip = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{good}", good.len());
+    let zipped = format!("{json}content-encoding: gzip\r\n");
+    let symmetric = r#"{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"a","alg":"HS256"}]}"#;
+    time::pause();
+
+    for (lie, reply) in [
+        ("a page", Reply::http("200 OK", "content-type: text/html\r\n", "<html>Sign in</html>")),
+        ("no keys", Reply::json(r#"{"keys":[]}"#)),
+        ("no member", Reply::json("{}")),
+        ("a list", Reply::json("[]")),
+        ("null", Reply::json("null")),
+        ("nothing", Reply::json("")),
+        ("no usable key", Reply::json(symmetric)),
+        ("2 MiB", Reply::json(&format!("{good}{}", " ".repeat(2 << 20)))),
+        ("dripping", Reply::Drip(drip.into_bytes())),
+        ("silence", Reply::Silence),
+        ("cut", Reply::Bytes(cut.into_bytes())),
+        ("gzip", Reply::http("200 OK", &zipped, &good)),
+        ("away", Reply::http("302 Found", &away, "")),
+        ("101 keys", Reply::json(&json!({ "keys": many }).to_string())),
+        ("500", Reply::http("500 Internal Server Error", json, &good)),
+        ("304", Reply::Bytes(b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec())),
+        ("no HTTP", Reply::Bytes(good.clone().into_bytes())),
+    ] {
+        let issuer = scene.issuer.origin();
+        let errors =
+            format!(r#"countersign_jwks_refreshes_total{{issuer="{issuer}",result="error"}}"#);
+        let before = proxy.metric(&errors).await;
+        scene.server.reply(reply);
+        time::advance(Duration::from_secs(600)).await;
+        until(lie, async || proxy.metric(&errors).await > before).await;
+
+        let answer = proxy.get("/", &scene.issuer.token()).await;
+
+        assert_eq!(answer.status, 200, "{lie}: {}", answer.text());
+    }
+    assert_eq!(elsewhere.fetches(), 0, "a redirect to another origin is not followed");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_fetch_carries_nothing_of_the_request_that_caused_it() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    scene.issuer.rotate();
+    scene.publish().await;
+
+    let client = Client::to(&proxy.address).header("cookie", "a=b").header("x-own", "1");
+    let answer = client.bearer(&scene.issuer.token()).get("/").await;
+
+    assert_eq!((answer.status, scene.server.fetches()), (200, 2));
+    let head = scene.server.last().to_lowercase();
+    assert!(head.contains("user-agent: countersign/"), "{head}");
+    for name in ["cookie", "authorization", "x-own", "x-request-id", "x-forwarded"] {
+        assert!(!head.contains(name), "{head}");
+    }
+}
