@@ -6,7 +6,7 @@ use countersign::core::claims::AzpPolicy;
 use countersign::core::time::UnixTime;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Issuer, Proxy, Upstream, settings};
+use crate::support::{Answer, Issuer, Proxy, Upstream, client, settings};
 
 /// The time at which every test here begins, in seconds since 1970.
 const NOW: i64 = 1_700_000_000;
@@ -393,4 +393,27 @@ async fn a_token_over_the_limit_is_not_taken_apart() {
     let longest = (2048 - length) * 3 / 4 - 3;
     assert_eq!(with(&proxy, &of(longest)).await.0, 200);
     assert_eq!(with(&proxy, &of(longest + 10)).await, (401, "token-invalid".to_owned()));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_refused_body_is_neither_asked_for_nor_read() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let inner =
+        format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", issuer.token());
+
+    for (framing, body) in [
+        ("Expect: 100-continue\r\nContent-Length: 1073741824", ""),
+        (&format!("Content-Length: {}", inner.len()), inner.as_str()),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n"),
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}");
+        let answers = client::raw(&proxy.address, head.as_bytes()).await;
+
+        assert!(answers.starts_with("HTTP/1.1 401 "), "{framing}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{framing}: {answers}");
+        assert!(answers.contains("connection: close"), "{framing}: {answers}");
+    }
+    assert!(upstream.seen().is_empty());
 }

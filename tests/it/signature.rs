@@ -14,11 +14,9 @@ use countersign::core::time::UnixTime;
 use countersign::dev::verifier::{Countersignature, Verifier};
 use http::{Method, Request};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::task;
 
-use crate::support::settings::{SECRET, settings_for, settings_with_public};
-use crate::support::upstream::{Seen, read_head};
+use crate::support::settings::{SECRET, settings_with_public};
+use crate::support::upstream::{Seen, head};
 use crate::support::{Issuer, Proxy, Upstream, settings};
 
 /// Verifies what the backend saw, as it saw it, at the time `now`.
@@ -178,30 +176,28 @@ async fn a_clients_own_signatures_stay_before_ours_and_forged_ones_go() {
 async fn what_is_sent_again_is_signed_again() {
     let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
     let issuer = Issuer::start(clock.clone()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let heads = Rc::<RefCell<Vec<String>>>::default();
     let (kept, moved) = (Rc::clone(&heads), clock.clone());
     // A backend that answers once, and closes the kept connection on the next request, unanswered.
-    let backend = task::spawn_local(async move {
-        loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let first = read_head(&mut socket).await;
+    let upstream = Upstream::raw(move |mut socket| {
+        let (kept, moved) = (Rc::clone(&kept), moved.clone());
+        async move {
+            let first = head(&mut socket).await;
             kept.borrow_mut().push(first);
             socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
-            let second = read_head(&mut socket).await;
+            let second = head(&mut socket).await;
             kept.borrow_mut().push(second);
             moved.set(UnixTime::from_secs(1_700_000_007));
         }
-    });
-    let proxy = Proxy::start_with(settings_for(&issuer.origin(), &address), clock).await;
+    })
+    .await;
+    let proxy = Proxy::start_with(settings(&issuer, &upstream), clock).await;
     let token = issuer.token();
 
     for _ in 0..2 {
         assert_eq!(proxy.get("/", &token).await.status, 200);
     }
 
-    backend.abort();
     let created = |head: &String| {
         let after = head.split_once("created=").unwrap().1;
         after.split_once(';').unwrap().0.to_owned()

@@ -52,7 +52,7 @@ impl Client {
 
     /// Sends over a connection of its own.
     pub(crate) async fn try_send(
-        mut self,
+        self,
         method: Method,
         path: &str,
         body: &str,

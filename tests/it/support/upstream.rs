@@ -89,7 +89,7 @@ impl Upstream {
     /// A backend that answers each head with these bytes, whatever they are, and closes.
     pub(crate) async fn speaking(bytes: &'static str) -> Self {
         Self::raw(move |mut socket| async move {
-            read_head(&mut socket).await;
+            head(&mut socket).await;
             let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
         })
         .await
@@ -134,18 +134,6 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Reads a head from a connection and returns its text.
-pub(crate) async fn read_head(socket: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match socket.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => break, // closed: what came is all there is
-        }
-    }
-    String::from_utf8(head).unwrap()
 }
 
 async fn read(request: Request<Incoming>) -> Seen {
