@@ -4,4 +4,6 @@
 
 mod forward;
 mod keys;
+mod lifecycle;
+mod limits;
 mod support;
