@@ -119,7 +119,7 @@ async fn a_body_over_the_limit_is_a_413() {
         (format!("{length}11\r\n{close}"), "0123456789a", 413),
         (format!("{length}9223372036854775807\r\n"), "", 413),
         (format!("{chunked}{close}"), "a\r\n0123456789\r\n0\r\n\r\n", 200),
-        (format!("{chunked}"), "a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n", 413),
+        (chunked.to_owned(), "a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n", 413),
     ] {
         let before = upstream.seen().iter().filter(|seen| seen.body.len() == 10).count();
         let asked = request(&issuer, "POST /", &headers) + body;
