@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::Body as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,7 +68,7 @@ pub(super) async fn serve<S>(
             }
             () = timer.as_mut() => {
                 if closing.is_some_and(|since| is_quiet(&activity, since)) {
-                    Pin::new(&mut connection).graceful_shutdown();
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
                 let head_due = activity.head_due(timeouts.head);

@@ -10,6 +10,8 @@ mod credential;
 mod forward;
 mod headers;
 mod keys;
+mod lifecycle;
+mod limits;
 mod observe;
 mod paths;
 mod signature;

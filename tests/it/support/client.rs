@@ -1,7 +1,7 @@
 //! A client that sends exactly what it is told.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -100,11 +100,6 @@ impl Kept {
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
     }
-
-    /// Tells whether the other side has closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
 }
 
 async fn connected<S>(socket: S) -> hyper::Result<http1::SendRequest<Full<Bytes>>>
@@ -147,10 +142,6 @@ impl Answer {
     pub(crate) fn reason(&self) -> String {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem["reason"].as_str().unwrap_or_default().to_owned()
-    }
-
-    pub(crate) fn is(&self, status: StatusCode) -> bool {
-        self.status == status.as_u16()
     }
 }
 

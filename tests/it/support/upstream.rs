@@ -77,8 +77,9 @@ impl Upstream {
                             Ok::<_, Infallible>(response.map(Full::new))
                         }
                     });
-                    let connection =
-                        http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+                    let connection = http1::Builder::new()
+                        .max_headers(200) // what a client sends, and what we add
+                        .serve_connection(TokioIo::new(socket), service);
                     let _ = connection.await; // the proxy may close at any time
                 });
             }
