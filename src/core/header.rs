@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::cookie;
+use crate::core::identity::IdentityPolicy;
 
 /// Which headers are taken off a request before ours are added.
 #[derive(Clone, Debug)]
@@ -207,23 +208,6 @@ impl StripPolicy {
         }
     }
 
-    /// Takes off a response what ends at us, and the identity headers only we may set.
-    pub fn strip_response(&self, headers: &mut HeaderMap) {
-        let trailer = headers.get(TRAILER).cloned();
-        strip_connection(headers, &mut StripCount::default());
-        let marked: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| self.kind(name.as_str()) == Some(Stripped::Identity))
-            .cloned()
-            .collect();
-        for name in marked {
-            headers.remove(name);
-        }
-        if let Some(trailer) = trailer {
-            headers.insert(TRAILER, trailer);
-        }
-    }
-
     /// Says what a header of this name is, if it is to go.
     ///
     /// `_` counts as `-`: CGI, WSGI, Rack and PHP fold both into one variable, so `X_Clerk_User_Id`
@@ -251,6 +235,26 @@ impl StripPolicy {
 fn starts_with_folded(name: &str, prefix: &str) -> bool {
     let folded = prefix.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
     name.len() >= prefix.len() && name.bytes().zip(folded).all(|(a, b)| a == b)
+}
+
+/// Takes off a response what ends at us, and the headers only we may set.
+///
+/// No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
+/// client.
+pub fn strip_response(headers: &mut HeaderMap, identity: &IdentityPolicy) {
+    let trailer = headers.get(TRAILER).cloned();
+    strip_connection(headers, &mut StripCount::default());
+    let aliases = |name: &&HeaderName| {
+        let folded = || name.as_str().replace('_', "-");
+        name.as_str().contains('_') && identity.names().any(|own| *own == *folded())
+    };
+    let aliases: Vec<HeaderName> = headers.keys().filter(aliases).cloned().collect();
+    for name in aliases.iter().chain(identity.names()) {
+        headers.remove(name);
+    }
+    if let Some(trailer) = trailer {
+        headers.insert(TRAILER, trailer);
+    }
 }
 
 /// Removes the headers that `Connection` names, and those that are for one connection only
@@ -317,6 +321,7 @@ fn strip_credentials(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::identity::{Field, Source};
 
     fn policy() -> StripPolicy {
         StripPolicy {
@@ -445,14 +450,17 @@ mod tests {
     fn a_response_cannot_speak_in_our_name() {
         let mut headers = head(&[
             ("x-clerk-user-id", "root"),
+            ("x-clerk-auth-reason", "session-token-expired"),
             ("connection", "x-hop"),
             ("x-hop", "1"),
             ("trailer", "grpc-status"),
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
         ]);
-        policy().strip_response(&mut headers);
-        assert_eq!(headers.len(), 3);
+        let ours = vec![(HeaderName::from_static("x-clerk-user-id"), Source::Field(Field::UserId))];
+        strip_response(&mut headers, &IdentityPolicy::new(ours));
+        assert_eq!(headers.len(), 4);
+        assert!(headers.contains_key("x-clerk-auth-reason"), "a library of Clerk's may say this");
         assert_eq!(headers.get_all("set-cookie").iter().count(), 2);
     }
 }

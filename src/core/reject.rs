@@ -126,16 +126,9 @@ impl Reject {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }
 
-    /// Tells whether the answer is to blame on the issuer, the backend or us, not on the request.
+    /// Tells whether the issuer, the backend or we are to blame, not the request.
     pub fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Self::KeysUnavailable
-                | Self::UpstreamUnreachable(_)
-                | Self::UpstreamBroken(_)
-                | Self::UpstreamTimeout
-                | Self::Internal
-        )
+        self.status().is_server_error()
     }
 
     /// One row a reason, and no wildcard: whoever adds a reason is asked for all its faces.

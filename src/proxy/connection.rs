@@ -108,8 +108,6 @@ fn builder(limits: Limits, idle: Duration) -> http1::Builder {
         // Armed while the next request is waited for; our own timer guards a head that has begun.
         .header_read_timeout(idle)
         .max_header_size(limits.head)
-        // The backend's `Date` passes.
-        .auto_date_header(false)
         .half_close(false);
     if limits.headers != USUAL_HEADERS {
         builder.max_headers(limits.headers);

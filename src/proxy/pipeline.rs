@@ -22,6 +22,7 @@ use super::target::Target;
 use super::upstream::{Answer, Upstream};
 use crate::core::access::Access;
 use crate::core::credential::BearerToken;
+use crate::core::header;
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
@@ -262,7 +263,7 @@ impl Pipeline {
     fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
         let (mut parts, incoming) = answer.response.into_parts();
         record.answered(parts.status);
-        self.shared.settings.strip.strip_response(&mut parts.headers);
+        header::strip_response(&mut parts.headers, &self.shared.settings.identity);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
