@@ -1,4 +1,37 @@
 //! A reverse proxy that verifies Clerk tokens and tells the backend who is calling.
+//!
+//! Countersign stands beside one backend. It verifies the token of each request against a cached
+//! key set that it keeps fresh in the background, turns invalid requests away, takes off whatever
+//! a client could forge, and says in signed headers who is calling. How to use it stands in
+//! README.md; this is the map of the house.
+//!
+//! # Rooms
+//!
+//! ```text
+//!  5  main → cli → dev                start: flags, commands; the issuer and the backend of `demo`
+//!  4  app → config                    assemble: build each part once; what the operator wrote
+//!  3  proxy  admin                    serve: one request from head to answer; health and metrics
+//!  2  keys → http_client  listen      fetch and hold: key sets; one bounded GET; sockets
+//!  1  telemetry  clock                count, log, tell the time
+//!  0  core                            decide: no I/O, no clock, no randomness
+//! ```
+//!
+//! Imports point down. No room imports its own floor, except along an arrow, or one above; the
+//! test `floors` holds the imports against this plan.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! accept → limit → target → find the route → find the credential → take the token apart
+//!        → find the key → verify the signature → check the claims → permit → strip → sign
+//!        → forward → observe
+//! ```
+//!
+//! Each step takes what the one before it returned ([`proxy`]): nobody can forward without a
+//! [`Permit`](core::access::Permit), sign a head that was not
+//! [stripped](core::header::CleanHead), or read a [`Caller`](core::caller::Caller) out of a token
+//! whose signature was not [verified](core::jws::VerifiedToken). A refusal is an answer too, and
+//! all there are stand in [`Reject`](core::reject::Reject).
 
 pub mod admin;
 pub mod app;

@@ -148,13 +148,13 @@ impl Admin {
                 None => text(StatusCode::OK, "ok\n"),
                 Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, what),
             },
-            "/metrics" => self.rendered_metrics(),
+            "/metrics" => told(Metrics::content_type(), self.metrics.render()),
             "/.well-known/jwks.json" => {
                 let mut answer = json_answer(&self.own_keys);
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_FRESH);
                 answer
             }
-            "/status" if local || self.status == StatusAccess::All => json_answer(&self.told()),
+            "/status" if local || self.status == StatusAccess::All => json_answer(&self.state()),
             "/status" => text(StatusCode::FORBIDDEN, "only from this machine (admin.status)\n"),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -172,14 +172,7 @@ impl Admin {
         waiting.then_some("no usable key set of the issuer yet\n")
     }
 
-    fn rendered_metrics(&self) -> Response<Bytes> {
-        let mut answer = Response::new(Bytes::from(self.metrics.render()));
-        let kind = HeaderValue::from_static(Metrics::content_type());
-        answer.headers_mut().insert(CONTENT_TYPE, kind);
-        answer
-    }
-
-    fn told(&self) -> Value {
+    fn state(&self) -> Value {
         let (held, now) = (self.keys.snapshot(), self.clock.now());
         let age = |then: UnixTime| now.since(then).as_secs();
         let keys: Vec<_> = held
@@ -212,17 +205,21 @@ impl Admin {
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
+    let mut answer = told("text/plain; charset=utf-8", body);
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
 fn json_answer(value: &Value) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::from(value.to_string()));
-    let kind = HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    told("application/json", value.to_string())
+}
+
+/// What is told is of this moment, so nobody keeps it, unless the address says otherwise.
+fn told(media_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut answer = Response::new(body.into());
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }

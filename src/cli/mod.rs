@@ -1,3 +1,92 @@
 //! One file a command.
 
+pub mod check;
+pub mod demo;
 pub mod keygen;
+pub mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::StartError;
+use crate::config::ConfigError;
+
+/// Verifies Clerk tokens in front of a backend, and tells it in signed headers who is calling.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or SIGINT, then let requests under way finish.
+    Serve(Box<serve::Args>),
+    /// Serve with a development issuer and an echo backend: nothing to set up.
+    Demo(demo::Args),
+    /// Read the settings, print them as understood, and exit.
+    Check(Box<check::Args>),
+    /// Make a key to sign requests with.
+    Keygen(keygen::Args),
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub enum Failure {
+    /// The settings are wrong: a line a mistake.
+    Settings(Vec<ConfigError>),
+    /// The program could not start.
+    Start(StartError),
+    /// Requests were still under way when time was up.
+    Cut,
+    /// No key was made.
+    Keygen(keygen::KeygenError),
+}
+
+/// Runs a command to its end.
+///
+/// Ends with 0 where all went well, 1 where the program could not run or not end in peace, 78
+/// (`EX_CONFIG`) for bad settings.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => return check::run(&args),
+        Command::Keygen(args) => {
+            keygen::run(&args).map(|made| println!("{made}")).map_err(Failure::Keygen)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The status for bad settings: `EX_CONFIG` of sysexits.h.
+const BAD_SETTINGS: u8 = 78;
+
+impl Failure {
+    /// Says what went wrong, to standard error, and returns the status.
+    fn report(&self) -> ExitCode {
+        match self {
+            Self::Settings(mistakes) => {
+                for mistake in mistakes {
+                    eprintln!("countersign: {mistake}");
+                }
+                ExitCode::from(BAD_SETTINGS)
+            }
+            Self::Start(error) => failed(&error.to_string()),
+            Self::Keygen(error) => failed(&error.to_string()),
+            Self::Cut => failed("requests were cut off: they took longer than drain.grace"),
+        }
+    }
+}
+
+fn failed(sentence: &str) -> ExitCode {
+    eprintln!("countersign: {sentence}");
+    ExitCode::FAILURE
+}

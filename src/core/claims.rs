@@ -130,7 +130,7 @@ impl ClaimsPolicy {
     /// The first rule broken, in the order of Clerk's library: `sub`, `aud`, `azp`, `iss`, `exp`,
     /// `nbf`, `iat`; then the lifetime.
     pub fn check(&self, claims: &Object, now: UnixTime) -> Result<Validity, ClaimError> {
-        if !claims.get("sub").and_then(Value::as_str).is_some_and(|sub| !sub.is_empty()) {
+        if claims.get("sub").and_then(Value::as_str).is_none_or(str::is_empty) {
             return Err(ClaimError::SubjectMissing);
         }
         if !self.audience.as_ref().is_none_or(|ours| is_for(claims.get("aud"), ours)) {
@@ -209,6 +209,7 @@ fn date(claims: &Object, name: &'static str) -> Result<Option<UnixTime>, ClaimEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json;
     use serde_json::json;
 
     fn policy() -> ClaimsPolicy {
@@ -227,11 +228,12 @@ mod tests {
             "iss": "https://clerk.example.com", "sub": "user_1", "iat": 100, "nbf": 100, "exp": 200,
         });
         let claims = claims.as_object_mut().unwrap();
-        for (name, value) in change.as_object().unwrap() {
+        let Value::Object(change) = change else { panic!("claims are an object") };
+        for (name, value) in change {
             if value == "-" {
-                claims.remove(name);
+                claims.remove(&name);
             } else {
-                claims.insert(name.clone(), value.clone());
+                claims.insert(name, value);
             }
         }
         claims.clone()
@@ -279,7 +281,6 @@ mod tests {
         let answer = policy().check(&endless.unwrap(), UnixTime::from_secs(150));
         assert_eq!(answer, Err(ClaimError::DateMalformed("exp")));
     }
-    use crate::core::json;
 
     #[test]
     fn a_lifetime_is_measured_from_iat_or_else_from_now() {

@@ -34,7 +34,7 @@ impl<'a> BearerToken<'a> {
         }
         let token = match token {
             [b' ', token @ ..] => token,
-            [] => token,
+            [] | [b'\t', ..] => token,
             _ => return Ok(None), // `Bearerfoo`: a scheme of its own
         };
         let one_word = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
@@ -83,7 +83,7 @@ mod tests {
             ("Bearer", Err(Reject::TokenMalformed)),
             ("Bearer ", Err(Reject::TokenMalformed)),
             ("Bearer  a.b.c", Err(Reject::TokenMalformed)),
-            ("Bearer\ta.b.c", Ok(None)),
+            ("Bearer\ta.b.c", Err(Reject::TokenMalformed)),
             ("Bearer a.b.c junk", Err(Reject::TokenMalformed)),
             ("Bearer a.b.c, Bearer d.e.f", Err(Reject::TokenMalformed)),
         ] {

@@ -1,5 +1,7 @@
 //! What a request loses on its way in, and a response on its way out.
 
+use std::fmt;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -133,8 +135,14 @@ impl StripCount {
 }
 
 /// The headers of a request without anything a client could forge or that ends at us.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CleanHead(pub(super) HeaderMap);
+
+impl fmt::Debug for CleanHead {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "CleanHead({} headers)", self.0.len())
+    }
+}
 
 impl CleanHead {
     /// Sets a header of the connection's: `X-Forwarded-For`, `x-request-id` and their like.
@@ -142,15 +150,25 @@ impl CleanHead {
         self.0.insert(name, value);
     }
 
-    /// Takes off what a preflight does not carry: credentials, cookies and a body's framing.
+    /// Takes off what a preflight does not carry: credentials, cookies, a body's framing, and what
+    /// would make another method of it for a backend that reads such headers. It goes where
+    /// nobody else goes without a token, so it must stay the OPTIONS it was taken for.
     #[must_use]
     pub fn without_credentials_and_body(mut self) -> Self {
-        for name in [AUTHORIZATION, COOKIE, CONTENT_LENGTH] {
+        let overrides = |name: &&HeaderName| {
+            METHOD_OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
+        };
+        let overrides: Vec<HeaderName> = self.0.keys().filter(overrides).cloned().collect();
+        for name in overrides.into_iter().chain([AUTHORIZATION, COOKIE, CONTENT_LENGTH]) {
             self.0.remove(name);
         }
         self
     }
 }
+
+/// With `-` for `_`.
+const METHOD_OVERRIDES: [&str; 3] =
+    ["x-http-method", "x-http-method-override", "x-method-override"];
 
 impl StripPolicy {
     /// Takes off what must not reach the backend; done before anything of ours is added.
@@ -219,7 +237,7 @@ impl StripPolicy {
             name
         };
         let ours = || self.ours.iter().any(|own| own.as_str().replace('_', "-") == name);
-        if name.starts_with(&self.prefix) || name.starts_with("x-clerk-") || ours() {
+        if starts_with_folded(name, &self.prefix) || name.starts_with("x-clerk-") || ours() {
             return Some(Stripped::Identity);
         }
         // All of `x-forwarded-*` is made anew from what is trusted.
@@ -227,6 +245,12 @@ impl StripPolicy {
         let foreign = || self.foreign.iter().any(|pattern| pattern.matches(name));
         (claims_address || foreign()).then_some(Stripped::ForeignIdentity)
     }
+}
+
+/// Tells whether a folded name starts with a prefix as it was written, which may hold `_`.
+fn starts_with_folded(name: &str, prefix: &str) -> bool {
+    let folded = prefix.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    name.len() >= prefix.len() && name.bytes().zip(folded).all(|(a, b)| a == b)
 }
 
 /// Removes the headers that `Connection` names, and those that are for one connection only
@@ -348,6 +372,23 @@ mod tests {
             let (clean, _) = policy().strip(head(&[(name, "root"), (name, "root")]));
             assert_eq!(clean.0.is_empty(), goes, "{name}: {:?}", clean.0);
         }
+    }
+
+    #[test]
+    fn a_prefix_with_an_underscore_covers_both_spellings() {
+        let policy = StripPolicy { prefix: "x_id-".into(), ..policy() };
+        for (name, goes) in
+            [("x_id-user", true), ("x-id-user", true), ("X_Id_User", true), ("x-id", false)]
+        {
+            let (clean, _) = policy.strip(head(&[(name, "root")]));
+            assert_eq!(clean.0.is_empty(), goes, "{name}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_credential() {
+        let (clean, _) = policy().strip(head(&[("authorization", "Bearer T"), ("accept", "*/*")]));
+        assert_eq!(format!("{clean:?}"), "CleanHead(2 headers)");
     }
 
     #[test]

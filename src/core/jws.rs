@@ -118,3 +118,7 @@ impl fmt::Debug for VerifiedToken {
         write!(out, "VerifiedToken({:?})", self.key.kid())
     }
 }
+
+#[cfg(test)]
+#[path = "jws_tests.rs"]
+mod tests;

@@ -107,13 +107,17 @@ fn canonical(bytes: &[u8], policy: PathPolicy) -> Result<String, Reject> {
         return Err(Reject::RequestMalformed("the path is not UTF-8"));
     }
     let path = String::from_utf8(out).expect("only ASCII was pushed");
-    let dots = |segment: &str| matches!(segment.replace("%2E", ".").as_str(), "." | "..");
-    if path.split(['/', '\\']).any(dots)
-        || path.split("%2F").flat_map(|part| part.split("%5C")).any(dots)
-    {
+    if has_dot_segment(&path) {
         return Err(Reject::RequestMalformed("a dot segment in the path"));
     }
     Ok(path)
+}
+
+/// Tells whether some backend could find a dot segment: whatever one takes for a slash parts two
+/// segments, and what follows a semicolon is to some a parameter and no part of the name.
+fn has_dot_segment(path: &str) -> bool {
+    let path = path.replace("%2E", ".").replace("%2F", "/").replace("%5C", "/").replace("%3B", ";");
+    path.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 fn check_literal(byte: u8, after_slash: bool, policy: PathPolicy) -> Result<(), Reject> {
@@ -266,6 +270,19 @@ mod tests {
             ("/a%2f..%2fb", None, None),
             ("/a\\..\\b", None, None),
             ("/a%5c..", None, None),
+            ("/a%2f../b", None, None),
+            ("/a/..%2fb", None, None),
+            ("/a%5c%2e%2E/b", None, None),
+            ("/a\\..%2fb", None, None),
+            ("/a/..;/b", None, None),
+            ("/a/.;x=1/b", None, None),
+            ("/a/..%3b", None, None),
+            ("/a/b;..", None, Some("/a/b;..")),
+            ("/a/..%5cb", None, None),
+            ("/a/%2e.;x=1/b", None, None),
+            ("/a/..%3bx/b", None, None),
+            ("/a/..;x%2fb", None, None),
+            ("/a/...;x/b", None, Some("/a/...;x/b")),
             ("/a%00", None, None),
             ("/a%0d%0ab", None, None),
             ("/a%7f", None, None),

@@ -37,7 +37,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 fn components(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let key = PublicKey::from_der(der).ok()?;
+    // The library reads over bytes after the key. In both forms the PKCS #1 one stands last.
+    let key = PublicKey::from_der(der).ok().filter(|key| der.ends_with(key.as_ref()))?;
     let bytes = |number: aws_lc_rs::rsa::PublicKeyComponents<Vec<u8>>| (number.n, number.e);
     Some(bytes((&key).into()))
 }

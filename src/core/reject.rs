@@ -126,11 +126,12 @@ impl Reject {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }
 
-    /// Tells whether the answer is ours to blame on the backend or on us, not on the request.
+    /// Tells whether the answer is to blame on the issuer, the backend or us, not on the request.
     pub fn is_failure(&self) -> bool {
         matches!(
             self,
-            Self::UpstreamUnreachable(_)
+            Self::KeysUnavailable
+                | Self::UpstreamUnreachable(_)
                 | Self::UpstreamBroken(_)
                 | Self::UpstreamTimeout
                 | Self::Internal

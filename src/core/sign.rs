@@ -33,7 +33,7 @@ pub struct SigningKey {
 }
 
 enum Kind {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Ed25519(Box<Ed25519KeyPair>),
 }
 
@@ -42,6 +42,7 @@ impl SigningKey {
     ///
     /// Its name, where none is given: the first 8 hex digits of HMAC(secret, "kid"), so that it
     /// tells two secrets apart and tells nothing of either.
+    #[expect(clippy::missing_panics_doc, reason = "hex digits are a key id")]
     pub fn hmac(secret: &[u8], id: Option<KeyId>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let id = id.unwrap_or_else(|| {
@@ -51,7 +52,7 @@ impl SigningKey {
             }
             KeyId::parse(&name).expect("hex digits are visible")
         });
-        Self { id, kind: Kind::Hmac(key) }
+        Self { id, kind: Kind::Hmac(Box::new(key)) }
     }
 
     /// Creates an Ed25519 key (RFC 9421 §3.3.6) from PKCS #8 in DER.
@@ -126,13 +127,20 @@ pub struct Signer {
     key: SigningKey,
     /// The covered components as they stand in `@signature-params`: fixed by the settings.
     covered: String,
+    /// The parameters that are the same for every request.
+    fixed: String,
 }
 
 /// The headers of a request with our identity headers and the proof that they are ours.
 ///
 /// Made anew for each attempt to send: a signature is of the moment of sending.
-#[derive(Debug)]
 pub struct SignedHead(http::HeaderMap);
+
+impl fmt::Debug for SignedHead {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SignedHead({} headers)", self.0.len())
+    }
+}
 
 impl SignedHead {
     /// Returns the headers, to be sent.
@@ -149,7 +157,9 @@ impl Signer {
             let _ = write!(covered, "\"{name}\" "); // writing to a String does not fail
         }
         covered.push_str(r#""@method" "@authority" "@path")"#);
-        Self { key, covered }
+        let (id, algorithm) = (escaped(key.id.as_str()), key.algorithm());
+        let fixed = format!(r#"keyid="{id}";alg="{algorithm}";tag="{LABEL}""#);
+        Self { key, covered, fixed }
     }
 
     /// Returns the key.
@@ -162,6 +172,7 @@ impl Signer {
     ///
     /// Members of `Signature` that the client sent for others stay before ours, because libraries
     /// differ in which of several they verify; a member with our label or tag goes.
+    #[expect(clippy::missing_panics_doc, reason = "structured fields are ASCII")]
     pub fn sign(
         &self,
         head: CleanHead,
@@ -191,14 +202,14 @@ impl Signer {
     /// The covered components and the parameters (RFC 9421 §2.3), in the order libraries expect.
     fn parameters(&self, now: UnixTime) -> String {
         let created = now.as_secs();
-        format!(
-            r#"{};created={created};expires={};keyid="{}";alg="{}";tag="{LABEL}""#,
-            self.covered,
-            created.saturating_add(LIFETIME),
-            self.key.id,
-            self.key.algorithm(),
-        )
+        let expires = created.saturating_add(LIFETIME);
+        format!("{};created={created};expires={expires};{}", self.covered, self.fixed)
     }
+}
+
+/// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
 /// The exact bytes that are signed (RFC 9421 §2.5).
@@ -214,9 +225,8 @@ fn base(identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
 fn others(headers: &http::HeaderMap) -> Option<(String, String)> {
     let mut inputs = dictionary(headers, &SIGNATURE_INPUT)?;
     let mut signatures = dictionary(headers, &SIGNATURE)?;
-    let ours = |name: &sfv::Key, entry: &ListEntry| {
-        name.as_str() == LABEL || parameters_of(entry).is_some_and(|tag| tag == LABEL)
-    };
+    let ours =
+        |name: &sfv::Key, entry: &ListEntry| name.as_str() == LABEL || tag(entry) == Some(LABEL);
     let marked: Vec<sfv::Key> = inputs
         .iter()
         .filter(|(name, entry)| ours(name, entry) || !signatures.contains_key(*name))
@@ -241,13 +251,15 @@ fn dictionary(headers: &http::HeaderMap, name: &HeaderName) -> Option<Dictionary
     Parser::new(&text).parse::<Dictionary>().ok().filter(|members| !members.is_empty())
 }
 
-/// The `tag` of a member.
-fn parameters_of(entry: &ListEntry) -> Option<&str> {
+/// The `tag` of a member, a text; or a token, which verifiers that compare loosely take for one.
+fn tag(entry: &ListEntry) -> Option<&str> {
     let parameters = match entry {
         ListEntry::Item(item) => &item.params,
         ListEntry::InnerList(list) => &list.params,
     };
-    parameters.get("tag")?.as_string().map(sfv::StringRef::as_str)
+    let tag = parameters.get("tag")?;
+    let text = tag.as_string().map(sfv::StringRef::as_str);
+    text.or_else(|| tag.as_token().map(sfv::TokenRef::as_str))
 }
 
 fn written(members: &Dictionary) -> Option<String> {

@@ -1,1 +1,291 @@
+//! Tests of the signatures the backend gets.
 
+use std::sync::Arc;
+
+use http::HeaderMap;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::core::access::Access;
+use crate::core::caller::Caller;
+use crate::core::claims::Validity;
+use crate::core::clerk::session_claims::SessionClaims;
+use crate::core::identity::{Field, Identity, Source};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
+
+fn id(text: &str) -> KeyId {
+    KeyId::parse(text).unwrap()
+}
+
+/// An Ed25519 private key in PKCS #8 (RFC 8410 §7), from its seed.
+fn pkcs8(seed: &[u8]) -> Vec<u8> {
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    [&head[..], seed].concat()
+}
+
+fn policy(names: &[&str]) -> IdentityPolicy {
+    let nothing = || Source::Claim("/none".into());
+    let named = names.iter().map(|name| (HeaderName::try_from(*name).unwrap(), nothing()));
+    IdentityPolicy::new(named.collect())
+}
+
+fn permit(identity: Identity) -> Permit {
+    let anonymous = Arc::new(Identity::default());
+    Access::Required.permit(Some(Arc::new(identity)), &anonymous).unwrap()
+}
+
+fn line<'a>(method: &'a Method, authority: &'a str, path: &'a str) -> RequestLine<'a> {
+    RequestLine { method, authority, path }
+}
+
+/// What a backend gets where the client sent these headers.
+fn signed(key: SigningKey, client: HeaderMap) -> HeaderMap {
+    let signer = Signer::new(key, &policy(&[]));
+    let line = line(&Method::GET, "localhost", "/");
+    signer.sign(CleanHead(client), &permit(Identity::default()), line, NOW).into_headers()
+}
+
+fn header(headers: &HeaderMap, name: &str) -> String {
+    let mut values = headers.get_all(name).iter();
+    let text = values.next().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(values.next(), None, "one field");
+    text
+}
+
+fn members(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let field = header(headers, name);
+    let members = Parser::new(&field).parse::<Dictionary>().unwrap();
+    members.keys().map(|name| name.as_str().to_owned()).collect()
+}
+
+/// Vectors that two libraries of others agree on.
+#[test]
+fn the_vectors_are_met_byte_for_byte() {
+    let file = include_str!("../../tests/fixtures/signature-vectors.json");
+    let vectors: Vec<Value> = serde_json::from_str(file).unwrap();
+    assert!(!vectors.is_empty());
+    for vector in vectors {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let secret = STANDARD.decode(text("key")).unwrap();
+        let key = match text("alg") {
+            "hmac-sha256" => SigningKey::hmac(&secret, Some(id(text("keyid")))),
+            _ => SigningKey::ed25519(&pkcs8(&secret), Some(id(text("keyid")))).unwrap(),
+        };
+        let headers: Vec<(HeaderName, HeaderValue)> =
+            serde_json::from_value::<Vec<(String, String)>>(vector["headers"].clone())
+                .unwrap()
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect();
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("\"{name}\": {}\n", value.to_str().unwrap()));
+        let identity_base: String = lines.collect();
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        let signer = Signer::new(key, &policy(&names));
+        let method = text("method").parse().unwrap();
+        let line = line(&method, text("authority"), text("path"));
+        let now = UnixTime::from_secs(vector["created"].as_i64().unwrap());
+
+        let base = base(&identity_base, line, &signer.parameters(now));
+        assert_eq!(base, text("base"), "{}", vector["name"]);
+
+        let identity = Identity { headers: headers.clone().into(), base: identity_base.into() };
+        let head = signer.sign(CleanHead(HeaderMap::new()), &permit(identity), line, now);
+        let sent = head.into_headers();
+        assert_eq!(header(&sent, "signature-input"), text("signature_input"), "{}", vector["name"]);
+        assert_eq!(header(&sent, "signature"), text("signature"), "{}", vector["name"]);
+        assert_eq!(sent.len(), headers.len() + 2);
+        for (name, value) in &headers {
+            assert_eq!(sent.get_all(name).iter().collect::<Vec<_>>(), [value]);
+        }
+    }
+}
+
+#[test]
+fn a_moment_later_the_signature_is_another() {
+    let signer = Signer::new(SigningKey::hmac(SECRET, None), &policy(&[]));
+    for (now, created) in
+        [(UnixTime::from_millis(1_700_000_000_999), 1_700_000_000), (UnixTime::from_secs(-1), -1)]
+    {
+        let want = format!(";created={created};expires={};", created + LIFETIME);
+        assert!(signer.parameters(now).contains(&want), "{now}");
+    }
+}
+
+#[test]
+fn members_the_client_sent_for_others_stay_before_ours() {
+    let ours = [LABEL].map(str::to_owned).to_vec();
+    let both = ["sig1", LABEL].map(str::to_owned).to_vec();
+    for (input, signature, want) in [
+        (None, None, &ours),
+        (Some("sig1=(\"@method\");tag=\"app\""), Some("sig1=:AQID:"), &both),
+        (Some("sig1=()"), Some("sig1=:AQID:, other=:AQID:"), &both),
+        (Some("sig1=(), other=()"), Some("sig1=:AQID:"), &both),
+        (Some("countersign=(), sig1=()"), Some("countersign=:AQID:, sig1=:AQID:"), &both),
+        (Some("a=();tag=\"countersign\", sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
+        (Some("a=();tag=countersign, sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
+        (Some("a;tag=\"countersign\", sig1=()"), Some("a=:AQID:, sig1=:AQID:"), &both),
+        (Some("a=();tag=\"countersign\""), Some("a=:AQID:"), &ours),
+        (Some("countersign=()"), Some("countersign=:AQID:"), &ours),
+        (Some("countersign=();tag=\"x\""), Some("sig1=:AQID:"), &ours),
+        (Some("sig1=()"), None, &ours),
+        (None, Some("sig1=:AQID:"), &ours),
+        (Some("sig1=("), Some("sig1=:AQID:"), &ours),
+        (Some("sig1=()"), Some("sig1=:AQ"), &ours),
+        (Some("sig1=()"), Some("sig1=:AQID:,"), &ours),
+        (Some("Countersign=()"), Some("Countersign=:AQID:"), &ours), // no key has capitals
+        (Some(""), Some(""), &ours),
+        (Some("sig1=()\u{e9}"), Some("sig1=:AQID:"), &ours),
+    ] {
+        let mut client = HeaderMap::new();
+        for (name, value) in [("signature-input", input), ("signature", signature)] {
+            let value = value.map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            client.extend(value.map(|value| (HeaderName::from_static(name), value)));
+        }
+        let sent = signed(SigningKey::hmac(SECRET, None), client);
+        assert_eq!(&members(&sent, "signature-input"), want, "{input:?} {signature:?}");
+        assert_eq!(&members(&sent, "signature"), want, "{input:?} {signature:?}");
+        let last = header(&sent, "signature-input");
+        assert!(last.ends_with(r#";alg="hmac-sha256";tag="countersign""#), "{last}");
+    }
+}
+
+#[test]
+fn members_in_several_fields_are_one_dictionary() {
+    let mut client = HeaderMap::new();
+    for (name, value) in [
+        ("signature-input", "sig1=()"),
+        ("signature-input", "countersign=(), sig2=()"),
+        ("signature", "sig2=:AQID:, countersign=:AQID:"),
+        ("signature", "sig1=:AQID:"),
+    ] {
+        client.append(name, HeaderValue::from_static(value));
+    }
+    let sent = signed(SigningKey::hmac(SECRET, None), client);
+    assert_eq!(members(&sent, "signature-input"), ["sig1", "sig2", LABEL]);
+    assert_eq!(members(&sent, "signature"), ["sig2", "sig1", LABEL]);
+}
+
+#[test]
+fn an_hmac_key_is_named_by_a_digest_of_its_secret() {
+    let digest = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), b"kid");
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = SigningKey::hmac(SECRET, None);
+    assert_eq!(key.id().as_str(), &hex[..8]);
+    assert_eq!(key.id().as_str(), "52c54f29");
+    assert_ne!(SigningKey::hmac(b"another secret", None).id(), key.id());
+    assert_eq!(SigningKey::hmac(SECRET, Some(id("mine"))).id().as_str(), "mine");
+    assert_eq!(key.public_jwk(), None);
+}
+
+/// RFC 8037 appendix A.3.
+#[test]
+fn an_ed25519_key_is_named_by_its_thumbprint() {
+    let seed = base64url::decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+    let key = SigningKey::ed25519(&pkcs8(&seed), None).unwrap();
+    assert_eq!(key.id().as_str(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    let jwk = key.public_jwk().unwrap();
+    assert_eq!(jwk["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+    assert_eq!(jwk["kid"], key.id().as_str());
+    assert_eq!(jwk.get("d"), None);
+    assert!(SigningKey::ed25519(&pkcs8(&seed)[1..], None).is_err());
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let key = SigningKey::hmac(SECRET, Some(id("mine")));
+    assert_eq!(format!("{key:?}"), "SigningKey(hmac-sha256, mine)");
+    let signer = Signer::new(key, &policy(&[]));
+    let (head, line) = (CleanHead(HeaderMap::new()), line(&Method::GET, "localhost", "/"));
+    let head = signer.sign(head, &permit(Identity::default()), line, NOW);
+    assert_eq!(format!("{head:?}"), "SignedHead(2 headers)");
+}
+
+#[test]
+fn a_key_id_with_a_quote_or_a_backslash_is_still_one_text() {
+    for name in [r#"a"b"#, r"a\b", r#"a\";tag="x"#, r#"\""#] {
+        let sent = signed(SigningKey::hmac(SECRET, Some(id(name))), HeaderMap::new());
+        let input = header(&sent, "signature-input");
+        let members = Parser::new(&input).parse::<Dictionary>().unwrap();
+        let ListEntry::InnerList(ours) = &members[LABEL] else { panic!("an inner list") };
+        let text = |name| ours.params.get(name).unwrap().as_string().unwrap().as_str();
+        assert_eq!((text("keyid"), text("tag")), (name, LABEL), "{input}");
+    }
+}
+
+fn caller(claims: &Value) -> Caller {
+    let claims = claims.as_object().unwrap().clone();
+    let text = |name: &str| claims[name].as_str().unwrap().to_owned();
+    Caller {
+        issuer: text("iss"),
+        user_id: text("sub"),
+        session_id: text("sid"),
+        session: SessionClaims::read(&claims),
+        validity: Validity { expires: NOW, not_before: None, issued_at: None },
+        payload: base64url::encode(json!(claims).to_string().as_bytes()).into(),
+        claims,
+    }
+}
+
+proptest! {
+    /// No claim adds a line to what is signed, or a byte to a header that could end it.
+    #[test]
+    fn whatever_claims_say_the_base_is_ascii_and_a_line_a_component(
+        texts in proptest::collection::vec(any::<String>(), 8),
+        number in any::<f64>(),
+    ) {
+        let [a, b, c, d, e, f, g, h] = &texts[..] else { panic!("eight texts") };
+        let claims = json!({
+            "iss": a, "sub": b, "sid": c, "act": {"sub": d}, "scope": e, "pla": f, "fea": g,
+            "v": 2, "o": {"id": h, "slg": a, "rol": b, "per": c, "fpm": "3,5"},
+            "text": d, "list": [e, f, null, number], "object": {(g): h}, "number": number,
+        });
+        let fields = Field::ALL.iter().map(|field| (field.name(), Source::Field(*field)));
+        let own = ["text", "list", "object", "number"];
+        let own = own.iter().map(|name| (*name, Source::Claim(format!("/{name}"))));
+        let headers = fields.chain(own).map(|(name, source)| {
+            (HeaderName::try_from(format!("x-clerk-{name}")).unwrap(), source)
+        });
+        let policy = IdentityPolicy::new(headers.collect());
+        let signer = Signer::new(SigningKey::hmac(SECRET, None), &policy);
+        let identity = policy.of(&caller(&claims));
+        let line = line(&Method::GET, "localhost", "/");
+
+        let base = base(&identity.base, line, &signer.parameters(NOW));
+        prop_assert!(base.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)));
+        prop_assert_eq!(base.lines().count(), identity.headers.len() + 4);
+        for ((name, value), line) in identity.headers.iter().zip(base.lines()) {
+            prop_assert_eq!(line, format!("\"{name}\": {}", value.to_str().unwrap()));
+            prop_assert_eq!(value.to_str().unwrap().trim(), value.to_str().unwrap());
+        }
+
+        let sent = signer.sign(CleanHead(HeaderMap::new()), &permit(identity), line, NOW);
+        let sent = sent.into_headers();
+        prop_assert_eq!(members(&sent, "signature-input"), [LABEL]);
+        prop_assert_eq!(members(&sent, "signature"), [LABEL]);
+    }
+
+    /// Whatever a client sends as a signature, what the backend gets are two dictionaries of the
+    /// same members, and ours is the last of each.
+    #[test]
+    fn whatever_a_client_signs_ours_is_the_last(
+        input in "[ -~]{0,40}|(sig1|countersign|a)=\\(\\)(;tag=(\"countersign\"|b))?(, b=\\(\\))?",
+        signature in "[ -~]{0,40}|(sig1|countersign|a)=:AQID:(, b=:AQID:)?",
+    ) {
+        let mut client = HeaderMap::new();
+        client.insert("signature-input", HeaderValue::try_from(input).unwrap());
+        client.insert("signature", HeaderValue::try_from(signature).unwrap());
+        let sent = signed(SigningKey::hmac(SECRET, None), client);
+        let (mut inputs, mut signatures) =
+            (members(&sent, "signature-input"), members(&sent, "signature"));
+        prop_assert_eq!(inputs.last().map(String::as_str), Some(LABEL));
+        prop_assert_eq!(signatures.last().map(String::as_str), Some(LABEL));
+        inputs.sort();
+        signatures.sort();
+        prop_assert_eq!(inputs, signatures);
+    }
+}

@@ -113,7 +113,7 @@ struct Report<'a> {
     path: String,
     identity: Identity<'a>,
     signature: SignatureReport,
-    headers: Vec<(&'a str, String)>,
+    headers: Vec<String>,
     body_bytes: u64,
 }
 
@@ -171,12 +171,11 @@ impl Serialize for Identity<'_> {
 }
 
 /// Returns a header as it may be shown: of a credential, only how long it is.
-fn shown<'a>((name, value): (&'a HeaderName, &HeaderValue)) -> (&'a str, String) {
-    let text = match *name {
-        AUTHORIZATION | COOKIE => format!("({} bytes)", value.len()),
-        _ => lossy(value),
-    };
-    (name.as_str(), text)
+fn shown((name, value): (&HeaderName, &HeaderValue)) -> String {
+    match *name {
+        AUTHORIZATION | COOKIE => format!("{name}: ({} bytes)", value.len()),
+        _ => format!("{name}: {}", lossy(value)),
+    }
 }
 
 fn lossy(value: &HeaderValue) -> String {
@@ -238,8 +237,8 @@ mod tests {
         assert!(!body.contains("abc"), "{body}");
         let mut report: Value = serde_json::from_str(&body).unwrap();
         let headers = report["headers"].take();
-        for header in [json!(["authorization", "(10 bytes)"]), json!(["cookie", "(13 bytes)"])] {
-            assert!(headers.as_array().unwrap().contains(&header), "{headers}");
+        for header in ["authorization: (10 bytes)", "cookie: (13 bytes)"] {
+            assert!(headers.as_array().unwrap().contains(&json!(header)), "{headers}");
         }
         assert_eq!(
             report,

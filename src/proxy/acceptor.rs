@@ -14,6 +14,8 @@ use crate::listen::{Listener, Socket};
 
 /// How long to wait where no connection can be accepted, most likely for want of file descriptors.
 const BREATH: Duration = Duration::from_millis(50);
+/// How long a connection that has begun may take to be whole, in a drain.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// Hands connections out.
 #[derive(Clone, Debug)]
@@ -33,29 +35,34 @@ pub(super) struct WorkerEntry {
 }
 
 impl Acceptor {
-    /// Accepts on one listener until the proxy closes, then takes what the system had accepted.
+    /// Accepts on one listener until the proxy closes, then takes what had begun by then.
     ///
     /// Where there is no room, connections wait in the system's queue.
     pub(super) async fn run(self, listener: Listener, mut stage: watch::Receiver<Stage>) {
-        loop {
-            let next = async {
-                let permit = Arc::clone(&self.room).acquire_owned().await;
-                (permit.expect("the semaphore is never closed"), listener.accept().await)
-            };
-            tokio::select! {
-                _ = stage.wait_for(Stage::is_closing) => break,
-                (permit, accepted) = next => match accepted {
-                    Ok(socket) => self.hand_out(socket, permit),
-                    Err(problem) => {
-                        warn!(%problem, "no connection accepted");
-                        time::sleep(BREATH).await;
-                    }
-                },
-            }
+        tokio::select! {
+            _ = stage.wait_for(Stage::is_closing) => {}
+            () = self.accept_all(&listener) => {}
         }
+        listener.ignore_new();
+        // Ends with its time: a connection that had begun is whole within a round trip.
+        let _ = time::timeout(ROUND_TRIP, self.accept_all(&listener)).await;
         for socket in listener.last() {
             if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
                 self.hand_out(socket, permit);
+            }
+        }
+    }
+
+    async fn accept_all(&self, listener: &Listener) {
+        loop {
+            let permit = Arc::clone(&self.room).acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok(socket) => self.hand_out(socket, permit),
+                Err(problem) => {
+                    warn!(%problem, "no connection accepted");
+                    time::sleep(BREATH).await;
+                }
             }
         }
     }

@@ -5,16 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Activity;
-use super::body::{RequestBody, ResponseBody};
 use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
+use super::request_body::RequestBody;
 use super::respond;
+use super::response_body::ResponseBody;
 use super::seen::{Known, Seen};
 use super::settings::Preflight;
 use super::target::Target;
@@ -25,7 +26,7 @@ use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::keys::{Held, Keys};
-use crate::telemetry::metrics::{AuthSource, Carrier};
+use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
 /// What handles the requests of one worker.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ impl Pipeline {
         activity: &Activity,
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
+        let for_a_tunnel = *request.method() == Method::CONNECT;
+        let without_body = self.is_preflight(request.method(), request.headers());
         let mut record = Record::new(
             Arc::clone(&self.shared),
             self.ids.next(),
@@ -74,18 +77,14 @@ impl Pipeline {
             activity.busy(),
         );
         record.client = peer;
-        let mut response = match self.handle(request, peer, &mut record).await {
-            Ok(answer) => self.pass(answer, record),
-            Err(reject) => {
-                let mut response = self.refuse(reject, record);
-                if has_body {
-                    // What was refused is not read to its end, so nothing can follow it.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
-            }
+        let (mut response, refused) = match self.handle(request, peer, &mut record).await {
+            Ok(answer) => (self.pass(answer, record), false),
+            Err(reject) => (self.refuse(reject, record), true),
         };
-        if self.shared.is_leaving() {
+        // What was refused is not read to its end, and a preflight goes on without its body, so
+        // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
+        let unread = has_body && (refused || without_body);
+        if unread || for_a_tunnel || self.shared.is_leaving() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -115,7 +114,7 @@ impl Pipeline {
         let route = settings.routes.find(&method, &target.authority, &target.path);
         record.route = Some(self.shared.metrics_place(route.place));
 
-        let preflight = settings.preflight == Preflight::Forward && is_preflight(&method, &headers);
+        let preflight = self.is_preflight(&method, &headers);
         let access = if preflight { Access::Public } else { route.access };
         let caller = match access {
             Access::Public => None,
@@ -139,21 +138,32 @@ impl Pipeline {
         Ok(answer)
     }
 
+    /// Tells whether a request goes to the backend as a CORS preflight (Fetch, "CORS-preflight
+    /// request"): browsers send no credentials with it. Anything more or less is a request like
+    /// others.
+    fn is_preflight(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let one = |name| headers.get_all(name).iter().count() == 1;
+        self.shared.settings.preflight == Preflight::Forward
+            && *method == Method::OPTIONS
+            && one(ORIGIN)
+            && one(ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
     /// Says who sent the request; nothing where it shows no credential.
     async fn authenticate(
         &self,
         headers: &HeaderMap,
         record: &mut Record,
     ) -> Result<Option<Arc<Known>>, Reject> {
-        let Some(token) = BearerToken::from_headers(headers)? else { return Ok(None) };
-        record.carrier = Carrier::Header;
+        let found = BearerToken::from_headers(headers);
+        if !matches!(found, Ok(None)) {
+            record.carrier = Carrier::Header; // one that cannot be read stood there too
+        }
+        let Some(token) = found? else { return Ok(None) };
         let started = Instant::now();
-        let now = self.shared.clock.now();
-        let (known, source) = match self.recall(token, now)? {
-            Some(known) => (known, AuthSource::Cache),
-            None => self.verify(token, now).await?,
-        };
+        let answer = self.identify(token).await;
         record.auth = started.elapsed();
+        let (known, source) = answer?;
         self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
         if !known.names_party {
             self.shared.metrics.azp_missing(Carrier::Header);
@@ -162,19 +172,33 @@ impl Pipeline {
         Ok(Some(known))
     }
 
+    /// Says who calls with this token, and what it took to know.
+    async fn identify(&self, token: BearerToken<'_>) -> Result<(Arc<Known>, AuthSource), Reject> {
+        let now = self.shared.clock.now();
+        match self.recall(token, now)? {
+            Some(known) => Ok((known, AuthSource::Cache)),
+            None => self.verify(token, now).await,
+        }
+    }
+
     /// Finds who was found to call with this token before. That its signature was good is
     /// remembered; that it is good now, and that its key still is, is asked again.
     fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
-        let Some(known) = seen.find(token) else { return Ok(None) };
+        let Some(known) = seen.find(token) else {
+            self.shared.metrics.looked_up(Lookup::Miss);
+            return Ok(None);
+        };
         let held = self.held();
         if !held.usable(self.shared.keys.settings().max_stale, now) {
             return Ok(None); // whoever finds keys has them fetched, or says there are none
         }
         if !known.key_is_held(&held) {
             seen.forget(token);
+            self.shared.metrics.looked_up(Lookup::Miss);
             return Ok(None);
         }
+        self.shared.metrics.looked_up(Lookup::Hit);
         known.validity.check(self.shared.settings.session.claims.leeway, now)?;
         Ok(Some(known))
     }
@@ -241,6 +265,9 @@ impl Pipeline {
         self.shared.settings.strip.strip_response(&mut parts.headers);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
+        // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
+        // connection, and a body without a length its end.
+        parts.version = Version::HTTP_11;
         let shared = Arc::clone(&self.shared);
         let body = ResponseBody::upstream(incoming, answer.lease, answer.request, shared, record);
         Response::from_parts(parts, body)
@@ -258,11 +285,4 @@ impl Pipeline {
 /// The host as it is signed.
 fn host(target: &Target<'_>) -> HeaderValue {
     HeaderValue::from_str(target.authority.as_str()).expect("an authority is visible ASCII")
-}
-
-/// Tells whether a request is a CORS preflight (Fetch, "CORS-preflight request"): browsers send
-/// no credentials with it. Anything more or less is a request like others.
-fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    let one = |name| headers.get_all(name).iter().count() == 1;
-    *method == Method::OPTIONS && one(ORIGIN) && one(ACCESS_CONTROL_REQUEST_METHOD)
 }

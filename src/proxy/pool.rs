@@ -9,7 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
-use super::body::RequestBody;
+use super::request_body::RequestBody;
 use crate::telemetry::metrics::Metrics;
 
 /// How many idle connections a worker keeps. More are closed: a peak is over.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Busy;
-use super::body::Progress;
+use super::request_body::Progress;
 use super::seen::Known;
 use crate::core::reject::Reject;
 use crate::telemetry::access_log::{CallerLine, Line};

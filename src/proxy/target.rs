@@ -3,7 +3,6 @@
 use http::header::HOST;
 use http::{HeaderMap, Method, Uri};
 
-use super::upstream::origin_form;
 use crate::core::path::{self, Authority, CanonicalPath, PathPolicy};
 use crate::core::reject::Reject;
 
@@ -64,6 +63,13 @@ fn authority(headers: &HeaderMap) -> Result<Authority, Reject> {
         (None, _) => Err(Reject::RequestMalformed("no Host header")),
         (Some(_), Some(_)) => Err(Reject::RequestMalformed("more than one Host header")),
     }
+}
+
+/// The target in origin form, for a request line (RFC 9112 §3.2.1).
+fn origin_form(path: &str, query: Option<&str>) -> Result<Uri, Reject> {
+    let text = query.map(|query| format!("{path}?{query}"));
+    Uri::try_from(text.as_deref().unwrap_or(path))
+        .map_err(|_| Reject::RequestMalformed("the request target is none"))
 }
 
 #[cfg(test)]

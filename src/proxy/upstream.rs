@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -15,8 +15,8 @@ use tokio::time::{self, Instant};
 use tracing::debug;
 
 use super::Shared;
-use super::body::{Progress, RequestBody};
 use super::pool::{Lease, Pool};
+use super::request_body::{Progress, RequestBody};
 use super::settings::UpstreamAddress;
 use super::target::Target;
 use crate::core::access::Permit;
@@ -234,11 +234,4 @@ fn is_reset(error: &hyper::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
-}
-
-/// The target in origin form, for a request line (RFC 9112 §3.2.1).
-pub(super) fn origin_form(path: &str, query: Option<&str>) -> Result<Uri, Reject> {
-    let text = query.map(|query| format!("{path}?{query}"));
-    Uri::try_from(text.as_deref().unwrap_or(path))
-        .map_err(|_| Reject::RequestMalformed("the request target is none"))
 }

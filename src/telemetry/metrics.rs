@@ -33,7 +33,7 @@ pub enum Decision {
     Anonymous,
     /// We answered it ourselves: the request is at fault.
     Rejected,
-    /// We answered it ourselves: the backend or we are at fault.
+    /// We answered it ourselves: the issuer, the backend or we are at fault.
     Failed,
 }
 
@@ -77,6 +77,15 @@ pub enum AuthSource {
     Verified,
     /// Keys had to be waited for.
     Waited,
+}
+
+/// How a look-up among the tokens verified before ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lookup {
+    /// The token was verified before, with a key that is still one of the issuer's.
+    Hit,
+    /// It has to be verified.
+    Miss,
 }
 
 /// How sending a request to the backend ended.
@@ -294,9 +303,13 @@ impl Metrics {
     /// Counts how long it took to know who calls, in seconds.
     pub fn authenticated(&self, source: AuthSource, seconds: f64) {
         self.auth[source as usize].observe(seconds);
-        match source {
-            AuthSource::Cache => self.cache_hit.inc(),
-            AuthSource::Verified | AuthSource::Waited => self.cache_miss.inc(),
+    }
+
+    /// Counts a look-up among the tokens verified before, whatever becomes of the token.
+    pub fn looked_up(&self, lookup: Lookup) {
+        match lookup {
+            Lookup::Hit => self.cache_hit.inc(),
+            Lookup::Miss => self.cache_miss.inc(),
         }
     }
 

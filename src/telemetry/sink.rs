@@ -177,7 +177,7 @@ mod tests {
         let out = Shared::default();
         let held = out.0.clone();
         let lock = held.lock().unwrap();
-        let sink = Sink::start(out.clone()).unwrap();
+        let sink = Sink::start(out).unwrap();
         for _ in 0..QUEUE * 3 {
             sink.write(b"x\n".to_vec());
         }

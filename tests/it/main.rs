@@ -1,9 +1,18 @@
-//! What a client, an issuer, a backend and an operator see of the whole proxy.
+//! What a client, an issuer, a backend and an operator see of the whole proxy; and what Clerk's own
+//! library says of the same tokens.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod corpus;
+mod corpus_requests;
+mod cors;
+mod credential;
 mod forward;
+mod headers;
 mod keys;
 mod lifecycle;
 mod limits;
+mod observe;
+mod paths;
+mod signature;
 mod support;

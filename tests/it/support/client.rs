@@ -112,6 +112,20 @@ where
 }
 
 impl Answer {
+    /// Reads an answer as it came over the wire: its head, and whatever follows as its body.
+    pub(crate) fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            let name = HeaderName::try_from(name).unwrap();
+            headers.append(name, HeaderValue::try_from(value.trim()).unwrap());
+        }
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Self { status: status.unwrap_or_else(|| panic!("no answer: {text:?}")), headers, body }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -124,8 +138,10 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
+    /// The reason of a refusal; nothing where the backend answered.
     pub(crate) fn reason(&self) -> String {
-        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) use countersign::dev::issuer::Issuer;
 use countersign::listen::ListenAddress;
 use countersign::proxy::{Drained, Threads};
 use countersign::telemetry::sink::Sink;
+use countersign::telemetry::trace;
 use tokio::time;
 
 pub(crate) use self::client::{Answer, Client};
@@ -29,6 +30,8 @@ pub(crate) struct Proxy {
     pub(crate) admin: String,
     log: Log,
     sink: Sink,
+    /// What the process says on this thread goes to the log too.
+    _events: tracing::subscriber::DefaultGuard,
 }
 
 /// Everything the proxy wrote.
@@ -64,10 +67,12 @@ impl Proxy {
     pub(crate) async fn start_at(settings: Settings, clock: Clock) -> Self {
         let log = Log::default();
         let sink = Sink::start(log.clone()).unwrap();
+        let events = trace::subscriber(&settings.log, sink.clone());
+        let events = tracing::subscriber::set_default(events);
         let app = App::start(settings, clock, sink.clone(), Threads::Here).await.unwrap();
         let address = shown(&app.listening[0]);
         let admin = shown(&app.admin);
-        Self { app, address, admin, log, sink }
+        Self { app, address, admin, log, sink, _events: events }
     }
 
     /// Sends a GET with this bearer token.
@@ -78,6 +83,11 @@ impl Proxy {
     /// A client of the proxy's.
     pub(crate) fn client(&self) -> Client {
         Client::to(&self.address)
+    }
+
+    /// Sends `bytes` as they are, over a connection of its own, and reads what comes back.
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
+        Answer::parse(&client::raw(&self.address, bytes.as_ref()).await)
     }
 
     /// What the admin listener says at `path`.

@@ -2,13 +2,14 @@
 
 use countersign::admin::{AdminSettings, Readiness, StatusAccess};
 use countersign::config::{Secret, Settings, SigningSettings};
+use countersign::core::access::Access;
 use countersign::core::caller::{Impersonation, SessionPolicy};
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
 use countersign::core::identity::{Field, IdentityPolicy, Source};
 use countersign::core::jwk::Algorithms;
 use countersign::core::path::PathPolicy;
-use countersign::core::route::{Case, Routes};
+use countersign::core::route::{Case, PathPattern, Route, Routes};
 use countersign::http_client::{FetchUrl, HttpClientSettings};
 use countersign::keys::{KeySettings, KeySource};
 use countersign::listen::ListenAddress;
@@ -26,6 +27,20 @@ pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// The defaults, between this issuer and this backend.
 pub(crate) fn settings(issuer: &Issuer, upstream: &Upstream) -> Settings {
     settings_for(&issuer.origin(), &upstream.address)
+}
+
+/// A rule for some paths, of any host and method.
+pub(crate) fn route(path: &str, access: Access) -> Route {
+    let name = path.to_owned();
+    Route { name, host: None, path: PathPattern::parse(path).unwrap(), methods: None, access }
+}
+
+/// The defaults, with everything below `/public` open to everybody.
+pub(crate) fn settings_with_public(issuer: &Issuer, upstream: &Upstream) -> Settings {
+    let mut settings = settings(issuer, upstream);
+    let open = vec![route("/public/**", Access::Public)];
+    settings.proxy.routes = Routes::new(open, Case::Sensitive);
+    settings
 }
 
 /// The defaults, between an issuer and a backend at these addresses.

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
@@ -85,6 +85,15 @@ impl Upstream {
             }
         });
         Self { address, seen, connections, task }
+    }
+
+    /// A backend that answers each head with these bytes, whatever they are, and closes.
+    pub(crate) async fn speaking(bytes: &'static str) -> Self {
+        Self::raw(move |mut socket| async move {
+            head(&mut socket).await;
+            let _ = socket.write_all(bytes.as_bytes()).await; // the proxy may close at any time
+        })
+        .await
     }
 
     /// A backend that does with each connection what `script` does.

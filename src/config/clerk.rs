@@ -1,0 +1,378 @@
+//! `clerk`: which instance tokens come from, where its keys are, and what its tokens must say.
+
+use std::time::Duration;
+
+use crate::core::caller::{Impersonation, SessionPolicy};
+use crate::core::claims::{AzpPolicy, ClaimsPolicy};
+use crate::core::clerk::publishable_key::{Environment, PublishableKey};
+use crate::core::jwk::{Algorithms, KeySet, VerificationKey};
+use crate::http_client::FetchUrl;
+use crate::keys::{KeySettings, KeySource};
+use crate::listen::ListenAddress;
+
+use super::address;
+use super::error::Origin;
+use super::listen::is_local;
+use super::reader::Reader;
+use super::units::Span;
+
+/// What is known of the Clerk instance.
+pub(super) struct Clerk {
+    pub(super) keys: KeySettings,
+    pub(super) session: SessionPolicy,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The ways to say where keys are. Each changes nothing else, and two of them contradict.
+const SOURCES: [&str; 3] = ["clerk.jwks_url", "clerk.jwks_file", "clerk.jwt_key"];
+
+/// Reads the section; nothing where there are no keys or no issuer, which is noted.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    public_origin: Option<String>,
+    listen: &[ListenAddress],
+) -> Option<Clerk> {
+    let instance = reader.one("clerk.publishable_key", PublishableKey::parse);
+    if instance.as_ref().is_some_and(|key| key.environment() == Environment::Development)
+        && !listen.iter().all(is_local)
+    {
+        let text = "the key of a development instance, on a listener that other machines reach; production has a `pk_live_` key";
+        reader.warn("clerk.publishable_key", text);
+    }
+    let source = source(reader, instance.as_ref());
+    let issuers = issuers(reader, instance.as_ref());
+    check_complete(reader);
+
+    let day = KeySettings::MAX_STALE;
+    let max_stale = reader.span("clerk.max_stale", MINUTE..=365 * day).unwrap_or(day);
+    let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
+    let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
+    let claims = claims(reader, issuers, public_origin);
+
+    let issuer = claims.issuers.first()?.clone();
+    let keys = KeySettings { issuer, source: source?, algorithms: Algorithms::CLERK, max_stale };
+    Some(Clerk { keys, session: SessionPolicy { claims, impersonation } })
+}
+
+fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
+    check_exclusive(reader);
+    let url = reader.one("clerk.jwks_url", FetchUrl::parse);
+    if url.as_ref().is_some_and(|url| url.origin().starts_with("http://")) {
+        reader
+            .warn("clerk.jwks_url", "keys that come over plain http are whoever's is on that port");
+    }
+    let url = url.map(KeySource::Url);
+    let file = reader.content("clerk.jwks_file").and_then(|file| {
+        match KeySet::parse(&file.bytes, Algorithms::CLERK) {
+            Ok(_) => Some(KeySource::File(file.path)),
+            Err(error) => {
+                reader.mistake("clerk.jwks_file", format!("{}: {error}", file.path.display()));
+                None
+            }
+        }
+    });
+    let pem = reader.one("clerk.jwt_key", |text| {
+        VerificationKey::all_from_pem(text, Algorithms::CLERK)
+            .map(|_| KeySource::Pem(text.to_owned()))
+    });
+    let instance = published(reader, instance);
+    url.or(file).or(pem).or(instance)
+}
+
+/// Where an instance publishes its keys.
+fn published(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
+    const PATH: &str = "/.well-known/jwks.json";
+    let own = reader.one("clerk.frontend_api_url", |text| FetchUrl::parse(text)?.join(PATH));
+    let (url, from) = match (own, instance) {
+        (Some(url), _) => (url, "clerk.frontend_api_url"),
+        (None, Some(instance)) => {
+            let from = "clerk.publishable_key";
+            match FetchUrl::parse(&instance.frontend_api()).and_then(|url| url.join(PATH)) {
+                Ok(url) => (url, from),
+                Err(error) => {
+                    reader.mistake(from, format!("its host has no keys to fetch: {error}"));
+                    return None;
+                }
+            }
+        }
+        (None, None) => return None,
+    };
+    if !SOURCES.iter().any(|name| reader.is_written(name)) {
+        reader.derive("clerk.jwks_url", &url.to_string(), &Origin::Key(from));
+    }
+    Some(KeySource::Url(url))
+}
+
+fn check_exclusive(reader: &mut Reader<'_>) {
+    let written: Vec<_> = SOURCES.into_iter().filter(|name| reader.is_written(name)).collect();
+    if let [first, others @ ..] = &*written {
+        for other in others {
+            let problem =
+                format!("excludes `{first}` ({}); keep one of them", reader.origin(first));
+            reader.mistake(other, problem);
+        }
+    }
+}
+
+fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<String> {
+    let issuer = |text: &str| {
+        let known = text.starts_with("https://") || text.starts_with("http://");
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let right =
+            "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`";
+        if known && visible { Ok(text.to_owned()) } else { Err(right) }
+    };
+    match (reader.many("clerk.issuer", issuer), instance) {
+        (Some(issuers), _) => issuers,
+        (None, Some(instance)) => {
+            let issuer = instance.frontend_api();
+            reader.derive("clerk.issuer", &issuer, &Origin::Key("clerk.publishable_key"));
+            vec![issuer]
+        }
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Checks that something says who issues tokens and something where the keys are.
+fn check_complete(reader: &mut Reader<'_>) {
+    if reader.is_written("clerk.publishable_key") {
+        return;
+    }
+    let issuer = reader.is_written("clerk.issuer");
+    let keys =
+        SOURCES.iter().chain(&["clerk.frontend_api_url"]).any(|name| reader.is_written(name));
+    match (issuer, keys) {
+        (true, true) => {}
+        (false, false) => reader.mistake(
+            "clerk.publishable_key",
+            "not set; whose tokens are good? Set CLERK_PUBLISHABLE_KEY (or --publishable-key) to the publishable key of your Clerk instance",
+        ),
+        (true, false) => reader.mistake(
+            "clerk.jwks_url",
+            "not set; with `clerk.issuer` and no publishable key, one of `clerk.jwks_url`, `clerk.jwks_file` and `clerk.jwt_key` says where keys are",
+        ),
+        (false, true) => reader.mistake(
+            "clerk.issuer",
+            "not set; without a publishable key it says who issues tokens, like `[\"https://clerk.example.com\"]`",
+        ),
+    }
+}
+
+fn claims(
+    reader: &mut Reader<'_>,
+    issuers: Vec<String>,
+    public_origin: Option<String>,
+) -> ClaimsPolicy {
+    let words =
+        [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
+    let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
+    let parties = parties(reader, azp, public_origin);
+    let leeway = reader.span("clerk.leeway", Duration::ZERO..=5 * MINUTE);
+    if leeway.is_some_and(|leeway| leeway > MINUTE) {
+        reader.warn(
+            "clerk.leeway",
+            "a session token lives a minute; this lets each live more than twice that",
+        );
+    }
+    let max_lifetime = reader.one("clerk.max_lifetime", |text| match text.parse::<Span>() {
+        _ if text == "none" => Ok(None),
+        Ok(Span(span)) if span >= SECOND => Ok(Some(span)),
+        Ok(_) => Err("at least 1s".to_owned()),
+        Err(error) => Err(format!("{error}, or `none`")),
+    });
+    ClaimsPolicy {
+        issuers,
+        audience: reader.many("clerk.audience", |text| Ok::<_, String>(text.to_owned())),
+        parties,
+        azp,
+        leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
+        max_lifetime: max_lifetime.unwrap_or(Some(ClaimsPolicy::MAX_LIFETIME)),
+    }
+}
+
+fn parties(reader: &mut Reader<'_>, azp: AzpPolicy, public_origin: Option<String>) -> Vec<String> {
+    const KEY: &str = "clerk.authorized_parties";
+    match (reader.many(KEY, address::origin), public_origin) {
+        (Some(parties), _) => parties,
+        (None, Some(origin)) => {
+            reader.derive(KEY, &origin, &Origin::Key("public_url"));
+            vec![origin]
+        }
+        // A public URL that was no good is told as such.
+        (None, None) if reader.is_written("public_url") => Vec::new(),
+        (None, None) => {
+            match azp {
+                AzpPolicy::Enforce => reader.mistake(
+                    "clerk.azp",
+                    "there is no party to enforce; name them in `clerk.authorized_parties`, like `[\"https://app.example.com\"]`",
+                ),
+                AzpPolicy::Auto => reader.warn(
+                    KEY,
+                    "not set: a token that was given to any application of the instance is good here; name the origins of yours",
+                ),
+                AzpPolicy::Off => {}
+            }
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{bare_mistakes, mistakes, settings, warnings};
+
+    const ISSUER: &str = "clerk.issuer = [\"https://clerk.a.com\"]\n";
+
+    #[test]
+    fn bad_values_earn_these_sentences() {
+        for (text, want) in [
+            (
+                "publishable_key = \"pk_x\"",
+                "publishable_key: \"pk_x\": not a publishable key; it starts",
+            ),
+            ("publishable_key = \"sk_live_x\"", "publishable_key: this is a secret key"),
+            ("issuer = []", "issuer: an empty list"),
+            ("issuer = [\"clerk.a.com\"]", "issuer: \"clerk.a.com\": write it to the letter"),
+            ("jwks_url = \"http://a.com/k\"", "jwks_url: plain `http` is only for"),
+            ("jwks_url = \"https://user:pw@a.com/k\"", "jwks_url: a user or password in a URL"),
+            ("jwks_file = \"nowhere.json\"", "jwks_file: \"nowhere.json\": cannot be read: "),
+            ("jwks_file = \"a.toml\"", "jwks_file: a.toml: "),
+            ("jwt_key = \"secret\"", "jwt_key: "),
+            ("frontend_api_url = \"clerk.a.com\"", "frontend_api_url: "),
+            (
+                "authorized_parties = [\"https://a.com/\"]",
+                "authorized_parties: \"https://a.com/\": an origin is scheme, host and port; write `https://a.com`",
+            ),
+            ("azp = \"strict\"", "azp: \"strict\": not one of `auto`, `enforce`, `off`"),
+            ("azp = \"enforce\"", "azp: there is no party to enforce"),
+            ("audience = [\"\"]", "audience: empty"),
+            (
+                "leeway = \"5\"",
+                "leeway: \"5\": not a duration; write one like `250ms`, `30s`, `5m` or `1h` (a.toml:1:16)",
+            ),
+            ("leeway = 5", "leeway: \"5\": not a duration"),
+            ("leeway = \"6m\"", "leeway: \"6m\": at most 5m"),
+            ("max_lifetime = \"0s\"", "max_lifetime: \"0s\": at least 1s"),
+            (
+                "max_lifetime = \"never\"",
+                "max_lifetime: \"never\": not a duration; write one like `250ms`, `30s`, `5m` or `1h`, or `none`",
+            ),
+            ("max_stale = \"59s\"", "max_stale: \"59s\": at least 1m"),
+            ("impersonation = \"no\"", "impersonation: \"no\": not one of `allow`, `refuse`"),
+        ] {
+            let got = mistakes(&format!("clerk.{text}"));
+            assert!(
+                got.iter().any(|got| got.starts_with(&format!("clerk.{want}"))),
+                "{text}: {got:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn neither_a_password_nor_a_key_is_repeated() {
+        for text in [
+            "clerk.jwks_url = \"https://user:hunter2@a.com\"",
+            "upstream.url = \"http://user:hunter2@a.com\"",
+            "clerk.jwt_key = \"hunter2\"",
+            "clerk.publishable_key = \"sk_live_hunter2\"",
+        ] {
+            assert!(!mistakes(text).is_empty());
+            assert!(mistakes(text).iter().all(|got| !got.contains("hunter2")), "{text}");
+        }
+    }
+
+    #[test]
+    fn something_must_say_who_issues_tokens_and_where_the_keys_are() {
+        let url = "clerk.jwks_url = \"https://a.com/k\"\n";
+        for (text, want) in [
+            (
+                String::new(),
+                Some(
+                    "clerk.publishable_key: not set; whose tokens are good? Set CLERK_PUBLISHABLE_KEY (or --publishable-key)",
+                ),
+            ),
+            (ISSUER.to_owned(), Some("clerk.jwks_url: not set")),
+            (url.to_owned(), Some("clerk.issuer: not set")),
+            (
+                "clerk.frontend_api_url = \"https://a.com\"".to_owned(),
+                Some("clerk.issuer: not set"),
+            ),
+            (format!("{ISSUER}{url}"), None),
+            (format!("{ISSUER}clerk.frontend_api_url = \"https://a.com\""), None),
+        ] {
+            let got = bare_mistakes(&text);
+            match want {
+                Some(want) => {
+                    assert!(got.len() == 1 && got[0].starts_with(want), "{text}: {got:?}")
+                }
+                None => assert_eq!(got, [""; 0], "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_ways_to_name_keys_exclude_each_other_wherever_they_are_written() {
+        let got = mistakes("clerk.jwks_url = \"https://a.com/k\"\nclerk.jwks_file = \"keys.json\"");
+        let want = "clerk.jwks_file: excludes `clerk.jwks_url` (a.toml:1:18); keep one of them (a.toml:2:19)";
+        assert_eq!(got, [want]);
+    }
+
+    #[test]
+    fn an_instance_says_where_its_keys_are_and_other_keys_may_say_otherwise() {
+        let url = |text| KeySource::Url(FetchUrl::parse(text).unwrap());
+        for (text, source) in [
+            ("", url("https://clerk.a.com/.well-known/jwks.json")),
+            (
+                "frontend_api_url = \"https://b.com/clerk\"",
+                url("https://b.com/clerk/.well-known/jwks.json"),
+            ),
+            ("jwks_url = \"https://b.com/k\"", url("https://b.com/k")),
+            ("jwks_file = \"keys.json\"", KeySource::File("keys.json".into())),
+        ] {
+            let text = if text.is_empty() { String::new() } else { format!("clerk.{text}") };
+            let settings = settings(&text);
+            assert_eq!(settings.keys.source, source, "{text}");
+            assert_eq!(settings.keys.issuer, "https://clerk.a.com");
+            assert_eq!(settings.proxy.session.claims.issuers, ["https://clerk.a.com"]);
+        }
+        let other = settings("clerk.issuer = [\"https://b.com\", \"https://c.com\"]");
+        assert_eq!(other.proxy.session.claims.issuers, ["https://b.com", "https://c.com"]);
+    }
+
+    #[test]
+    fn the_origin_of_the_public_url_is_the_authorized_party() {
+        for (text, parties) in [
+            ("public_url = \"https://a.com/b\"", &["https://a.com"] as &[_]),
+            (
+                "public_url = \"https://a.com\"\nclerk.authorized_parties = [\"https://b.com\"]",
+                &["https://b.com"],
+            ),
+            ("", &[]),
+        ] {
+            assert_eq!(settings(text).proxy.session.claims.parties, parties, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_weaker_than_it_should_be_is_warned_of() {
+        const TEST: &str = "clerk.publishable_key = \"pk_test_Y2xlcmsuY2xlcmsuZGV2JA\"\n";
+        for (text, key, warned) in [
+            ("", "clerk.authorized_parties", true),
+            ("clerk.azp = \"off\"", "clerk.authorized_parties", false),
+            ("public_url = \"https://a.com\"", "clerk.authorized_parties", false),
+            ("clerk.leeway = \"61s\"", "clerk.leeway", true),
+            ("clerk.leeway = \"60s\"", "clerk.leeway", false),
+            ("clerk.jwks_url = \"http://127.0.0.1:1/k\"", "clerk.jwks_url", true),
+            ("clerk.jwks_url = \"https://127.0.0.1:1/k\"", "clerk.jwks_url", false),
+            (&format!("{TEST}listen = \"[::]:4600\""), "clerk.publishable_key", true),
+            (TEST, "clerk.publishable_key", false),
+            ("listen = \"[::]:4600\"", "clerk.publishable_key", false),
+        ] {
+            let found = warnings(text).iter().any(|got| got.starts_with(&format!("{key}: ")));
+            assert_eq!(found, warned, "{text}");
+        }
+    }
+}

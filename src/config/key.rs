@@ -1,0 +1,398 @@
+//! The settings there are: one row a key.
+//!
+//! Everything that has to know the keys reads this table: the walk through the file, the names of
+//! the variables, the hints for a key that is none, and what `check` prints.
+
+use Kind::{Bool, Int, List, Map, OneOrMany, Size, Span, Text};
+
+/// A setting: its dotted name, and the ways to write it.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As in `clerk.leeway`.
+    pub(super) name: &'static str,
+    /// What its value is.
+    pub(super) kind: Kind,
+    /// Where it may be written.
+    pub(super) home: Home,
+    /// Names of variables beside [`Key::variables`]' first. The first that is set counts.
+    short: &'static [&'static str],
+    /// The flag, with its dashes.
+    pub(super) flag: Option<&'static str>,
+    /// What stands where nothing is written, as it would be written.
+    pub(super) default: Option<&'static str>,
+    /// Who may see the value.
+    pub(super) shown: Shown,
+}
+
+/// What a value is, as far as its form goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A text.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A duration.
+    Span,
+    /// A number of bytes.
+    Size,
+    /// Texts; in a variable parted by commas.
+    List,
+    /// The same, or one text.
+    OneOrMany,
+    /// A table of texts; each is `NAME=TEXT` outside of the file.
+    Map,
+}
+
+/// Where a key may be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Home {
+    /// File, environment and, where it has one, flag.
+    Everywhere,
+    /// Everywhere but in the file.
+    Outside,
+    /// In a `[[route]]` of the file.
+    Route,
+}
+
+/// Who may see a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shown {
+    /// Everybody.
+    Plain,
+    /// An address: everybody, but for a password or a query in it.
+    Address,
+    /// Nobody; how long it is.
+    Length,
+}
+
+impl Key {
+    const fn env(mut self, short: &'static [&'static str]) -> Self {
+        self.short = short;
+        self
+    }
+
+    const fn flag(mut self, flag: &'static str) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    const fn default(mut self, text: &'static str) -> Self {
+        self.default = Some(text);
+        self
+    }
+
+    const fn shown(mut self, shown: Shown) -> Self {
+        self.shown = shown;
+        self
+    }
+
+    const fn outside(mut self) -> Self {
+        self.home = Home::Outside;
+        self
+    }
+
+    const fn of_route(mut self) -> Self {
+        self.home = Home::Route;
+        self
+    }
+
+    /// Returns the names of the variables it may be in, the one that wins first.
+    pub(super) fn variables(&self) -> impl Iterator<Item = String> {
+        let own = self.home != Home::Route && self.kind != Map;
+        let long =
+            own.then(|| format!("COUNTERSIGN_{}", self.name.replace('.', "_").to_uppercase()));
+        long.into_iter().chain(self.short.iter().map(|name| (*name).to_owned()))
+    }
+
+    /// Tells whether it may be written in the file, outside of a route.
+    pub(super) fn is_in_file(&self) -> bool {
+        self.home == Home::Everywhere
+    }
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key {
+        name,
+        kind,
+        home: Home::Everywhere,
+        short: &[],
+        flag: None,
+        default: None,
+        shown: Shown::Plain,
+    }
+}
+
+const PUBLISHABLE_KEY: &[&str] = &[
+    "CLERK_PUBLISHABLE_KEY",
+    "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY",
+    "VITE_CLERK_PUBLISHABLE_KEY",
+    "EXPO_PUBLIC_CLERK_PUBLISHABLE_KEY",
+    "GATSBY_CLERK_PUBLISHABLE_KEY",
+];
+
+/// Every key, in the order in which `check` prints them.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("listen", OneOrMany).default("127.0.0.1:4600").flag("--listen").env(&["PORT"]),
+    key("listen_mode", Text).default("0660"),
+    key("upstream.url", Text).flag("--upstream").env(&["COUNTERSIGN_UPSTREAM"]).shown(Shown::Address),
+    key("admin.listen", Text).default("127.0.0.1:4601").flag("--admin-listen"),
+    key("admin.status", Text).default("loopback"),
+
+    key("clerk.publishable_key", Text).flag("--publishable-key").env(PUBLISHABLE_KEY),
+    key("clerk.issuer", List),
+    key("clerk.jwks_url", Text).flag("--jwks-url").shown(Shown::Address),
+    key("clerk.jwks_file", Text).flag("--jwks-file"),
+    key("clerk.jwt_key", Text).env(&["CLERK_JWT_KEY"]).shown(Shown::Length),
+    key("clerk.frontend_api_url", Text).env(&["CLERK_FAPI_URL"]).shown(Shown::Address),
+    key("clerk.authorized_parties", List).flag("--authorized-party").env(&["COUNTERSIGN_AUTHORIZED_PARTIES"]),
+    key("clerk.azp", Text).default("auto"),
+    key("clerk.audience", List).flag("--audience").env(&["COUNTERSIGN_AUDIENCE"]),
+    key("clerk.leeway", Span).default("5s"),
+    key("clerk.max_lifetime", Span).default("1d"),
+    key("clerk.max_stale", Span).default("24h"),
+    key("clerk.impersonation", Text).default("allow"),
+
+    key("public", List).outside().flag("--public"),
+    key("route.name", Text).of_route(),
+    key("route.host", Text).of_route(),
+    key("route.path", Text).of_route(),
+    key("route.methods", List).of_route(),
+    key("route.access", Text).of_route(),
+    key("cors.preflight", Text).default("forward"),
+    key("paths.allow", List),
+    key("paths.case_insensitive", Bool).default("false"),
+
+    key("identity.prefix", Text).default("x-clerk-"),
+    key("identity.headers", List).default("principal,token-type,user-id,session-id,org-id,org-slug,org-role,org-permissions,actor-id"),
+    key("identity.profile", Bool).default("false"),
+    key("identity.claims", Map).flag("--claim").env(&["COUNTERSIGN_CLAIMS"]),
+    key("identity.strip", List),
+    key("identity.strip_credentials", Bool).default("false"),
+
+    key("signing.secret", Text).outside().shown(Shown::Length),
+    key("signing.secret_file", Text),
+    key("signing.keys_dir", Text),
+    key("signing.active", Text),
+    key("signing.key_id", Text),
+
+    key("public_url", Text).shown(Shown::Address),
+    key("trusted_proxies", List),
+    key("workers", Int).flag("--workers"),
+    key("timeouts.head", Span).default("10s"),
+    key("timeouts.idle", Span).default("75s"),
+    key("timeouts.connect", Span).default("2s"),
+    key("timeouts.response", Span).default("60s"),
+    key("timeouts.body", Span).default("5m"),
+    key("timeouts.upstream_idle", Span).default("4s"),
+    key("limits.connections", Int),
+    key("limits.in_flight", Int),
+    key("limits.head", Size).default("32KiB"),
+    key("limits.headers", Int).default("100"),
+    key("limits.token", Size).default("16KiB"),
+    key("limits.body", Size),
+    key("keys.ca_file", Text).env(&["SSL_CERT_FILE"]),
+    key("https_proxy", Text).outside().env(&["HTTPS_PROXY", "https_proxy"]).shown(Shown::Address),
+    key("no_proxy", Text).outside().env(&["NO_PROXY", "no_proxy"]),
+    key("readiness", Text).default("keys"),
+    key("drain.delay", Span).default("0s"),
+    key("drain.grace", Span).default("25s"),
+    key("log.level", Text).default("info").flag("--log-level").env(&["COUNTERSIGN_LOG"]),
+    key("log.format", Text),
+    key("log.access", Bool).default("true"),
+    key("log.reveal_reason", Bool).default("true"),
+    key("log.caller", Text).default("plain"),
+];
+
+/// Keys whose names are settled and that nothing here enforces yet, alone or with all below them.
+const NOT_YET: &[&str] = &[
+    "mode",
+    "clerk.secret_key_file",
+    "clerk.accept",
+    "clerk.jwt_template",
+    "clerk.revoked_file",
+    "clerk.api_url",
+    "clerk.sign_in_url",
+    "clerk.proxy_url",
+    "clerk.satellite",
+    "clerk.organization_sync",
+    "issuer",
+    "cross_site",
+    "signing.mode",
+    "signing.cover",
+    "signing.audience",
+    "http2",
+    "stream_lifetime",
+    "websocket_protocol_token",
+    "timeouts.handshake",
+    "tls",
+    "upstream.ca_file",
+    "upstream.server_name",
+    "upstream.certificate_file",
+    "upstream.key_file",
+    "route.role",
+    "route.permission",
+    "route.feature",
+    "route.plan",
+    "route.reverification",
+    "route.claims",
+    "route.session",
+    "route.unauthenticated",
+    "route.forbidden",
+    "route.mode",
+];
+
+/// Names that are no keys of the file, and what whoever wrote one is looking for.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "signing.secret",
+        "a secret does not stand in this file; name its own file in `signing.secret_file`, or set COUNTERSIGN_SIGNING_SECRET",
+    ),
+    (
+        "clerk.secret_key",
+        "a secret does not stand in this file, and this version has no use for it",
+    ),
+    ("public", "write a [[route]] with `access = \"public\"`"),
+    ("routes", "each route is a table of its own, [[route]]"),
+    ("https_proxy", "set HTTPS_PROXY in the environment"),
+    ("no_proxy", "set NO_PROXY in the environment"),
+];
+
+/// Finds a key by its name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Tells whether `name` is a table of the file: the beginning of keys, or of keys to come.
+pub(super) fn is_table(name: &str) -> bool {
+    let above = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    KEYS.iter().any(|key| key.is_in_file() && above(key.name))
+        || NOT_YET.iter().any(|key| above(key))
+}
+
+/// Says what is wrong with a name that is no key, and which key may be meant.
+pub(super) fn unknown(name: &str) -> String {
+    let below = |key: &&&str| {
+        name.strip_prefix(**key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if NOT_YET.iter().any(|key| below(&key)) {
+        return "not supported yet by this version; take it out".to_owned();
+    }
+    if let Some((_, hint)) = ELSEWHERE.iter().find(|(key, _)| *key == name) {
+        return format!("unknown key; {hint}");
+    }
+    let keys = KEYS.iter().filter(|key| key.home != Home::Outside).map(|key| key.name);
+    match nearest(name, &keys.collect::<Vec<_>>()) {
+        Some(key) => format!("unknown key; did you mean `{}`?", key.trim_start_matches("route.")),
+        None => "unknown key".to_owned(),
+    }
+}
+
+/// Says what is wrong with a variable of ours that is none, and which one may be meant.
+pub(super) fn unknown_variable(name: &str) -> String {
+    let is_later = |key: &&str| {
+        let variable = format!("COUNTERSIGN_{}", key.replace('.', "_").to_uppercase());
+        name.strip_prefix(&variable).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    };
+    if NOT_YET.iter().any(is_later) {
+        return "not supported yet by this version, and ignored".to_owned();
+    }
+    let names: Vec<_> = KEYS.iter().flat_map(Key::variables).collect();
+    match nearest(name, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Some(near) => format!("unknown variable, ignored; did you mean {near}?"),
+        None => "unknown variable, ignored".to_owned(),
+    }
+}
+
+/// Finds the name that was most likely meant: the same but for a slip or two, or in another table.
+fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().replace('-', "_");
+    let within_reach = |of: &dyn Fn(&str) -> String| {
+        let name = of(name);
+        let slips = names.iter().map(|other| (distance(&name, &of(other)), *other));
+        slips.min().filter(|(slips, _)| *slips <= name.len() / 4)
+    };
+    within_reach(&|name| name.to_owned()).or_else(|| within_reach(&last)).map(|(_, other)| other)
+}
+
+/// Counts the letters to put in, take out or change that lead from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_keys_share_a_name_a_flag_or_a_variable() {
+        let names = KEYS.iter().map(|key| key.name.to_owned());
+        let flags = KEYS.iter().filter_map(|key| key.flag).map(str::to_owned);
+        let mut all: Vec<String> =
+            names.chain(flags).chain(KEYS.iter().flat_map(Key::variables)).collect();
+        // Two keys are outside of the file and keep the spelling their variables have everywhere.
+        all.retain(|name| !matches!(name.as_str(), "https_proxy" | "no_proxy"));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn a_name_that_is_no_key_is_told_the_nearest() {
+        for (name, want) in [
+            ("clerk.leway", "unknown key; did you mean `clerk.leeway`?"),
+            ("leeway", "unknown key; did you mean `clerk.leeway`?"),
+            ("authorized-parties", "unknown key; did you mean `clerk.authorized_parties`?"),
+            ("clerk.authorised_parties", "unknown key; did you mean `clerk.authorized_parties`?"),
+            ("route.method", "unknown key; did you mean `methods`?"),
+            ("limits.header", "unknown key; did you mean `limits.headers`?"),
+            ("frobnicate", "unknown key"),
+            ("", "unknown key"),
+            ("mode", "not supported yet by this version; take it out"),
+            ("tls.certificate_file", "not supported yet by this version; take it out"),
+            ("tlsx", "unknown key"),
+            ("https_proxy", "unknown key; set HTTPS_PROXY in the environment"),
+        ] {
+            assert_eq!(unknown(name), want, "{name}");
+        }
+        assert!(unknown("signing.secret").contains("`signing.secret_file`"));
+    }
+
+    #[test]
+    fn a_variable_that_is_none_is_told_the_nearest() {
+        for (name, want) in [
+            (
+                "COUNTERSIGN_CLERK_LEWAY",
+                "unknown variable, ignored; did you mean COUNTERSIGN_CLERK_LEEWAY?",
+            ),
+            ("COUNTERSIGN_MODE", "not supported yet by this version, and ignored"),
+            ("COUNTERSIGN_TLS_KEY_FILE", "not supported yet by this version, and ignored"),
+            ("COUNTERSIGN_FROBNICATION", "unknown variable, ignored"),
+        ] {
+            assert_eq!(unknown_variable(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_the_variable_that_its_name_gives() {
+        let of = |name: &str| find(name).unwrap().variables().collect::<Vec<_>>();
+        assert_eq!(of("clerk.leeway"), ["COUNTERSIGN_CLERK_LEEWAY"]);
+        assert_eq!(of("listen"), ["COUNTERSIGN_LISTEN", "PORT"]);
+        assert_eq!(of("signing.secret"), ["COUNTERSIGN_SIGNING_SECRET"]);
+        assert_eq!(of("identity.claims"), ["COUNTERSIGN_CLAIMS"]);
+        assert_eq!(of("route.path"), Vec::<String>::new());
+    }
+}

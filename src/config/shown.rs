@@ -1,0 +1,114 @@
+//! The settings as they were understood, for whoever asks.
+
+use super::error::Origin;
+use super::key::{self, KEYS, Key, Kind, Shown};
+use super::written::{Entries, Entry, Written};
+
+/// One setting as it was understood, with its secrets masked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Setting {
+    /// The dotted key.
+    pub key: String,
+    /// Its value, written as in the file.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// The settings in the order of the table of keys; keys that say nothing are left out.
+pub(super) fn settings(written: &Written, derived: &Entries) -> Vec<Setting> {
+    let mut all = Vec::new();
+    for key in KEYS {
+        if let Some(entry) = written.entries.get(key.name).or_else(|| derived.get(key.name)) {
+            all.extend(rows(key, key.name, entry));
+        } else if let Some(text) = key.default {
+            let parts = if is_list(key) { text.split(',').collect() } else { vec![text] };
+            all.extend(rows(key, key.name, &Entry::new(parts, &Origin::Default)));
+        }
+        if key.name == "public" {
+            all.extend(routes(&written.routes));
+        }
+    }
+    all
+}
+
+fn routes(routes: &[Entries]) -> impl Iterator<Item = Setting> {
+    routes
+        .iter()
+        .enumerate()
+        .flat_map(|(place, entries)| {
+            entries.iter().filter_map(move |(name, entry)| {
+                let label = name.replacen("route", &format!("route[{}]", place + 1), 1);
+                Some(rows(key::find(name)?, &label, entry))
+            })
+        })
+        .flatten()
+}
+
+/// One row, or of a table one row a member.
+fn rows(key: &Key, label: &str, entry: &Entry) -> Vec<Setting> {
+    let row = |label: String, value, origin: &Origin| Setting {
+        key: label,
+        value,
+        origin: origin.clone(),
+    };
+    if key.kind == Kind::Map {
+        let member = |item: &super::written::Item| {
+            let (name, text) = item.text.split_once('=').unwrap_or((&item.text, ""));
+            row(format!("{label}.{}", name.trim()), shown(key, text.trim()), &item.origin)
+        };
+        return entry.items.iter().map(member).collect();
+    }
+    let values: Vec<String> = entry.items.iter().map(|item| shown(key, &item.text)).collect();
+    let value = match &*values {
+        [one] if key.kind != Kind::List => one.clone(),
+        _ => format!("[{}]", values.join(", ")),
+    };
+    vec![row(label.to_owned(), value, &entry.origin)]
+}
+
+fn is_list(key: &Key) -> bool {
+    matches!(key.kind, Kind::List | Kind::OneOrMany)
+}
+
+fn shown(key: &Key, text: &str) -> String {
+    match (key.shown, key.kind) {
+        (Shown::Length, _) => format!("({} bytes)", text.len()),
+        (Shown::Address, _) => format!("{:?}", without_secrets(text)),
+        (Shown::Plain, Kind::Bool | Kind::Int) => text.to_owned(),
+        (Shown::Plain, _) => format!("{text:?}"),
+    }
+}
+
+/// Masks what may be a secret in an address: who asks, with which password, and for what.
+fn without_secrets(text: &str) -> String {
+    let (address, query) = match text.split_once('?') {
+        Some((address, _)) => (address, "?…"),
+        None => (text, ""),
+    };
+    let address = match (address.split_once("://"), address.rfind('@')) {
+        (Some((scheme, _)), Some(at)) => format!("{scheme}://***{}", &address[at..]),
+        (None, Some(at)) => format!("***{}", &address[at..]),
+        (_, None) => address.to_owned(),
+    };
+    format!("{address}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (text, want) in [
+            ("https://a.com/k", "https://a.com/k"),
+            ("https://a.com/k?token=t", "https://a.com/k?…"),
+            ("http://user:pass@proxy:3128", "http://***@proxy:3128"),
+            ("user:p@ss@proxy:3128", "***@proxy:3128"),
+            ("http://user:p@ss@proxy:3128", "http://***@proxy:3128"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(without_secrets(text), want);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A request's body on its way to the backend.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::body::{BrokenOff, Patience};
+use crate::core::reject::Reject;
+
+/// A request's body on its way to the backend.
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    shared: Arc<Shared>,
+    patience: Patience,
+    progress: Rc<Progress>,
+}
+
+/// How far a request's body has come. The body itself is with the connection to the backend.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bytes: Cell<u64>,
+    ended: Cell<bool>,
+    waiting: Cell<bool>,
+    last: Cell<Instant>,
+    fault: RefCell<Option<Reject>>,
+}
+
+impl Progress {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Tells whether all of the body was handed on.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Tells whether the backend is ready for more than the client has sent.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Returns when a piece last came, or the head where none did.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    /// Returns what was wrong with the body, if that is why the request ended.
+    pub(super) fn fault(&self) -> Option<Reject> {
+        self.fault.borrow_mut().take()
+    }
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, shared: Arc<Shared>) -> Self {
+        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
+        Self::of(incoming, shared)
+    }
+
+    /// A body of nothing.
+    pub(super) fn empty(shared: Arc<Shared>) -> Self {
+        Self::of(None, shared)
+    }
+
+    fn of(incoming: Option<Incoming>, shared: Arc<Shared>) -> Self {
+        let patience = Patience::new(shared.settings.timeouts.body);
+        let progress = Progress {
+            bytes: Cell::new(0),
+            ended: Cell::new(incoming.is_none()),
+            waiting: Cell::new(false),
+            last: Cell::new(Instant::now()),
+            fault: RefCell::new(None),
+        };
+        Self { incoming, shared, patience, progress: Rc::new(progress) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    pub(super) fn progress(&self) -> Rc<Progress> {
+        Rc::clone(&self.progress)
+    }
+
+    fn break_off(&self, fault: Reject, error: Option<hyper::Error>) -> BrokenOff {
+        *self.progress.fault.borrow_mut() = Some(fault);
+        BrokenOff(error)
+    }
+
+    fn pass(&self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BrokenOff> {
+        if let Some(data) = frame.data_ref() {
+            let bytes = self.progress.bytes.get() + data.len() as u64;
+            self.progress.bytes.set(bytes);
+            if self.shared.settings.limits.body.is_some_and(|most| bytes > most) {
+                return Err(self.break_off(Reject::BodyTooLarge, None));
+            }
+        } else if let Some(trailers) = frame.trailers_mut() {
+            self.shared.settings.strip.strip_trailers(trailers);
+        }
+        Ok(frame)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(incoming).poll_frame(context);
+        self.progress.waiting.set(polled.is_pending());
+        let Poll::Ready(frame) = polled else {
+            ready!(self.patience.poll(context));
+            return Poll::Ready(Some(Err(self.break_off(Reject::RequestTimeout, None))));
+        };
+        self.patience.renew();
+        self.progress.last.set(Instant::now());
+        Poll::Ready(match frame {
+            None => {
+                self.progress.ended.set(true);
+                None
+            }
+            Some(Ok(frame)) => Some(self.pass(frame)),
+            Some(Err(error)) => {
+                let fault = Reject::RequestMalformed("the body was broken off");
+                Some(Err(self.break_off(fault, Some(error))))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // hyper does not ask for the end of a body whose length it knows.
+        if self.is_end_stream() {
+            self.progress.ended.set(true);
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "RequestBody({:?})", self.progress.bytes)
+    }
+}

@@ -1,0 +1,331 @@
+//! Clerk's own verdicts, case by case, held against ours.
+//!
+//! `tests/fixtures/corpus` has cases and what Clerk's library answered to each. A verdict of ours
+//! is equal; or it deviates, and [`tables::DEVIATING`] says why ours is safer or heals; or the
+//! case asks for what is not decided here, and [`tables::NOT_APPLICABLE`] says what that is. A
+//! deviation that has no row fails the test, and a row that has no deviation does too.
+//!
+//! Both verdicts are written down as JSON: `{"refused": reason}` or what was accepted.
+
+mod tables;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use countersign::core::caller::{Caller, Impersonation, SessionPolicy};
+use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
+use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
+use countersign::core::clerk::session_claims::SessionClaims;
+use countersign::core::credential::BearerToken;
+use countersign::core::jwk::{Algorithms, KeySet, VerificationKey};
+use countersign::core::jws::UnverifiedToken;
+use countersign::core::reject::Reject;
+use countersign::core::time::UnixTime;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+const VERIFY: &str = include_str!("../fixtures/corpus/verify.jsonl");
+const AUTH: &str = include_str!("../fixtures/corpus/auth.jsonl");
+const REQUEST: &str = include_str!("../fixtures/corpus/request.jsonl");
+
+/// The issuer of the instance that `verify.jsonl` was made with.
+const ISSUER: &str = "https://happy-otter-12.clerk.accounts.dev";
+
+/// Clerk's verdict and ours on one question.
+struct Verdicts {
+    id: String,
+    clerk: Value,
+    ours: Value,
+}
+
+#[test]
+fn our_verdicts_are_clerks_but_for_the_deviations_that_have_a_reason() {
+    let mut outcome = Outcome::default();
+    for line in VERIFY.lines() {
+        outcome.take(line, verify);
+    }
+    for line in AUTH.lines() {
+        outcome.take(line, auth);
+    }
+    for line in REQUEST.lines() {
+        outcome.take(line, request);
+    }
+    outcome.judge();
+}
+
+/// `verifyToken`: a token, keys and options.
+fn verify(case: &Value, clerk: &Value) -> Verdicts {
+    let clerk = match &clerk["ok"] {
+        Value::Bool(true) => json!({"claims": clerk["claims"]}),
+        // A `TypeError` has no reason.
+        _ => json!({"refused": clerk["error"].get("reason").unwrap_or(&json!("TypeError"))}),
+    };
+    let token = BearerToken::of(text(&case["token"]));
+    let ours = match caller(token, case, &case["options"], vec![ISSUER.into()]) {
+        Ok(caller) => json!({"claims": caller.claims}),
+        Err(word) => json!({"refused": verify_token_word(word)}),
+    };
+    Verdicts { id: text(&case["id"]).into(), clerk, ours }
+}
+
+/// Translates our word to that of `verifyToken`, which `authenticateRequest` translates to ours.
+fn verify_token_word(word: &'static str) -> &'static str {
+    match word {
+        "session-token-expired" => "token-expired",
+        "session-token-nbf" => "token-not-active-yet",
+        "session-token-iat-in-the-future" => "token-iat-in-the-future",
+        "token-type-mismatch" => "token-invalid",
+        word => word,
+    }
+}
+
+/// Single functions: claims to an identity, a publishable key to a host.
+fn auth(case: &Value, clerk: &Value) -> Verdicts {
+    let (clerk, ours) = match text(&case["op"]) {
+        "authFromClaims" => {
+            let session = SessionClaims::read(case["claims"].as_object().expect("an object"));
+            (clerks_identity(&clerk["auth"]), identity(&session))
+        }
+        "parsePublishableKey" => (clerks_host(clerk), host(text(&case["key"]))),
+        _ => (Value::Null, Value::Null),
+    };
+    Verdicts { id: text(&case["id"]).into(), clerk, ours }
+}
+
+fn host(key: &str) -> Value {
+    match PublishableKey::parse(key) {
+        Ok(key) => {
+            let environment = match key.environment() {
+                Environment::Development => "development",
+                Environment::Production => "production",
+            };
+            json!({"instanceType": environment, "frontendApi": key.host()})
+        }
+        Err(_) => refused("publishable-key"),
+    }
+}
+
+fn clerks_host(clerk: &Value) -> Value {
+    clerk.get("parsed").cloned().unwrap_or(refused("publishable-key"))
+}
+
+/// `authenticateRequest`, where a bearer token decides.
+fn request(case: &Value, clerk: &Value) -> Verdicts {
+    let clerks = match clerk["status"].as_str() {
+        Some("signed-in") if clerk.get("toAuthThrew").is_some() => refused("toAuth throws"),
+        Some("signed-in") => json!({
+            "user": clerk["auth"]["userId"], "session": clerk["auth"]["sessionId"],
+            "identity": clerks_identity(&clerk["auth"]),
+        }),
+        Some("signed-out") => refused(one_word(text(&clerk["reason"]))),
+        Some(other) => json!(other),
+        None => refused("publishable-key"),
+    };
+    let ours = match caller_of_request(case) {
+        Ok(caller) => json!({
+            "user": caller.user_id, "session": caller.session_id,
+            "identity": identity(&caller.session),
+        }),
+        Err(word) => refused(word),
+    };
+    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours }
+}
+
+/// Clerk's reason, its one open-ended family as the one word it is to us.
+fn one_word(reason: &str) -> &str {
+    let expired = "session-token-expired";
+    if reason.starts_with("session-token-expired-refresh-") { expired } else { reason }
+}
+
+fn caller_of_request(case: &Value) -> Result<Caller, &'static str> {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = case["headers"]["authorization"].as_str() {
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(value).expect("a header value"));
+    }
+    let options = &case["options"];
+    let key = PublishableKey::parse(text(&options["publishableKey"]));
+    let issuer = key.map_err(|_| "publishable-key")?.frontend_api();
+    let token = BearerToken::from_headers(&headers).map_err(|reject| reject.label())?;
+    caller(token.ok_or(Reject::CredentialMissing.label())?, case, options, vec![issuer])
+}
+
+/// Our verdict on a token: who calls with it, or the reason in a word.
+fn caller(
+    token: BearerToken<'_>,
+    case: &Value,
+    options: &Value,
+    issuers: Vec<String>,
+) -> Result<Caller, &'static str> {
+    let policy = policy(options, issuers);
+    let token = UnverifiedToken::parse(token, Algorithms::CLERK).map_err(|it| it.label())?;
+    let keys = keys(case, options)?;
+    let found = keys.find(token.kid());
+    if found.is_empty() {
+        return Err(Reject::KeyUnknown { kid: token.kid().cloned() }.label());
+    }
+    let token = token.verify(found).map_err(|reject| reject.label())?;
+    let now = UnixTime::from_secs(case["now"].as_i64().expect("seconds"));
+    policy.caller(token, now).map_err(|reject| reject.label())
+}
+
+fn keys(case: &Value, options: &Value) -> Result<KeySet, &'static str> {
+    if let Some(pem) = options["jwtKey"].as_str().filter(|pem| !pem.is_empty()) {
+        let keys = VerificationKey::all_from_pem(pem, Algorithms::CLERK);
+        return keys.map(KeySet::unnamed).map_err(|_| "settings refused");
+    }
+    let answer = &case["bapi"]["GET /v1/jwks"];
+    let set = case.get("jwks").or(answer.get("json")).map(Value::to_string);
+    let set = set.unwrap_or_else(|| text(&answer["text"]).to_owned());
+    match KeySet::parse(set.as_bytes(), Algorithms::CLERK) {
+        Ok((keys, _)) => Ok(keys),
+        Err(_) => Err(Reject::KeysUnavailable.label()),
+    }
+}
+
+/// Makes our settings of Clerk's options. What is empty there is unset here.
+fn policy(options: &Value, issuers: Vec<String>) -> SessionPolicy {
+    let audience = list(&options["audience"]);
+    let own_issuers = list(&options["issuer"]);
+    let parties = list(&options["authorizedParties"]);
+    let leeway = options["clockSkewInMs"].as_u64().map(Duration::from_millis);
+    SessionPolicy {
+        claims: ClaimsPolicy {
+            issuers: if own_issuers.is_empty() { issuers } else { own_issuers },
+            audience: (!audience.is_empty()).then_some(audience),
+            azp: if parties.is_empty() { AzpPolicy::Off } else { AzpPolicy::Enforce },
+            parties,
+            leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
+            max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
+        },
+        impersonation: Impersonation::Allow,
+    }
+}
+
+/// A text or a list of texts, without empty ones.
+fn list(value: &Value) -> Vec<String> {
+    let items = match value {
+        Value::Array(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let texts = items.iter().filter_map(Value::as_str).filter(|text| !text.is_empty());
+    texts.map(str::to_owned).collect()
+}
+
+fn identity(session: &SessionClaims) -> Value {
+    let organization = session.organization.clone().unwrap_or_default();
+    json!({
+        "org": Some(organization.id).filter(|id| !id.is_empty()),
+        "slug": organization.slug,
+        "role": organization.role,
+        "permissions": organization.permissions,
+        "actor": session.actor,
+        "factors": session.factor_age.map(|(first, second)| [first, second]),
+        "pending": session.pending,
+    })
+}
+
+/// Clerk's `auth`, in the form of [`identity`]; a refusal where Clerk's library throws instead.
+fn clerks_identity(auth: &Value) -> Value {
+    if auth.is_null() {
+        return refused("toAuth throws");
+    }
+    let permissions = auth.get("orgPermissions").filter(|list| !list.is_null());
+    json!({
+        "org": auth["orgId"],
+        "slug": auth["orgSlug"],
+        "role": auth["orgRole"],
+        "permissions": permissions.unwrap_or(&json!([])),
+        "actor": auth["actor"]["sub"],
+        "factors": auth["factorVerificationAge"],
+        "pending": auth["sessionStatus"] == "pending",
+    })
+}
+
+fn refused(word: &str) -> Value {
+    json!({"refused": word})
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
+/// What came of all cases.
+#[derive(Default)]
+struct Outcome {
+    equal: usize,
+    deviating: BTreeSet<&'static str>,
+    not_applicable: usize,
+    /// The rows of both tables that a case was found for.
+    used: BTreeSet<&'static str>,
+    faults: Vec<String>,
+}
+
+impl Outcome {
+    /// Takes one line: asks for both verdicts, unless the case is not applicable.
+    ///
+    /// A case that also asks for `has()` is two questions, and the second has no answer yet.
+    fn take(&mut self, line: &str, verdicts: fn(&Value, &Value) -> Verdicts) {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        let id = text(&line["case"]["id"]);
+        if !self.leave(id) {
+            self.compare(verdicts(&line["case"], &line["clerk"]));
+            if line["clerk"].get("has").is_some() && !self.leave(&format!("has() of {id}")) {
+                self.faults.push(format!("has() of {id} is not compared"));
+            }
+        }
+    }
+
+    /// Tells whether a case is not applicable, and counts it.
+    fn leave(&mut self, id: &str) -> bool {
+        let mut rows = tables::NOT_APPLICABLE.iter().flat_map(|(ids, _)| *ids);
+        let Some(row) = rows.find(|row| covers(row, id)) else { return false };
+        self.not_applicable += 1;
+        self.used.insert(row);
+        true
+    }
+
+    fn compare(&mut self, Verdicts { id, clerk, ours }: Verdicts) {
+        let row = tables::DEVIATING.iter().flat_map(|(_, rows, _)| *rows).find(|row| **row == id);
+        match row {
+            None if clerk == ours => self.equal += 1,
+            None => self.faults.push(format!("{id} deviates: Clerk {clerk}, we {ours}")),
+            Some(_) if clerk == ours => self.faults.push(format!("{id} does not deviate")),
+            Some(row) => {
+                self.used.insert(row);
+                self.deviating.insert(row);
+                let word = tables::word_of(row);
+                let said = ours["refused"].as_str().unwrap_or("accepted");
+                if said != word {
+                    self.faults.push(format!("{id}: the table says {word}, we say {said}"));
+                }
+            }
+        }
+    }
+
+    /// Prints the totals, and fails where a table and the cases do not agree.
+    fn judge(mut self) {
+        let rows = tables::DEVIATING.iter().map(|(_, ids, _)| *ids);
+        let rows = rows.chain(tables::NOT_APPLICABLE.iter().map(|(ids, _)| *ids)).flatten();
+        let superfluous = rows.filter(|row| !self.used.contains(*row));
+        self.faults.extend(superfluous.map(|row| format!("no case for {row}")));
+        println!(
+            "corpus: equal {}, deviating {}, not applicable {}",
+            self.equal,
+            self.deviating.len(),
+            self.not_applicable
+        );
+        for (word, ids, why) in tables::DEVIATING {
+            println!("  deviating, {word}: {why}\n    {}", ids.join(", "));
+        }
+        for (ids, why) in tables::NOT_APPLICABLE {
+            println!("  not applicable: {why}\n    {}", ids.join(", "));
+        }
+        assert!(self.faults.is_empty(), "{:#?}", self.faults);
+    }
+}
+
+/// Tells whether a row stands for a case: by its whole id, or by its beginning before a `*`.
+fn covers(row: &str, id: &str) -> bool {
+    row.strip_suffix('*').map_or(row == id, |beginning| id.starts_with(beginning))
+}
