@@ -9,7 +9,7 @@ use crate::core::time::UnixTime;
 
 /// A key must be missing from two fetches at least this far apart before it is given up: behind a
 /// load balancer, an old and a new key set may be served in turn.
-const GONE_AFTER: Duration = Duration::from_secs(30);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// The keys held, and what is known about them.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,11 @@ impl Held {
             last_error: Some(error),
             ..self.clone()
         }
+    }
+
+    /// Tells whether a key is held that was not in the last key set.
+    pub fn misses_any(&self) -> bool {
+        !self.missing.is_empty()
     }
 
     /// Tells whether the keys may be used at the time `now`: there are some, and a good key set

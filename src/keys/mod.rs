@@ -19,8 +19,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
+use self::held::GONE_AFTER;
 pub use self::held::Held;
-use self::schedule::{Jitter, lifetime, wait_before_fetch};
+use self::schedule::{Jitter, lifetime, second_look, wait_before_fetch};
 use crate::clock::Clock;
 use crate::core::jwk::{Algorithms, KeyId, KeySet, KeySetNotes, VerificationKey};
 use crate::core::reject::Reject;
@@ -334,7 +335,11 @@ impl Refresher {
         let usable = held.usable(settings.max_stale, now);
         // Keys that are not fetched again in time are past it while their issuer is well.
         let fresh_for = fresh_for.min(settings.max_stale);
-        let wait = wait_before_fetch(held.failures, usable, fresh_for, jitter);
+        let mut wait = wait_before_fetch(held.failures, usable, fresh_for, jitter);
+        if held.failures == 0 && held.misses_any() {
+            // Whether a key is gone shows at the next fetch; until then its tokens are good.
+            wait = wait.min(second_look(GONE_AFTER, jitter));
+        }
         held.next_refresh = Some(now.plus(wait));
         self.publish.send_replace(Arc::new(held));
         wait

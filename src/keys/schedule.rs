@@ -67,6 +67,11 @@ pub(super) fn wait_before_fetch(
     }
 }
 
+/// Returns how long to wait before a look that must come `at_least` this much later to count.
+pub(super) fn second_look(at_least: Duration, jitter: Jitter) -> Duration {
+    at_least.mul_f64(jitter.between(1.05, 1.2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

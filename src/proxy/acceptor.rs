@@ -47,9 +47,8 @@ impl Acceptor {
         // Ends with its time: a connection that had begun is whole within a round trip.
         let _ = time::timeout(ROUND_TRIP, self.accept_all(&listener)).await;
         for socket in listener.last() {
-            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                self.hand_out(socket, permit);
-            }
+            // Even where there is no room: these have connected, and there will be no more.
+            self.hand_out(socket, Arc::clone(&self.room).try_acquire_owned().ok());
         }
     }
 
@@ -58,7 +57,7 @@ impl Acceptor {
             let permit = Arc::clone(&self.room).acquire_owned().await;
             let permit = permit.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok(socket) => self.hand_out(socket, permit),
+                Ok(socket) => self.hand_out(socket, Some(permit)),
                 Err(problem) => {
                     warn!(%problem, "no connection accepted");
                     time::sleep(BREATH).await;
@@ -67,7 +66,7 @@ impl Acceptor {
         }
     }
 
-    fn hand_out(&self, socket: Socket, permit: OwnedSemaphorePermit) {
+    fn hand_out(&self, socket: Socket, permit: Option<OwnedSemaphorePermit>) {
         let fewest = self.workers.iter().min_by_key(|worker| worker.count.load(Ordering::Relaxed));
         let Some(worker) = fewest else { return };
         worker.count.fetch_add(1, Ordering::Relaxed);

@@ -127,7 +127,10 @@ fn observe(error: &hyper::Error, pipeline: &Pipeline) {
     debug!(%error, "connection ended");
     let metrics = &pipeline.shared().metrics;
     if error.is_parse_too_large() {
-        metrics.unreadable(&Reject::HeadTooLarge);
+        // hyper has one answer to the question and two to the client: 414 and 431.
+        let of_target = error.to_string().contains("URI");
+        let reject = if of_target { Reject::TargetTooLong } else { Reject::HeadTooLarge };
+        metrics.unreadable(&reject);
     } else if error.is_parse() {
         metrics.unreadable(&Reject::RequestMalformed("not HTTP/1.1"));
     }

@@ -100,9 +100,10 @@ impl Record {
             auth: Duration::ZERO,
             upstream: None,
             body: None,
+            // Until there is an answer: a client that leaves has its request dropped in the middle.
             decision: Decision::Rejected,
-            reject: None,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
+            status: Reject::ClientGone.status(),
+            reject: Some(Reject::ClientGone),
             sent: 0,
             broken_off: Cell::new(false),
             _slot: None,
@@ -118,6 +119,7 @@ impl Record {
     /// The backend answered.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        self.reject = None;
         self.decision = if self.caller.is_some() { Decision::Allowed } else { Decision::Anonymous };
     }
 
@@ -137,9 +139,14 @@ impl Record {
     pub(super) fn broken_off(&self) {
         self.broken_off.set(true);
     }
+}
 
-    /// Counts and logs the request.
-    pub(super) fn finish(self: Box<Self>) {
+/// The request is over, in whatever way: it is counted and logged.
+impl Drop for Record {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.refused(Reject::Internal);
+        }
         let metrics = self.shared.route_metrics(self.route);
         let reason = self.reject.as_ref().map(Reject::label);
         let total = self.started.elapsed();

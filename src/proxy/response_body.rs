@@ -19,7 +19,7 @@ use super::request_body::Progress;
 /// An answer's body on its way to the client. When it ends, so does the request.
 pub(super) struct ResponseBody {
     source: Source,
-    record: Option<Box<Record>>,
+    record: Box<Record>,
 }
 
 enum Source {
@@ -38,7 +38,7 @@ struct FromUpstream {
 impl ResponseBody {
     /// A body of ours.
     pub(super) fn own(bytes: Bytes, record: Box<Record>) -> Self {
-        Self { source: Source::Own(Some(bytes)), record: Some(record) }
+        Self { source: Source::Own(Some(bytes)), record }
     }
 
     /// A body of the backend's.
@@ -55,7 +55,7 @@ impl ResponseBody {
         if from.incoming.is_end_stream() {
             from.end();
         }
-        Self { source: Source::Upstream(from), record: Some(record) }
+        Self { source: Source::Upstream(from), record }
     }
 }
 
@@ -105,12 +105,10 @@ impl Body for ResponseBody {
             Source::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(from) => ready!(from.poll_frame(context)),
         };
-        if let Some(record) = &mut self.record {
-            match &frame {
-                Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(_)) => record.broken_off(),
-                None => {}
-            }
+        match &frame {
+            Some(Ok(frame)) => self.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(_)) => self.record.broken_off(),
+            None => {}
         }
         Poll::Ready(frame)
     }
@@ -126,14 +124,6 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Upstream(from) => from.incoming.size_hint(),
-        }
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            record.finish();
         }
     }
 }

@@ -64,8 +64,9 @@ impl Upstream {
     /// Sends a permitted request and returns the head of the answer.
     ///
     /// Sends once more, over a new connection, where a kept one turned out closed and the backend
-    /// can have acted on nothing: no byte of an answer came, and the request was never written, or
-    /// has no body and a method that may be repeated (RFC 9110 §9.2.2).
+    /// can have acted on nothing, or on nothing that may not be repeated: no whole head of an answer
+    /// came, and the request was never written, or has no body and an idempotent method (RFC 9110
+    /// §9.2.2).
     pub(super) async fn forward(
         &self,
         permit: &Permit,

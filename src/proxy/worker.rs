@@ -28,7 +28,8 @@ pub(super) struct Accepted {
 pub(super) struct Slot {
     pub(super) of_worker: Arc<AtomicUsize>,
     pub(super) shared: Arc<Shared>,
-    pub(super) _permit: tokio::sync::OwnedSemaphorePermit,
+    /// Nothing for what a drain found in the queue where there was no room.
+    pub(super) _permit: Option<tokio::sync::OwnedSemaphorePermit>,
     /// The last of these to go ends the drain.
     pub(super) _alive: mpsc::Sender<()>,
 }
