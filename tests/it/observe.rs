@@ -11,9 +11,11 @@ use countersign::proxy::TrustedProxies;
 use countersign::telemetry::{CallerShown, LogFormat};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::settings::{SECRET, route, settings_for, settings_with_public};
-use crate::support::{Answer, Client, Issuer, Proxy, Upstream, settings};
+use crate::support::{Answer, Client, Issuer, Proxy, Upstream, settings, until};
 
 /// Every metric of the interface that there is by now.
 const METRICS: &[&str] = &[
@@ -594,4 +596,28 @@ async fn forwarded_headers_are_believed_of_trusted_proxies_alone() {
         assert_eq!(seen.header("host"), Some("app.test"), "the host is the request's own");
         assert_eq!(lines(proxy)[0]["client"], client);
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_left_before_the_answer_is_counted_and_logged() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::raw(|socket| async move {
+        let _kept = socket;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let request = format!(
+        "GET /slow HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n",
+        issuer.token()
+    );
+
+    let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    until("the backend is asked", async || upstream.connections() == 1).await;
+    drop(client);
+
+    let line = r#"countersign_requests_total{carrier="header",decision="rejected",reason="client-gone",route="default"}"#;
+    until("it is counted", async || proxy.metric(line).await == 1.0).await;
+    assert!(proxy.logged().contains(r#""path":"/slow","status":499"#), "{}", proxy.logged());
 }
