@@ -44,3 +44,41 @@ fn print(loaded: &Loaded, out: &mut impl Write) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Disk, Terminal};
+
+    #[test]
+    fn each_setting_is_printed_with_where_it_comes_from_and_then_the_warnings() {
+        let environment = [
+            ("CLERK_PUBLISHABLE_KEY", "pk_live_Y2xlcmsuYS5jb20k"),
+            ("COUNTERSIGN_SIGNING_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+            ("COUNTERSIGN_UPSTREAM", "http://127.0.0.1:3000"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let loaded = config::load(&Sources {
+            flags: Flags { workers: Some("1".to_owned()), ..Flags::default() },
+            environment: environment.into(),
+            files: &Disk,
+            cpus: 2,
+            terminal: Terminal::No,
+        });
+        let mut printed = Vec::new();
+
+        print(&loaded.unwrap(), &mut printed).unwrap();
+
+        let printed = String::from_utf8(printed).unwrap();
+        for line in [
+            "listen                     = \"127.0.0.1:4600\"   (default)\n",
+            "clerk.issuer               = [\"https://clerk.a.com\"]   (from clerk.publishable_key)\n",
+            "signing.secret             = (35 bytes)   (environment COUNTERSIGN_SIGNING_SECRET)\n",
+            "workers                    = 1   (flag --workers)\n",
+            "\nwarning: clerk.authorized_parties: not set: ",
+        ] {
+            assert!(printed.contains(line), "{line}\n{printed}");
+        }
+        assert!(!printed.contains("hunter2"));
+    }
+}

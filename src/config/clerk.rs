@@ -173,7 +173,7 @@ fn claims(
     if leeway.is_some_and(|leeway| leeway > MINUTE) {
         reader.warn(
             "clerk.leeway",
-            "a session token lives a minute; this lets each live more than twice that",
+            "Clerk's session tokens live a minute; with this each is good for more than two",
         );
     }
     let max_lifetime = reader.one("clerk.max_lifetime", |text| match text.parse::<Span>() {

@@ -160,7 +160,7 @@ pub(super) const KEYS: &[Key] = &[
     key("route.host", Text).of_route(),
     key("route.path", Text).of_route(),
     key("route.methods", List).of_route(),
-    key("route.access", Text).of_route(),
+    key("route.access", Text).of_route().default("required"),
     key("cors.preflight", Text).default("forward"),
     key("paths.allow", List),
     key("paths.case_insensitive", Bool).default("false"),
@@ -274,16 +274,25 @@ pub(super) fn is_table(name: &str) -> bool {
 
 /// Says what is wrong with a name that is no key, and which key may be meant.
 pub(super) fn unknown(name: &str) -> String {
-    let below = |key: &&&str| {
-        name.strip_prefix(**key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    let is_at_or_below = |key: &str| {
+        name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    if NOT_YET.iter().any(|key| below(&key)) {
+    if NOT_YET.iter().any(|key| is_at_or_below(key)) {
         return "not supported yet by this version; take it out".to_owned();
     }
     if let Some((_, hint)) = ELSEWHERE.iter().find(|(key, _)| *key == name) {
         return format!("unknown key; {hint}");
     }
-    let keys = KEYS.iter().filter(|key| key.home != Home::Outside).map(|key| key.name);
+    let of_route = name.strip_prefix("route.");
+    // In TOML a line belongs to the table above it, also where it was meant for no table.
+    if let Some(key) = of_route.and_then(find).filter(|key| key.is_in_file()) {
+        return format!(
+            "unknown key; if `{}` is meant, it stands before every [[route]]",
+            key.name
+        );
+    }
+    let home = if of_route.is_some() { Home::Route } else { Home::Everywhere };
+    let keys = KEYS.iter().filter(|key| key.home == home).map(|key| key.name);
     match nearest(name, &keys.collect::<Vec<_>>()) {
         Some(key) => format!("unknown key; did you mean `{}`?", key.trim_start_matches("route.")),
         None => "unknown key".to_owned(),
@@ -358,6 +367,12 @@ mod tests {
             ("authorized-parties", "unknown key; did you mean `clerk.authorized_parties`?"),
             ("clerk.authorised_parties", "unknown key; did you mean `clerk.authorized_parties`?"),
             ("route.method", "unknown key; did you mean `methods`?"),
+            (
+                "route.workers",
+                "unknown key; if `workers` is meant, it stands before every [[route]]",
+            ),
+            ("clerk.workers", "unknown key; did you mean `workers`?"),
+            ("methods", "unknown key"),
             ("limits.header", "unknown key; did you mean `limits.headers`?"),
             ("frobnicate", "unknown key"),
             ("", "unknown key"),

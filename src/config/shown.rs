@@ -1,8 +1,8 @@
 //! The settings as they were understood, for whoever asks.
 
 use super::error::Origin;
-use super::key::{self, KEYS, Key, Kind, Shown};
-use super::written::{Entries, Entry, Written};
+use super::key::{Home, KEYS, Key, Kind, Shown};
+use super::written::{Entries, Entry, Item, Written};
 
 /// One setting as it was understood, with its secrets masked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,13 +18,9 @@ pub struct Setting {
 /// The settings in the order of the table of keys; keys that say nothing are left out.
 pub(super) fn settings(written: &Written, derived: &Entries) -> Vec<Setting> {
     let mut all = Vec::new();
-    for key in KEYS {
-        if let Some(entry) = written.entries.get(key.name).or_else(|| derived.get(key.name)) {
-            all.extend(rows(key, key.name, entry));
-        } else if let Some(text) = key.default {
-            let parts = if is_list(key) { text.split(',').collect() } else { vec![text] };
-            all.extend(rows(key, key.name, &Entry::new(parts, &Origin::Default)));
-        }
+    for key in KEYS.iter().filter(|key| key.home != Home::Route) {
+        let entry = written.entries.get(key.name).or_else(|| derived.get(key.name));
+        all.extend(rows(key, key.name, entry));
         if key.name == "public" {
             all.extend(routes(&written.routes));
         }
@@ -32,28 +28,31 @@ pub(super) fn settings(written: &Written, derived: &Entries) -> Vec<Setting> {
     all
 }
 
-fn routes(routes: &[Entries]) -> impl Iterator<Item = Setting> {
-    routes
-        .iter()
-        .enumerate()
-        .flat_map(|(place, entries)| {
-            entries.iter().filter_map(move |(name, entry)| {
-                let label = name.replacen("route", &format!("route[{}]", place + 1), 1);
-                Some(rows(key::find(name)?, &label, entry))
-            })
-        })
-        .flatten()
+fn routes(routes: &[Entries]) -> Vec<Setting> {
+    let mut all = Vec::new();
+    for (place, entries) in routes.iter().enumerate() {
+        for key in KEYS.iter().filter(|key| key.home == Home::Route) {
+            let label = key.name.replacen("route", &format!("route[{}]", place + 1), 1);
+            all.extend(rows(key, &label, entries.get(key.name)));
+        }
+    }
+    all
 }
 
-/// One row, or of a table one row a member.
-fn rows(key: &Key, label: &str, entry: &Entry) -> Vec<Setting> {
+/// One row, or of a table one row a member; none where there is neither an entry nor a default.
+fn rows(key: &Key, label: &str, entry: Option<&Entry>) -> Vec<Setting> {
+    let usual = key.default.map(|text| {
+        let parts = if is_list(key) { text.split(',').collect() } else { vec![text] };
+        Entry::new(parts, &Origin::Default)
+    });
+    let Some(entry) = entry.or(usual.as_ref()) else { return Vec::new() };
     let row = |label: String, value, origin: &Origin| Setting {
         key: label,
         value,
         origin: origin.clone(),
     };
     if key.kind == Kind::Map {
-        let member = |item: &super::written::Item| {
+        let member = |item: &Item| {
             let (name, text) = item.text.split_once('=').unwrap_or((&item.text, ""));
             row(format!("{label}.{}", name.trim()), shown(key, text.trim()), &item.origin)
         };

@@ -332,6 +332,7 @@ fn routes_and_claims_are_shown_row_by_row() {
         ("identity.claims.x-a", "\"/a\" (a.toml:1:26)"),
         ("route[1].path", "\"/b\" (a.toml:3:8)"),
         ("route[1].methods", "[\"GET\", \"PUT\"] (a.toml:4:11)"),
+        ("route[1].access", "\"required\" (default)"),
     ] {
         assert_eq!(shown(&loaded, key).as_deref(), Some(want), "{:?}", loaded.shown);
     }
