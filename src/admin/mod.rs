@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::{task, time};
 use tracing::{debug, warn};
 
@@ -79,10 +80,15 @@ pub struct Admin {
     pub leaving: Arc<AtomicBool>,
 }
 
-/// How long an answer of ours, or a wait for the next request, may take.
+/// How long a head, or a wait for the next request, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may last: who asks for longer connects again, who reads nothing is gone.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How many connections there may be at a time. They are taken from the file descriptors that the
+/// proxy leaves for other things.
+const MOST: usize = 16;
 /// How long to wait where no connection can be accepted.
-const BREATH: Duration = Duration::from_millis(50);
+const BREATH: Duration = Duration::from_millis(500);
 /// How long backends may keep our public keys, in seconds: 60.
 const KEYS_FRESH: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
@@ -90,7 +96,9 @@ impl Admin {
     /// Answers until the task is ended.
     pub async fn run(self, listener: Listener) {
         let admin = Rc::new(self);
+        let room = Arc::new(Semaphore::new(MOST));
         loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             let socket = match listener.accept().await {
                 Ok(socket) => socket,
                 Err(problem) => {
@@ -114,6 +122,7 @@ impl Admin {
                         }
                     }
                 }
+                drop(permit);
             });
         }
     }
@@ -131,8 +140,10 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .serve_connection(TokioIo::new(socket), service);
-        if let Err(error) = connection.await {
-            debug!(%error, "admin connection ended");
+        match time::timeout(LONGEST, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "admin connection ended"),
+            Err(_) => debug!("admin connection ended: it lasted too long"),
         }
     }
 

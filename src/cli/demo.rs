@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Failure;
 use super::serve::{Stop, control_runtime, drain, failed, log_of, tell};
+use super::{Failure, say};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, Disk, Flags, Loaded, Sources};
@@ -26,6 +27,10 @@ pub struct Args {
     /// [default: an echo backend that verifies the signature]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+    /// TOML file with further settings; what the demo sets itself wins over it
+    /// [default: no file]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print one line of JSON with the addresses, a token and the signing secret instead
     #[arg(long)]
     pub json: bool,
@@ -56,7 +61,7 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let upstream = args.upstream.clone().unwrap_or_else(|| echo.url());
 
     let Loaded { settings, warnings, .. } =
-        config::load(&sources(&issuer, upstream, &secret)).map_err(Failure::Settings)?;
+        config::load(&sources(args, &issuer, upstream, &secret)).map_err(Failure::Settings)?;
     let sink = log_of(&settings)?;
     tell(&warnings);
     let app = App::start(settings, Clock::System, sink.clone(), Threads::Own).await;
@@ -69,22 +74,18 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         proxy: url(&app.listening[0]),
         admin: url(&app.admin),
     };
-    if args.json {
-        println!("{}", shown.json());
-    } else {
-        print!("{}", shown.lines());
-    }
+    say(&if args.json { format!("{}\n", shown.json()) } else { shown.lines() })?;
     stop.asked().await;
     let ended = drain(app, &mut stop).await;
     sink.flush();
     ended
 }
 
-/// The settings of the demo, written as an operator would. Neither the environment nor a file of
-/// the machine's has a say.
-fn sources(issuer: &Issuer, upstream: String, secret: &str) -> Sources<'static> {
+/// The settings of the demo, written as an operator would. The environment has no say.
+fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sources<'static> {
     let any_port = || "127.0.0.1:0".to_owned();
     let flags = Flags {
+        config: args.config.clone(),
         listen: vec![any_port()],
         admin_listen: Some(any_port()),
         upstream: Some(upstream),
@@ -165,7 +166,8 @@ Another user, and nobody on a public path.
   curl -s {proxy}/hello -H "Authorization: Bearer $(curl -s '{mint}?sub=user_2')"
   curl -s {proxy}/public/hello
 
-A new key at the issuer: tokens signed with it are good at once.
+A new key at the issuer: tokens signed with it are good at once (one new key in ten seconds:
+strangers who invent key names must not have us fetch all the time).
   curl -s '{rotate}'
 
 What was counted.

@@ -29,6 +29,9 @@ pub struct Args {
     /// The name of a public key is this file's name without its extension.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Taken as by every command; a key needs no settings, and the file is not read.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// An algorithm that the proxy can sign with.
@@ -40,7 +43,7 @@ pub enum Algorithm {
     /// An Ed25519 key pair.
     #[value(name = "ed25519")]
     Ed25519,
-    /// A key pair on P-256, for assertions in JWTs.
+    /// A key pair on P-256, for the assertions of a later version.
     #[value(name = "es256")]
     Es256,
 }
@@ -204,7 +207,7 @@ mod tests {
     }
 
     fn args(alg: Algorithm, out: PathBuf) -> Args {
-        Args { alg, out }
+        Args { alg, out, config: None }
     }
 
     /// Makes a key pair `k1.pem`; returns the PKCS#8 in it and the JWK.

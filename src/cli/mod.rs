@@ -5,6 +5,7 @@ pub mod demo;
 pub mod keygen;
 pub mod serve;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +44,8 @@ pub enum Failure {
     Start(StartError),
     /// Requests were still under way when time was up.
     Cut,
+    /// Standard output is full or gone.
+    Output(io::Error),
     /// No key was made.
     Keygen(keygen::KeygenError),
 }
@@ -57,7 +60,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => return check::run(&args),
         Command::Keygen(args) => {
-            keygen::run(&args).map(|made| println!("{made}")).map_err(Failure::Keygen)
+            keygen::run(&args).map_err(Failure::Keygen).and_then(|made| say(&format!("{made}\n")))
         }
     };
     match done {
@@ -75,11 +78,12 @@ impl Failure {
         match self {
             Self::Settings(mistakes) => {
                 for mistake in mistakes {
-                    eprintln!("countersign: {mistake}");
+                    complain(&mistake.to_string());
                 }
                 ExitCode::from(BAD_SETTINGS)
             }
             Self::Start(error) => failed(&error.to_string()),
+            Self::Output(error) => failed(&format!("nothing could be printed: {error}")),
             Self::Keygen(error) => failed(&error.to_string()),
             Self::Cut => failed("requests were cut off: they took longer than drain.grace"),
         }
@@ -87,6 +91,17 @@ impl Failure {
 }
 
 fn failed(sentence: &str) -> ExitCode {
-    eprintln!("countersign: {sentence}");
+    complain(sentence);
     ExitCode::FAILURE
+}
+
+/// Writes a sentence to standard error. Where that is gone, the status says what it can.
+fn complain(sentence: &str) {
+    let _ = writeln!(io::stderr(), "countersign: {sentence}");
+}
+
+/// Writes what a command was asked for to standard output.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }

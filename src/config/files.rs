@@ -1,7 +1,7 @@
 //! The files that settings name.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,21 @@ pub trait Files {
     fn is_open_to_all(&self, path: &Path) -> bool;
 }
 
+/// The most that is read of a file, in bytes: no setting, key or certificate is larger.
+const MOST: u64 = 1024 * 1024;
+
 /// The disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST {
+            return Err(io::Error::other("it is larger than 1 MiB"));
+        }
+        Ok(bytes)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {

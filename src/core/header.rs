@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::cookie;
 use crate::core::identity::IdentityPolicy;
+use crate::core::reject::Reject;
 
 /// Which headers are taken off a request before ours are added.
 #[derive(Clone, Debug)]
@@ -167,6 +168,19 @@ impl CleanHead {
     }
 }
 
+/// What we set beside the identity headers.
+const ALSO_OURS: &[&str] = &[
+    "host",
+    "signature",
+    "signature-input",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
 /// With `-` for `_`.
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method", "x-http-method-override", "x-method-override"];
@@ -216,6 +230,9 @@ impl StripPolicy {
         let folded;
         let name = if name.contains('_') {
             folded = name.replace('_', "-");
+            if ALSO_OURS.contains(&folded.as_str()) {
+                return Some(Stripped::Identity); // to the letter we set or mend it ourselves
+            }
             &folded
         } else {
             name
@@ -237,7 +254,23 @@ fn starts_with_folded(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len() && name.bytes().zip(folded).all(|(a, b)| a == b)
 }
 
-/// Takes off a response what ends at us, and the headers only we may set.
+/// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us.
+///
+/// # Errors
+///
+/// [`Reject::RequestMalformed`]: another coding before it would pass to the backend as if it were
+/// none, and of two lines each reader takes its own (RFC 9112 §6.1).
+pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
+    }
+}
+
+/// Takes off a response what ends at us, and the headers we set: a backend that sends back what
+/// it was sent would hand a client our signature.
 ///
 /// No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
 /// client.
@@ -251,6 +284,9 @@ pub fn strip_response(headers: &mut HeaderMap, identity: &IdentityPolicy) {
     let aliases: Vec<HeaderName> = headers.keys().filter(aliases).cloned().collect();
     for name in aliases.iter().chain(identity.names()) {
         headers.remove(name);
+    }
+    for name in ALSO_OURS {
+        headers.remove(*name);
     }
     if let Some(trailer) = trailer {
         headers.insert(TRAILER, trailer);
@@ -351,6 +387,9 @@ mod tests {
             ("x-clerk-auth-status", true),
             ("X-Email", true),
             ("x_email", true),
+            ("X_Request_Id", true),
+            ("Signature_Input", true),
+            ("Signature-Input", false), // the signer keeps what others have signed
             ("Remote-User", true),
             ("Remote_User", true),
             ("X-Forwarded-Email", true),
@@ -444,6 +483,21 @@ mod tests {
         ]);
         policy().strip_trailers(&mut trailers);
         assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
+    }
+
+    #[test]
+    fn a_body_is_framed_in_one_way() {
+        for (lines, good) in [
+            (&[][..], true),
+            (&[("transfer-encoding", "chunked")], true),
+            (&[("transfer-encoding", "Chunked")], true),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "chunked, chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "identity")], false),
+        ] {
+            assert_eq!(check_framing(&head(lines)).is_ok(), good, "{lines:?}");
+        }
     }
 
     #[test]

@@ -167,6 +167,9 @@ pub enum BadKey {
     /// Not an object, or a member is missing or of a wrong type.
     #[error("it is not a JWK: {0}")]
     Malformed(&'static str),
+    /// No RSA public key in PEM.
+    #[error("no RSA public key in PEM; paste it whole, with its BEGIN and END lines")]
+    Pem,
     /// `oct`, or a kind nobody here knows. A symmetric key that came over the network verifies
     /// whatever anybody who has read the key set signs.
     #[error("a key of this `kty` or `crv` verifies nothing here")]
@@ -203,7 +206,7 @@ impl VerificationKey {
         check_use(jwk)?;
         let (material, fitting) = material(jwk)?;
         let algorithms = published_for(jwk, fitting, allowed)?;
-        let private = ["d", "p", "q", "k"].iter().any(|member| jwk.contains_key(*member));
+        let private = ["d", "p", "q"].iter().any(|member| jwk.contains_key(*member));
         Ok((Self::new(kid, material, &algorithms)?, PrivateParts(private)))
     }
 
@@ -215,7 +218,7 @@ impl VerificationKey {
     ///
     /// [`BadKey`] where there is no RSA public key in `text`, or a weak one.
     pub fn all_from_pem(text: &str, allowed: Algorithms) -> Result<Vec<Self>, BadKey> {
-        let keys = pem::rsa_public_keys(text).ok_or(BadKey::Malformed("not a PEM public key"))?;
+        let keys = pem::rsa_public_keys(text).ok_or(BadKey::Pem)?;
         let fitting = RSA.into_iter().filter(|algorithm| allowed.allow(*algorithm));
         let fitting: Vec<_> = fitting.collect();
         keys.into_iter()
@@ -326,7 +329,7 @@ pub struct KeySetNotes {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadKeySet {
     /// Not JSON, not an object, or without a list of `keys`.
-    #[error("the answer is no JWK Set")]
+    #[error("this is no JWK Set")]
     Malformed,
     /// More keys than any issuer has: [`KeySet::MAX_KEYS`].
     #[error("the key set has {0} keys; at most {max} are read", max = KeySet::MAX_KEYS)]
@@ -334,6 +337,13 @@ pub enum BadKeySet {
     /// A key set without a key we could use is a failure, never an empty set.
     #[error("no key of the set can be used: {}", first_reason(.0))]
     NoUsableKey(KeySetNotes),
+}
+
+/// A key set as it is written, each key for itself.
+#[derive(serde::Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a serde_json::value::RawValue>,
 }
 
 fn first_reason(notes: &KeySetNotes) -> String {
@@ -354,14 +364,15 @@ impl KeySet {
     ///
     /// [`BadKeySet`] where nothing in it can be used.
     pub fn parse(text: &[u8], allowed: Algorithms) -> Result<(Self, KeySetNotes), BadKeySet> {
-        let object = json::parse_object(text).map_err(|_| BadKeySet::Malformed)?;
-        let keys = object.get("keys").and_then(Value::as_array).ok_or(BadKeySet::Malformed)?;
+        let Written { keys } = serde_json::from_slice(text).map_err(|_| BadKeySet::Malformed)?;
         if keys.len() > Self::MAX_KEYS {
             return Err(BadKeySet::TooMany(keys.len()));
         }
         let (mut set, mut notes) = (Self::default(), KeySetNotes::default());
         for (place, jwk) in keys.iter().enumerate() {
-            match VerificationKey::from_jwk(jwk, allowed) {
+            let jwk = json::parse(jwk.get().as_bytes());
+            let jwk = jwk.map_err(|_| BadKey::Malformed("no JSON that can be read in one way"));
+            match jwk.and_then(|jwk| VerificationKey::from_jwk(&jwk, allowed)) {
                 Ok((key, PrivateParts(private))) => {
                     if private {
                         notes.private.push(place);

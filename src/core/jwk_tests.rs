@@ -295,12 +295,25 @@ fn decode_hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
+fn a_key_that_can_be_read_in_two_ways_costs_only_itself() {
+    let twice = rsa_jwk().to_string().replacen('{', r#"{"kid":"other","#, 1);
+    let text = format!(r#"{{"keys":[{twice},{}]}}"#, with(rsa_jwk(), &json!({"kid": "good"})));
+
+    let (set, notes) = KeySet::parse(text.as_bytes(), Algorithms::CLERK).unwrap();
+
+    assert_eq!(set.len(), 1);
+    assert_eq!(notes.skipped, [(0, BadKey::Malformed("no JSON that can be read in one way"))]);
+}
+
+/// Lists in lists, deeper than anything is read.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!([]), |inner, _| json!([inner]))
+}
+
+#[test]
 fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
     let twice = format!(r#"{{"keys":[],"keys":[{}]}}"#, rsa_jwk());
-    let kid_twice = rsa_jwk().to_string().replacen('{', r#"{"kid":"other","#, 1);
-    let kid_twice = format!(r#"{{"keys":[{kid_twice}]}}"#);
     let bom = format!("\u{feff}{}", json!({"keys": [rsa_jwk()]}));
-    let deep = format!(r#"{{"keys":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     for text in [
         "",
         "{}",
@@ -313,9 +326,7 @@ fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
         r#"{"keys":[]"#,
         r#"{"keys":[]}x"#,
         &twice,
-        &kid_twice,
         &bom,
-        &deep,
     ] {
         let shown = &text[..text.len().min(80)];
         let answer = KeySet::parse(text.as_bytes(), Algorithms::CLERK);
@@ -327,6 +338,7 @@ fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
             json!([{"kty": "oct", "k": "AA"}, 5]),
             vec![(0, BadKey::Kind), (1, BadKey::Malformed("not an object"))],
         ),
+        (json!([nested(200)]), vec![(0, BadKey::Malformed("no JSON that can be read in one way"))]),
     ] {
         let notes = KeySetNotes { skipped, private: vec![] };
         assert_eq!(set(&keys).err(), Some(BadKeySet::NoUsableKey(notes)), "{keys}");
@@ -647,7 +659,7 @@ fn a_pem_is_read_however_it_came_through_an_environment() {
     let private: &[u8] = private.as_ref();
     let ec = ec_pair(&lib::ECDSA_P256_SHA256_FIXED_SIGNING);
     let ec = ec.public_key().as_der().unwrap();
-    let malformed = || Err(BadKey::Malformed("not a PEM public key"));
+    let malformed = || Err(BadKey::Pem);
     for (what, text, want) in [
         ("SubjectPublicKeyInfo", SPKI.to_owned(), Ok(1)),
         ("PKCS #1", PKCS1.to_owned(), Ok(1)),

@@ -193,7 +193,10 @@ impl Keys {
                 self.shared.wanted.notify_one();
                 fetch
             }
-            Ask::Wait(fetch) => fetch,
+            Ask::Wait(fetch) => {
+                self.shared.metrics.unknown_kid(UnknownKid::Refetched);
+                fetch
+            }
         };
         let held = self.after(fetch, Some(kid), UNKNOWN_KEY).await;
         if !held.set.find(Some(kid)).is_empty() {
@@ -326,7 +329,7 @@ impl Refresher {
             Err(problem) => (before.failed(problem), lifetime(None)),
         };
         self.tell(&before, &held, now);
-        if held.failures == 0 && held.generation != before.generation {
+        if held.failures == 0 {
             self.shared.unknown().names.clear();
         }
         let mut random = [0; 4];

@@ -53,13 +53,20 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &Listener) {
+        let mut failing = false;
         loop {
             let permit = Arc::clone(&self.room).acquire_owned().await;
             let permit = permit.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok(socket) => self.hand_out(socket, Some(permit)),
+                Ok(socket) => {
+                    failing = false;
+                    self.hand_out(socket, Some(permit));
+                }
                 Err(problem) => {
-                    warn!(%problem, "no connection accepted");
+                    if !failing {
+                        warn!(%problem, "no connection accepted");
+                    }
+                    failing = true;
                     time::sleep(BREATH).await;
                 }
             }

@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, sink};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::{io, time};
@@ -74,6 +74,7 @@ pub(super) async fn serve<S>(
                 let head_due = activity.head_due(timeouts.head);
                 if head_due.is_some_and(|due| due <= now) {
                     shared.shared().metrics.unreadable(&Reject::RequestTimeout);
+                    give_up(connection.into_parts().io.into_inner()).await;
                     return;
                 }
                 let read_due = activity.read_due(timeouts.body);
@@ -99,6 +100,14 @@ pub(super) async fn serve<S>(
 /// still sending would get an error, and lose the answer that says why it can stop.
 async fn linger(mut socket: impl AsyncRead + Unpin) {
     drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
+}
+
+/// Tells a client that its head did not come in time (RFC 9110 §15.5.9), and that is all.
+async fn give_up(mut socket: impl AsyncWrite + Unpin) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+        connection: close\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
+    // It fits a socket's buffer, or the client reads nothing either way.
+    drop(time::timeout(LINGER, socket.write_all(ANSWER)).await);
 }
 
 fn builder(limits: Limits, idle: Duration) -> http1::Builder {

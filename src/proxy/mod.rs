@@ -21,8 +21,9 @@ mod target;
 mod upstream;
 mod worker;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use std::{fmt, io};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -202,6 +203,7 @@ impl Proxy {
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             alive,
         };
+        task::spawn_local(tidy(Arc::downgrade(&shared)));
         for listener in listeners {
             task::spawn_local(acceptor.clone().run(listener, watched.clone()));
         }
@@ -219,6 +221,18 @@ impl Proxy {
             Ok(_) => Drained::Clean,
             Err(_) => Drained::Cut,
         }
+    }
+}
+
+/// How often what is remembered is tidied up and counted.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// Lets go of tokens that have expired, without a request to cause it; ends with the proxy.
+async fn tidy(shared: Weak<Shared>) {
+    while let Some(shared) = shared.upgrade() {
+        shared.metrics.cache_entries.set(shared.remembered.tidied() as i64);
+        drop(shared);
+        time::sleep(TIDY).await;
     }
 }
 

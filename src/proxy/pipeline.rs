@@ -105,6 +105,7 @@ impl Pipeline {
         record.origin = respond::origin(&headers);
         record.hold(InFlight::enter(&self.shared)?);
 
+        header::check_framing(&headers)?;
         let target = Target::read(&method, &uri, &headers, settings.paths)?;
         let forwarded =
             Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
@@ -224,7 +225,6 @@ impl Pipeline {
         let known = Arc::new(known);
         let leeway = settings.session.claims.leeway;
         self.seen.borrow_mut().remember(token, &known, leeway, now);
-        self.shared.metrics.cache_entries.set(self.shared.remembered.entries() as i64);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
     }

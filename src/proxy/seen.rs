@@ -30,8 +30,8 @@ use crate::keys::Held;
 const BYTES: u64 = 64 * 1024 * 1024;
 /// How many tokens a worker has at hand.
 const AT_HAND: usize = 1024;
-/// Longer tokens stay in the shared cache: with these bounds a worker's table stays under 10 MiB.
-const AT_HAND_BYTES: usize = 4096;
+/// Larger entries stay in the shared cache: with these bounds a worker's table stays under 8 MiB.
+const AT_HAND_BYTES: usize = 8192;
 /// What an entry costs beside its texts.
 const OVERHEAD: usize = 1024;
 
@@ -84,7 +84,8 @@ impl Known {
     fn bytes(&self) -> usize {
         let headers = &self.identity.headers;
         let values: usize = headers.iter().map(|(_, value)| value.len() + 96).sum();
-        values + self.identity.base.len() + self.user_id.len() + self.session_id.len() + OVERHEAD
+        // What `session` holds stands in the base too, unless the settings leave it out.
+        values + 2 * self.identity.base.len() + self.issuer.len() + OVERHEAD
     }
 }
 
@@ -128,7 +129,9 @@ impl Remembered {
         Self { cache }
     }
 
-    pub(super) fn entries(&self) -> u64 {
+    /// Lets go of what has expired, and returns how many tokens are remembered.
+    pub(super) fn tidied(&self) -> u64 {
+        self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
 }
@@ -187,7 +190,7 @@ impl Seen {
     }
 
     fn keep_at_hand(&mut self, place: usize, text: Arc<str>, known: &Arc<Known>) {
-        if text.len() + known.bytes() <= AT_HAND_BYTES * 2 {
+        if text.len() + known.bytes() <= AT_HAND_BYTES {
             self.at_hand[place] = Some((text, Arc::clone(known)));
         }
     }

@@ -107,7 +107,7 @@ pub struct Timeouts {
     ///
     /// File: `timeouts.connect = "2s"`. Default: 2 s.
     pub connect: Duration,
-    /// From the end of a request's head to the first byte of the backend's answer.
+    /// From the last piece of a request to the first byte of the backend's answer.
     ///
     /// File: `timeouts.response = "60s"`. Default: 60 s.
     pub response: Duration,

@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How many lines may wait: some tenths of a second of them at full load.
 const QUEUE: usize = 8192;
+
+/// How long the end of the process waits for the reader of its log.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes lines and writes them from another thread. Cheap to clone.
 #[derive(Clone)]
@@ -48,11 +52,15 @@ impl Sink {
         }
     }
 
-    /// Waits until what was taken so far is written.
+    /// Waits until what was taken so far is written, or until nobody has read any of it for
+    /// [`PATIENCE`]: a reader that is stuck must not keep the process from its end.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.queue.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv(); // an error says the writer has ended, and all is written
+        let queue = self.queue.clone();
+        // From a thread: where the queue is full, a place in it may never come.
+        let asked = thread::Builder::new().spawn(move || drop(queue.send(Message::Flush(done))));
+        if asked.is_ok() {
+            let _ = wait.recv_timeout(PATIENCE); // past it, or with the writer gone: so be it
         }
     }
 }
@@ -170,6 +178,21 @@ mod tests {
         let written = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
         let want: String = (0..1000).map(|number| format!("{number}\n")).collect();
         assert_eq!(written, want);
+    }
+
+    #[test]
+    fn a_reader_that_is_stuck_keeps_nobody_from_the_end() {
+        let out = Shared::default();
+        let held = out.0.clone();
+        let lock = held.lock().unwrap();
+        let sink = Sink::start(out).unwrap();
+        for _ in 0..QUEUE * 2 {
+            sink.write(b"x\n".to_vec());
+        }
+
+        sink.flush(); // comes back
+
+        drop(lock);
     }
 
     #[test]

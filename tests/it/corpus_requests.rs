@@ -3,6 +3,8 @@
 //! Families A and N of `request.jsonl`: what Clerk's library said to exactly that request at that
 //! moment. Ours is the same, or stands in [`DEVIATIONS`] with its reason.
 
+use std::io::Write;
+
 use std::path::PathBuf;
 
 use countersign::clock::Clock;
@@ -89,7 +91,9 @@ async fn requests_with_a_bearer_token_end_as_clerk_ends_them() {
             )),
         }
     }
-    println!(
+    // Past the capture of the test harness, so that `cargo test` shows it.
+    let _ = writeln!(
+        std::io::stdout(),
         "bearer requests: {equal} equal, {} deviating, {} not applicable",
         deviated.len(),
         skipped.len()

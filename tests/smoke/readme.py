@@ -48,7 +48,7 @@ def run(cases):
     with demo("--upstream", backend) as (_, about):
         Backend.secret = about["signing_secret"].encode()
         token = ("Authorization", f"Bearer {mint(about)}")
-        theirs = [("Signature-Input", 'theirs=("@method");created=1'), ("Signature", "theirs=:AAAA:")]
+        theirs = [("Signature-Input", 'mycountersign=("@method");created=1'), ("Signature", "mycountersign=:AAAA:")]
         for name, headers in [("a request", [token]), ("one that somebody else signed too", [token, *theirs])]:
             got = request(about["proxy"], "GET", "/orders?page=2", headers).json()
             user, role, permissions = got["caller"]
