@@ -27,7 +27,7 @@ use crate::core::time::UnixTime;
 use crate::keys::Held;
 
 /// How many bytes of tokens and identities are remembered for all workers together.
-const BYTES: u64 = 64 * 1024 * 1024;
+const BYTES: u64 = 32 * 1024 * 1024;
 /// How many tokens a worker has at hand.
 const AT_HAND: usize = 1024;
 /// Larger entries stay in the shared cache: with these bounds a worker's table stays under 8 MiB.
