@@ -1,6 +1,5 @@
-//! Key sets: which keys an issuer has published, and what each may verify.
+//! One key an issuer has published, and what it may verify (RFC 7517).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyCom
 use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 
-use crate::core::json::{self, Object};
+use crate::core::json::Object;
 use crate::core::{base64url, pem};
 
 /// The name an issuer gives one of its keys: `kid` in a JWK and in a token's header.
@@ -291,7 +290,8 @@ impl VerificationKey {
             .unwrap_or(false)
     }
 
-    fn is_same(&self, other: &Self) -> bool {
+    /// Tells whether the two are one key, published for the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         self.material == other.material
             && self.prepared.len() == other.prepared.len()
             && self.prepared.iter().all(|(algorithm, _)| other.is_for(*algorithm))
@@ -307,140 +307,6 @@ impl fmt::Debug for VerificationKey {
 /// Whether a JWK held private parts. They are ignored, but whoever published them should know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PrivateParts(pub bool);
-
-/// The usable keys of one issuer.
-#[derive(Clone, Debug, Default)]
-pub struct KeySet {
-    named: HashMap<KeyId, Arc<VerificationKey>>,
-    /// From PEM: tried whatever `kid` a token carries.
-    unnamed: Vec<Arc<VerificationKey>>,
-}
-
-/// What was wrong in a key set that could be used all the same.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct KeySetNotes {
-    /// The keys that are not used, by their place in the set.
-    pub skipped: Vec<(usize, BadKey)>,
-    /// The places of keys that were published with their private parts.
-    pub private: Vec<usize>,
-}
-
-/// An answer that is no key set.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BadKeySet {
-    /// Not JSON, not an object, or without a list of `keys`.
-    #[error("this is no JWK Set")]
-    Malformed,
-    /// More keys than any issuer has: [`KeySet::MAX_KEYS`].
-    #[error("the key set has {0} keys; at most {max} are read", max = KeySet::MAX_KEYS)]
-    TooMany(usize),
-    /// A key set without a key we could use is a failure, never an empty set.
-    #[error("no key of the set can be used: {}", first_reason(.0))]
-    NoUsableKey(KeySetNotes),
-}
-
-/// A key set as it is written, each key for itself.
-#[derive(serde::Deserialize)]
-struct Written<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a serde_json::value::RawValue>,
-}
-
-fn first_reason(notes: &KeySetNotes) -> String {
-    match notes.skipped.first() {
-        Some((place, why)) => format!("key {place}: {why}"),
-        None => "it is empty".to_owned(),
-    }
-}
-
-impl KeySet {
-    /// The most keys that are read from one set.
-    pub const MAX_KEYS: usize = 100;
-
-    /// Reads a JWK Set (RFC 7517 §5). One bad key costs only itself; of two keys with one name
-    /// the last counts, as in Clerk's library.
-    ///
-    /// # Errors
-    ///
-    /// [`BadKeySet`] where nothing in it can be used.
-    pub fn parse(text: &[u8], allowed: Algorithms) -> Result<(Self, KeySetNotes), BadKeySet> {
-        let Written { keys } = serde_json::from_slice(text).map_err(|_| BadKeySet::Malformed)?;
-        if keys.len() > Self::MAX_KEYS {
-            return Err(BadKeySet::TooMany(keys.len()));
-        }
-        let (mut set, mut notes) = (Self::default(), KeySetNotes::default());
-        for (place, jwk) in keys.iter().enumerate() {
-            let jwk = json::parse(jwk.get().as_bytes());
-            let jwk = jwk.map_err(|_| BadKey::Malformed("no JSON that can be read in one way"));
-            match jwk.and_then(|jwk| VerificationKey::from_jwk(&jwk, allowed)) {
-                Ok((key, PrivateParts(private))) => {
-                    if private {
-                        notes.private.push(place);
-                    }
-                    // A key without a name can be meant by no token that names one (KEY-08).
-                    match key.kid.clone() {
-                        Some(kid) => drop(set.named.insert(kid, Arc::new(key))),
-                        None => notes.skipped.push((place, BadKey::Malformed("no kid"))),
-                    }
-                }
-                Err(why) => notes.skipped.push((place, why)),
-            }
-        }
-        if set.named.is_empty() { Err(BadKeySet::NoUsableKey(notes)) } else { Ok((set, notes)) }
-    }
-
-    /// Creates a set of keys without a name: each is tried for every token.
-    pub fn unnamed(keys: Vec<VerificationKey>) -> Self {
-        Self { named: HashMap::new(), unnamed: keys.into_iter().map(Arc::new).collect() }
-    }
-
-    /// Finds the keys that may have signed a token with this `kid`: one, or those without a name.
-    pub fn find(&self, kid: Option<&KeyId>) -> &[Arc<VerificationKey>] {
-        match kid.and_then(|kid| self.named.get(kid)) {
-            Some(key) => std::slice::from_ref(key),
-            None => &self.unnamed,
-        }
-    }
-
-    /// Tells whether this very key is in the set.
-    pub fn holds(&self, key: &Arc<VerificationKey>) -> bool {
-        self.find(key.kid()).iter().any(|own| Arc::ptr_eq(own, key))
-    }
-
-    /// Returns the keys, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<VerificationKey>> {
-        self.named.values().chain(&self.unnamed)
-    }
-
-    /// Returns how many keys there are.
-    pub fn len(&self) -> usize {
-        self.named.len() + self.unnamed.len()
-    }
-
-    /// Tells whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns this set after a newer one was fetched: the newer keys, and those `kept` of the old.
-    ///
-    /// A key that did not change stays the same allocation, so that what was verified with it
-    /// need not be verified again.
-    #[must_use]
-    pub fn renewed(&self, newer: Self, kept: impl Fn(&KeyId) -> bool) -> Self {
-        let mut named: HashMap<_, _> = self
-            .named
-            .iter()
-            .filter(|(kid, _)| !newer.named.contains_key(*kid) && kept(kid))
-            .map(|(kid, key)| (kid.clone(), Arc::clone(key)))
-            .collect();
-        for (kid, key) in newer.named {
-            let same = self.named.get(&kid).filter(|old| old.is_same(&key)).cloned();
-            named.insert(kid, same.unwrap_or(key));
-        }
-        Self { named, unnamed: newer.unnamed }
-    }
-}
 
 const RSA: [Algorithm; 6] = [
     Algorithm::Rs256,

@@ -13,6 +13,7 @@ use aws_lc_rs::signature::{
 use serde_json::json;
 
 use super::*;
+use crate::core::jwk_set::{BadKeySet, KeySet, KeySetNotes};
 
 static RSA_PAIR: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());

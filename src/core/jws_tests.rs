@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::json;
 
 use super::*;
-use crate::core::jwk::KeySet;
+use crate::core::jwk_set::KeySet;
 
 static PAIR: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());

@@ -18,6 +18,7 @@ pub mod header;
 pub mod identity;
 pub mod json;
 pub mod jwk;
+pub mod jwk_set;
 pub mod jws;
 pub mod path;
 pub mod pem;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::jwk::{KeyId, KeySet};
+use crate::core::jwk::KeyId;
+use crate::core::jwk_set::KeySet;
 use crate::core::time::UnixTime;
 
 /// A key must be missing from two fetches at least this far apart before it is given up: behind a
