@@ -360,6 +360,19 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_tells_of_every_key_and_every_default() {
+        let readme = include_str!("../../README.md");
+        for key in KEYS.iter().filter(|key| key.home == Home::Everywhere) {
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with('|') && line.contains(&format!("`{}`", key.name)));
+            let row = row.unwrap_or_else(|| panic!("{} has no row", key.name));
+            let told = key.kind == List || key.default.is_none_or(|text| row.contains(text));
+            assert!(told, "{}: {row}", key.name);
+        }
+    }
+
+    #[test]
     fn a_name_that_is_no_key_is_told_the_nearest() {
         for (name, want) in [
             ("clerk.leway", "unknown key; did you mean `clerk.leeway`?"),

@@ -621,3 +621,11 @@ async fn a_client_that_left_before_the_answer_is_counted_and_logged() {
     until("it is counted", async || proxy.metric(line).await == 1.0).await;
     assert!(proxy.logged().contains(r#""path":"/slow","status":499"#), "{}", proxy.logged());
 }
+
+#[test]
+fn the_readme_tells_of_every_metric() {
+    let readme = include_str!("../../README.md");
+    for metric in METRICS.iter().filter(|metric| metric.starts_with("countersign_")) {
+        assert!(readme.contains(&format!("`{metric}`")), "{metric}");
+    }
+}
