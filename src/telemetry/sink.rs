@@ -52,8 +52,8 @@ impl Sink {
         }
     }
 
-    /// Waits until what was taken so far is written, or until nobody has read any of it for
-    /// [`PATIENCE`]: a reader that is stuck must not keep the process from its end.
+    /// Waits until what was taken so far is written, or for a second: a reader that is
+    /// stuck must not keep the process from its end.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
         let queue = self.queue.clone();
