@@ -292,7 +292,8 @@ impl VerificationKey {
 
     /// Tells whether the two are one key, published for the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.material == other.material
+        self.kid == other.kid
+            && self.material == other.material
             && self.prepared.len() == other.prepared.len()
             && self.prepared.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }

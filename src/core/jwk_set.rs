@@ -133,10 +133,11 @@ impl KeySet {
             .filter(|(kid, _)| !newer.named.contains_key(*kid) && kept(kid))
             .map(|(kid, key)| (kid.clone(), Arc::clone(key)))
             .collect();
+        let same = |key: &Arc<VerificationKey>| self.iter().find(|old| old.is_same(key)).cloned();
         for (kid, key) in newer.named {
-            let same = self.named.get(&kid).filter(|old| old.is_same(&key)).cloned();
-            named.insert(kid, same.unwrap_or(key));
+            named.insert(kid, same(&key).unwrap_or(key));
         }
-        Self { named, unnamed: newer.unnamed }
+        let unnamed = newer.unnamed.into_iter().map(|key| same(&key).unwrap_or(key));
+        Self { named, unnamed: unnamed.collect() }
     }
 }

@@ -93,7 +93,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::jwk::Algorithms;
+    use crate::core::jwk::{Algorithms, VerificationKey};
     use serde_json::json;
 
     fn set(keys: &[(&str, &str)]) -> KeySet {
@@ -155,6 +155,17 @@ mod tests {
         assert_eq!((again.generation, again.set.holds(&key)), (held.generation, true));
         let changed = again.renewed(set(&[("a", "two")]), at(20));
         assert_eq!((changed.generation, changed.set.holds(&key)), (held.generation + 1, false));
+    }
+
+    #[test]
+    fn keys_without_a_name_that_are_read_again_change_nothing() {
+        let unnamed = || {
+            let mut jwk = ec("a", "one");
+            jwk.as_object_mut().unwrap().remove("kid");
+            KeySet::unnamed(vec![VerificationKey::from_jwk(&jwk, Algorithms::ALL).unwrap().0])
+        };
+        let held = Held::default().renewed(unnamed(), at(0));
+        assert_eq!(held.renewed(unnamed(), at(600)).generation, held.generation);
     }
 
     #[test]
