@@ -12,7 +12,7 @@
 //!  4  app → config                    assemble: build each part once; what the operator wrote
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
 //!  2  keys → http_client  listen      fetch and hold: key sets; one bounded GET; sockets
-//!  1  telemetry  clock                count, log, tell the time
+//!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
 //!
@@ -45,3 +45,4 @@ pub mod keys;
 pub mod listen;
 pub mod proxy;
 pub mod telemetry;
+pub mod watched;

@@ -14,7 +14,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (4, &["app", "config"]),
     (3, &["proxy", "admin"]),
     (2, &["keys", "clerk_api", "http_client", "listen", "tls"]),
-    (1, &["telemetry", "clock"]),
+    (1, &["telemetry", "clock", "watched"]),
     (0, &["core"]),
 ];
 

@@ -1,0 +1,171 @@
+//! A file or a directory that is looked at again and again.
+//!
+//! Looked at, not notified of: what Kubernetes mounts changes by a symlink that is swapped behind
+//! the path, and notifications are lost on overlays, network mounts and mounted single files. A
+//! look costs a few system calls.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time;
+
+/// Time between two looks.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A file or directory under watch.
+///
+/// A change is found by what the system says of a file (identity, size, times), so whoever reads
+/// after [`changed`](Self::changed) may find it half written. What cannot be read then is kept as
+/// it was: the end of the writing is a change too.
+#[derive(Debug)]
+pub struct Watched {
+    path: PathBuf,
+    /// What was there at the last look; nothing before the first.
+    seen: Option<Looks>,
+}
+
+/// How a path looks from outside.
+#[derive(Debug, Eq, PartialEq)]
+enum Looks {
+    Absent,
+    File(Stamp),
+    /// The files in it, by name.
+    Directory(Vec<(OsString, Option<Stamp>)>),
+}
+
+/// What changes when a file does, also when another takes its place.
+#[derive(Debug, Eq, PartialEq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Watched {
+    /// Watches `path`, which need not be there.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
+    /// Returns the path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until the path looks other than at the last call; the first call returns at once.
+    ///
+    /// Of a directory, the files in it count, each by its name and through links.
+    pub async fn changed(&mut self) {
+        loop {
+            let now = Looks::of(&self.path);
+            if self.seen.as_ref() != Some(&now) {
+                self.seen = Some(now);
+                return;
+            }
+            time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Looks {
+    fn of(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Self::Directory(files(path)),
+            Ok(found) => Self::File(Stamp::of(&found)),
+            Err(_) => Self::Absent,
+        }
+    }
+}
+
+fn files(directory: &Path) -> Vec<(OsString, Option<Stamp>)> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| {
+            let stamp = fs::metadata(entry.path()).ok().map(|found| Stamp::of(&found));
+            (entry.file_name(), stamp)
+        })
+        .collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    files
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            file: (found.dev(), found.ino()),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Tells whether a change is found now, without waiting for one to come.
+    async fn has_changed(watched: &mut Watched) -> bool {
+        time::timeout(LOOK_EVERY / 2, watched.changed()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_changes_when_it_is_written_replaced_swapped_or_deleted() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("one")).unwrap();
+        fs::create_dir(at("two")).unwrap();
+        fs::write(at("one/file"), "one").unwrap();
+        fs::write(at("two/file"), "two").unwrap();
+        symlink("one", at("..data")).unwrap();
+        symlink("..data/file", at("file")).unwrap(); // as Kubernetes mounts it
+        let mut watched = Watched::new(at("file"));
+
+        assert!(has_changed(&mut watched).await, "the first look");
+        assert!(!has_changed(&mut watched).await, "nothing happened");
+        fs::write(at("one/file"), "1").unwrap();
+        assert!(has_changed(&mut watched).await, "written");
+        symlink("two", at("..tmp")).unwrap();
+        fs::rename(at("..tmp"), at("..data")).unwrap();
+        assert!(has_changed(&mut watched).await, "swapped");
+        fs::write(at("new"), "two").unwrap();
+        fs::rename(at("new"), at("two/file")).unwrap();
+        assert!(has_changed(&mut watched).await, "replaced by one of the same size");
+        fs::remove_file(at("two/file")).unwrap();
+        assert!(has_changed(&mut watched).await, "deleted");
+        assert!(!has_changed(&mut watched).await, "still deleted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_changes_with_the_files_in_it() {
+        let home = tempfile::tempdir().unwrap();
+        let mut watched = Watched::new(home.path().to_owned());
+
+        assert!(has_changed(&mut watched).await, "the first look");
+        fs::write(home.path().join("a"), "a").unwrap();
+        assert!(has_changed(&mut watched).await, "a file came");
+        fs::write(home.path().join("a"), "ab").unwrap();
+        assert!(has_changed(&mut watched).await, "a file was written");
+        assert!(!has_changed(&mut watched).await, "nothing happened");
+        fs::remove_file(home.path().join("a")).unwrap();
+        assert!(has_changed(&mut watched).await, "a file went");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_found_within_a_second() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        let mut watched = Watched::new(file.clone());
+        watched.changed().await;
+        fs::write(&file, "a").unwrap();
+        let started = time::Instant::now();
+        watched.changed().await;
+        assert!(started.elapsed() <= LOOK_EVERY);
+    }
+}
