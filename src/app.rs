@@ -13,12 +13,12 @@ use tracing::info;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{Settings, SigningSettings};
+use crate::config::{IssuerSettings, Settings, SigningSettings};
 use crate::core::sign::{Signer, SigningKey};
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
-use crate::proxy::{self, Drained, Parts, Proxy, Threads};
+use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -56,8 +56,8 @@ pub struct App {
     pub listening: Vec<ListenAddress>,
     /// Where the admin listener is.
     pub admin: ListenAddress,
-    /// The issuer's keys.
-    pub keys: Keys,
+    /// The keys of each issuer.
+    pub keys: Vec<Keys>,
     leaving: Arc<AtomicBool>,
     tasks: Tasks,
 }
@@ -90,7 +90,7 @@ impl App {
         let fingerprint = fingerprint(&settings);
         let Settings {
             proxy: settings,
-            keys: key_settings,
+            issuers: issuer_settings,
             http_client,
             signing,
             admin,
@@ -112,8 +112,15 @@ impl App {
         let admin_address = admin_listener.address().clone();
 
         let client = HttpClient::new(&http_client)?;
-        let key_metrics = metrics.of_issuer(&key_settings.issuer);
-        let (keys, refresher) = keys::keys(key_settings, client, clock.clone(), key_metrics);
+        let mut tasks = Tasks(Vec::new());
+        let issuers = issuer_settings.into_iter().map(|IssuerSettings { policy, keys }| {
+            let key_metrics = metrics.of_issuer(&keys.issuer);
+            let (keys, refresher) = keys::keys(keys, client.clone(), clock.clone(), key_metrics);
+            tasks.0.push(task::spawn_local(refresher.run()));
+            Issuer { policy, keys }
+        });
+        let issuers: Vec<_> = issuers.collect();
+        let keys: Vec<_> = issuers.iter().map(|issuer| issuer.keys.clone()).collect();
         let leaving = Arc::new(AtomicBool::new(false));
         let told = Admin {
             status: admin.status,
@@ -125,22 +132,12 @@ impl App {
             fingerprint,
             leaving: Arc::clone(&leaving),
         };
-        let tasks = Tasks(vec![
-            task::spawn_local(refresher.run()),
-            task::spawn_local(told.run(admin_listener)),
-        ]);
+        tasks.0.push(task::spawn_local(told.run(admin_listener)));
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         info!(listen = addresses, admin, upstream = %settings.upstream, "serving");
-        let parts = Parts {
-            settings,
-            signer,
-            keys: keys.clone(),
-            metrics,
-            log,
-            clock,
-            leaving: Arc::clone(&leaving),
-        };
+        let parts =
+            Parts { settings, signer, issuers, metrics, log, clock, leaving: Arc::clone(&leaving) };
         let proxy = Proxy::start(parts, listeners, room, threads)?;
         Ok(Self { proxy, listening, admin: admin_address, keys, leaving, tasks })
     }

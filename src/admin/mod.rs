@@ -52,7 +52,7 @@ pub enum StatusAccess {
 /// When the proxy calls itself ready.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Readiness {
-    /// Once there are usable keys.
+    /// Once one issuer has usable keys.
     #[default]
     Keys,
     /// Once it listens.
@@ -66,8 +66,8 @@ pub struct Admin {
     pub status: StatusAccess,
     /// What readiness waits for.
     pub readiness: Readiness,
-    /// The issuer's keys.
-    pub keys: Keys,
+    /// The keys of each issuer.
+    pub keys: Vec<Keys>,
     /// Everything that is counted.
     pub metrics: Metrics,
     /// The present.
@@ -179,14 +179,25 @@ impl Admin {
         if self.leaving.load(Ordering::Relaxed) {
             return Some("draining\n");
         }
-        let waiting = self.readiness == Readiness::Keys && !self.keys.are_usable(self.clock.now());
-        waiting.then_some("no usable key set of the issuer yet\n")
+        let now = self.clock.now();
+        let waiting =
+            self.readiness == Readiness::Keys && !self.keys.iter().any(|keys| keys.are_usable(now));
+        waiting.then_some("no usable key set of any issuer yet\n")
     }
 
     fn state(&self) -> Value {
-        let (held, now) = (self.keys.snapshot(), self.clock.now());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "settings_fingerprint": self.fingerprint,
+            "draining": self.leaving.load(Ordering::Relaxed),
+            "issuers": self.keys.iter().map(|keys| self.state_of(keys)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn state_of(&self, keys: &Keys) -> Value {
+        let (held, now) = (keys.snapshot(), self.clock.now());
         let age = |then: UnixTime| now.since(then).as_secs();
-        let keys: Vec<_> = held
+        let known: Vec<_> = held
             .set
             .iter()
             .map(|key| {
@@ -199,18 +210,13 @@ impl Admin {
             })
             .collect();
         json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "settings_fingerprint": self.fingerprint,
-            "draining": self.leaving.load(Ordering::Relaxed),
-            "issuers": [{
-                "issuer": self.keys.settings().issuer,
-                "keys": keys,
-                "usable": self.keys.are_usable(now),
-                "last_success_age_seconds": held.last_success.map(age),
-                "next_refresh_seconds": held.next_refresh.map(|next| next.since(now).as_secs()),
-                "failures": held.failures,
-                "last_error": held.last_error,
-            }],
+            "issuer": keys.settings().issuer,
+            "keys": known,
+            "usable": keys.are_usable(now),
+            "last_success_age_seconds": held.last_success.map(age),
+            "next_refresh_seconds": held.next_refresh.map(|next| next.since(now).as_secs()),
+            "failures": held.failures,
+            "last_error": held.last_error,
         })
     }
 }

@@ -66,7 +66,7 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     tell(&warnings);
     let app = App::start(settings, Clock::System, sink.clone(), Threads::Own).await;
     let app = app.map_err(Failure::Start)?;
-    app.keys.usable(&Clock::System).await;
+    app.keys[0].usable(&Clock::System).await;
     sink.flush();
     let shown = Shown {
         issuer: &issuer,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::core::caller::{Impersonation, SessionPolicy};
 use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
+use crate::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenClass, TokenPolicy};
 use crate::core::jwk::{Algorithms, VerificationKey};
 use crate::core::jwk_set::KeySet;
 use crate::http_client::FetchUrl;
@@ -15,12 +15,32 @@ use super::address;
 use super::error::Origin;
 use super::listen::is_local;
 use super::reader::Reader;
+use super::settings::IssuerSettings;
 use super::units::Span;
 
-/// What is known of the Clerk instance.
+/// What the section says.
 pub(super) struct Clerk {
-    pub(super) keys: KeySettings,
-    pub(super) session: SessionPolicy,
+    /// The instance, where there is one.
+    pub(super) issuer: Option<IssuerSettings>,
+    /// The origins of the application's own pages.
+    pub(super) parties: Vec<String>,
+    /// What holds for the tokens of every issuer.
+    pub(super) common: Common,
+}
+
+/// What holds for the tokens of every issuer.
+#[derive(Clone, Copy)]
+pub(super) struct Common {
+    pub(super) leeway: Duration,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) max_stale: Duration,
+}
+
+/// Whether there are issuers beside Clerk.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Others {
+    None,
+    Some,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,12 +49,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The ways to say where keys are. Each changes nothing else, and two of them contradict.
 const SOURCES: [&str; 3] = ["clerk.jwks_url", "clerk.jwks_file", "clerk.jwt_key"];
 
-/// Reads the section; nothing where there are no keys or no issuer, which is noted.
+/// Reads the section. There is no instance where there are no keys or no issuer, which is noted,
+/// unless other issuers stand in its place.
 pub(super) fn settings(
     reader: &mut Reader<'_>,
     public_origin: Option<String>,
     listen: &[ListenAddress],
-) -> Option<Clerk> {
+    others: Others,
+) -> Clerk {
     let instance = reader.one("clerk.publishable_key", PublishableKey::parse);
     if instance.as_ref().is_some_and(|key| key.environment() == Environment::Development)
         && !listen.iter().all(is_local)
@@ -44,17 +66,16 @@ pub(super) fn settings(
     }
     let source = source(reader, instance.as_ref());
     let issuers = issuers(reader, instance.as_ref());
-    check_complete(reader);
+    check_complete(reader, others);
 
-    let day = KeySettings::MAX_STALE;
-    let max_stale = reader.span("clerk.max_stale", MINUTE..=365 * day).unwrap_or(day);
-    let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
-    let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
-    let claims = claims(reader, issuers, public_origin);
-
-    let issuer = claims.issuers.first()?.clone();
-    let keys = KeySettings { issuer, source: source?, algorithms: Algorithms::CLERK, max_stale };
-    Some(Clerk { keys, session: SessionPolicy { claims, impersonation } })
+    let common = common(reader);
+    let (tokens, parties) = tokens(reader, common, public_origin);
+    let algorithms = Algorithms::CLERK;
+    let issuer = issuers.first().cloned().zip(source).map(|(issuer, source)| IssuerSettings {
+        policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
+        keys: KeySettings { issuer, source, algorithms, max_stale: common.max_stale },
+    });
+    Clerk { issuer, parties, common }
 }
 
 fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
@@ -118,13 +139,6 @@ fn check_exclusive(reader: &mut Reader<'_>) {
 }
 
 fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<String> {
-    let issuer = |text: &str| {
-        let known = text.starts_with("https://") || text.starts_with("http://");
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        let right =
-            "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`";
-        if known && visible { Ok(text.to_owned()) } else { Err(right) }
-    };
     match (reader.many("clerk.issuer", issuer), instance) {
         (Some(issuers), _) => issuers,
         (None, Some(instance)) => {
@@ -136,8 +150,17 @@ fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<St
     }
 }
 
+/// Reads what stands in `iss`.
+pub(super) fn issuer(text: &str) -> Result<String, &'static str> {
+    let known = text.starts_with("https://") || text.starts_with("http://");
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let right =
+        "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`";
+    if known && visible { Ok(text.to_owned()) } else { Err(right) }
+}
+
 /// Checks that something says who issues tokens and something where the keys are.
-fn check_complete(reader: &mut Reader<'_>) {
+fn check_complete(reader: &mut Reader<'_>, others: Others) {
     if reader.is_written("clerk.publishable_key") {
         return;
     }
@@ -146,6 +169,7 @@ fn check_complete(reader: &mut Reader<'_>) {
         SOURCES.iter().chain(&["clerk.frontend_api_url"]).any(|name| reader.is_written(name));
     match (issuer, keys) {
         (true, true) => {}
+        (false, false) if others == Others::Some => {}
         (false, false) => reader.mistake(
             "clerk.publishable_key",
             "not set; whose tokens are good? Set CLERK_PUBLISHABLE_KEY (or --publishable-key) to the publishable key of your Clerk instance",
@@ -161,15 +185,8 @@ fn check_complete(reader: &mut Reader<'_>) {
     }
 }
 
-fn claims(
-    reader: &mut Reader<'_>,
-    issuers: Vec<String>,
-    public_origin: Option<String>,
-) -> ClaimsPolicy {
-    let words =
-        [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
-    let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
-    let parties = parties(reader, azp, public_origin);
+fn common(reader: &mut Reader<'_>) -> Common {
+    let day = KeySettings::MAX_STALE;
     let leeway = reader.span("clerk.leeway", Duration::ZERO..=5 * MINUTE);
     if leeway.is_some_and(|leeway| leeway > MINUTE) {
         reader.warn(
@@ -183,14 +200,77 @@ fn claims(
         Ok(_) => Err("at least 1s".to_owned()),
         Err(error) => Err(format!("{error}, or `none`")),
     });
-    ClaimsPolicy {
-        issuers,
-        audience: reader.many("clerk.audience", |text| Ok::<_, String>(text.to_owned())),
-        parties,
-        azp,
+    Common {
         leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
         max_lifetime: max_lifetime.unwrap_or(Some(ClaimsPolicy::MAX_LIFETIME)),
+        max_stale: reader.span("clerk.max_stale", MINUTE..=365 * day).unwrap_or(day),
     }
+}
+
+/// Reads which of the instance's tokens are good, and the authorized parties.
+fn tokens(
+    reader: &mut Reader<'_>,
+    common: Common,
+    public_origin: Option<String>,
+) -> (ClerkPolicy, Vec<String>) {
+    let words =
+        [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
+    let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
+    let parties = parties(reader, azp, public_origin);
+    let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
+    let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
+
+    let accepted = accepted(reader);
+    let session_audience = reader.many("clerk.audience", audience);
+    let template_audience = template_audience(reader, &accepted);
+    let policy = |audience| ClaimsPolicy {
+        audience,
+        parties: parties.clone(),
+        azp,
+        leeway: common.leeway,
+        max_lifetime: common.max_lifetime,
+    };
+    let accepts = |class| accepted.contains(&class);
+    let clerk = ClerkPolicy {
+        sessions: accepts(TokenClass::SessionToken).then(|| policy(session_audience)),
+        // Where the audience is missing, which is noted, nobody is meant.
+        templates: accepts(TokenClass::JwtTemplate)
+            .then(|| policy(Some(template_audience.unwrap_or_default()))),
+        impersonation,
+    };
+    (clerk, parties)
+}
+
+fn accepted(reader: &mut Reader<'_>) -> Vec<TokenClass> {
+    let classes = [TokenClass::SessionToken, TokenClass::JwtTemplate];
+    let accepted = reader.many("clerk.accept", |text| {
+        let class = classes.into_iter().find(|class| class.as_str() == text);
+        class.ok_or("not one of `session_token`, `jwt_template`")
+    });
+    accepted.unwrap_or_else(|| vec![TokenClass::SessionToken])
+}
+
+/// Reads whom tokens from templates are for. It is required: one key signs the tokens of all
+/// templates, and what one of them was made for another service is not meant for this one.
+fn template_audience(reader: &mut Reader<'_>, accepted: &[TokenClass]) -> Option<Vec<String>> {
+    const KEY: &str = "clerk.jwt_template.audience";
+    let ours = reader.many(KEY, audience);
+    match (accepted.contains(&TokenClass::JwtTemplate), reader.is_written(KEY)) {
+        (true, false) => reader.mistake(
+            KEY,
+            "not set; tokens from templates are accepted (`clerk.accept`) only for an audience, the `aud` of your template, like `[\"convex\"]`",
+        ),
+        (false, true) => reader.mistake(
+            KEY,
+            "tokens from templates are not accepted; add `\"jwt_template\"` to `clerk.accept`",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    ours
+}
+
+pub(super) fn audience(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.to_owned())
 }
 
 fn parties(reader: &mut Reader<'_>, azp: AzpPolicy, public_origin: Option<String>) -> Vec<String> {
@@ -250,6 +330,15 @@ mod tests {
             ("azp = \"strict\"", "azp: \"strict\": not one of `auto`, `enforce`, `off`"),
             ("azp = \"enforce\"", "azp: there is no party to enforce"),
             ("audience = [\"\"]", "audience: empty"),
+            ("accept = [\"m2m_token\"]", "accept: \"m2m_token\": not one of `session_token`, "),
+            (
+                "accept = [\"jwt_template\"]",
+                "jwt_template.audience: not set; tokens from templates",
+            ),
+            (
+                "jwt_template.audience = [\"convex\"]",
+                "jwt_template.audience: tokens from templates are not accepted; add",
+            ),
             (
                 "leeway = \"5\"",
                 "leeway: \"5\": not a duration; write one like `250ms`, `30s`, `5m` or `1h` (a.toml:1:16)",
@@ -335,12 +424,32 @@ mod tests {
         ] {
             let text = if text.is_empty() { String::new() } else { format!("clerk.{text}") };
             let settings = settings(&text);
-            assert_eq!(settings.keys.source, source, "{text}");
-            assert_eq!(settings.keys.issuer, "https://clerk.a.com");
-            assert_eq!(settings.proxy.session.claims.issuers, ["https://clerk.a.com"]);
+            assert_eq!(settings.issuers[0].keys.source, source, "{text}");
+            assert_eq!(settings.issuers[0].keys.issuer, "https://clerk.a.com");
+            assert_eq!(settings.issuers[0].policy.names, ["https://clerk.a.com"]);
         }
         let other = settings("clerk.issuer = [\"https://b.com\", \"https://c.com\"]");
-        assert_eq!(other.proxy.session.claims.issuers, ["https://b.com", "https://c.com"]);
+        assert_eq!(other.issuers[0].policy.names, ["https://b.com", "https://c.com"]);
+    }
+
+    #[test]
+    fn templates_have_an_audience_of_their_own() {
+        let both = "clerk = {accept = [\"session_token\", \"jwt_template\"], audience = [\"api\"], jwt_template.audience = [\"convex\"]}";
+        let only = "clerk = {accept = [\"jwt_template\"], jwt_template.audience = [\"convex\"]}";
+        for (text, sessions, templates) in [
+            ("", Some(None), None),
+            (both, Some(Some("api")), Some(Some("convex"))),
+            (only, None, Some(Some("convex"))),
+        ] {
+            let policy = &settings(text).issuers[0].policy;
+            let audience = |class| {
+                let claims = policy.claims(class)?;
+                Some(claims.audience.as_ref().map(|audience| audience[0].clone()))
+            };
+            let want = |audience: Option<Option<&str>>| audience.map(|it| it.map(str::to_owned));
+            assert_eq!(audience(TokenClass::SessionToken), want(sessions), "{text}");
+            assert_eq!(audience(TokenClass::JwtTemplate), want(templates), "{text}");
+        }
     }
 
     #[test]
@@ -353,7 +462,10 @@ mod tests {
             ),
             ("", &[]),
         ] {
-            assert_eq!(settings(text).proxy.session.claims.parties, parties, "{text}");
+            let settings = settings(text);
+            assert_eq!(settings.proxy.parties, parties, "{text}");
+            let sessions = settings.issuers[0].policy.claims(TokenClass::SessionToken);
+            assert_eq!(sessions.unwrap().parties, parties, "{text}");
         }
     }
 

@@ -149,7 +149,9 @@ pub(super) const KEYS: &[Key] = &[
     key("clerk.frontend_api_url", Text).env(&["CLERK_FAPI_URL"]).shown(Shown::Address),
     key("clerk.authorized_parties", List).flag("--authorized-party").env(&["COUNTERSIGN_AUTHORIZED_PARTIES"]),
     key("clerk.azp", Text).default("auto"),
+    key("clerk.accept", List).default("session_token"),
     key("clerk.audience", List).flag("--audience").env(&["COUNTERSIGN_AUDIENCE"]),
+    key("clerk.jwt_template.audience", List),
     key("clerk.leeway", Span).default("5s"),
     key("clerk.max_lifetime", Span).default("1d"),
     key("clerk.max_stale", Span).default("24h"),
@@ -210,8 +212,6 @@ pub(super) const KEYS: &[Key] = &[
 const NOT_YET: &[&str] = &[
     "mode",
     "clerk.secret_key_file",
-    "clerk.accept",
-    "clerk.jwt_template",
     "clerk.revoked_file",
     "clerk.api_url",
     "clerk.sign_in_url",

@@ -36,12 +36,13 @@ use std::path::Path;
 
 use crate::proxy::ProxySettings;
 
+use self::clerk::Others;
 pub use self::error::{ConfigError, Origin, Warning};
 use self::file::FileContent;
 pub use self::files::{Disk, Files};
 pub use self::flags::Flags;
 use self::reader::{Notes, Reader};
-pub use self::settings::{Secret, Settings, SigningSettings};
+pub use self::settings::{IssuerSettings, Secret, Settings, SigningSettings};
 pub use self::shown::Setting;
 pub use self::units::{NotASize, NotASpan, Size, Span};
 use self::written::Entries;
@@ -158,7 +159,8 @@ fn settings_of(
     let reader = &mut reader;
     let addresses = listen::settings(reader);
     let public_origin = reader.one("public_url", address::public_url);
-    let clerk = clerk::settings(reader, public_origin, &addresses.listen);
+    let clerk = clerk::settings(reader, public_origin, &addresses.listen, Others::None);
+    let issuers: Vec<_> = clerk.issuer.into_iter().collect();
     let paths = routes::settings(reader, routes);
     let (identity, strip) = identity::settings(reader);
     let signing = signing::settings(reader, addresses.upstream.as_ref());
@@ -172,7 +174,7 @@ fn settings_of(
     let reveal_reason = log::reveal_reason(reader);
     let log = log::settings(reader, sources.terminal);
 
-    let (clerk, upstream) = (clerk?, addresses.upstream?);
+    let upstream = addresses.upstream?;
     let proxy = ProxySettings {
         listen: addresses.listen,
         listen_mode: addresses.listen_mode,
@@ -184,14 +186,15 @@ fn settings_of(
         paths: paths.policy,
         routes: paths.routes,
         preflight: paths.preflight,
-        session: clerk.session,
+        parties: clerk.parties,
         identity,
         strip,
         trusted_proxies,
         reveal_reason,
     };
-    let (keys, admin) = (clerk.keys, addresses.admin);
-    Some(Settings { proxy, keys, http_client, signing, admin, readiness, log })
+    let admin = addresses.admin;
+    let settings = Settings { proxy, issuers, http_client, signing, admin, readiness, log };
+    (!settings.issuers.is_empty()).then_some(settings)
 }
 
 /// Puts the mistakes in order, without those that only follow from a file that could not be read.

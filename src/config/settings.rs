@@ -1,6 +1,7 @@
 //! What the program runs on.
 
 use crate::admin::{AdminSettings, Readiness};
+use crate::core::issuer::IssuerPolicy;
 use crate::core::jwk::KeyId;
 use crate::http_client::HttpClientSettings;
 use crate::keys::KeySettings;
@@ -12,8 +13,8 @@ use crate::telemetry::LogSettings;
 pub struct Settings {
     /// The request path.
     pub proxy: ProxySettings,
-    /// The keys of the Clerk instance.
-    pub keys: KeySettings,
+    /// Whose tokens are good. Never empty; the Clerk instance, where there is one, comes first.
+    pub issuers: Vec<IssuerSettings>,
     /// How keys are fetched.
     pub http_client: HttpClientSettings,
     /// What signs the identity headers.
@@ -24,6 +25,15 @@ pub struct Settings {
     pub readiness: Readiness,
     /// What is logged.
     pub log: LogSettings,
+}
+
+/// Somebody whose tokens are good.
+#[derive(Clone, Debug)]
+pub struct IssuerSettings {
+    /// What they must be and say.
+    pub policy: IssuerPolicy,
+    /// How the keys they are verified with are had.
+    pub keys: KeySettings,
 }
 
 /// What signs the identity headers.

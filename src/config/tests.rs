@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::key::{Home, KEYS, Kind};
 use super::*;
+use crate::core::issuer::TokenClass;
 
 /// A private key of RFC 8410 §10.3.
 pub(super) const ED25519: &str = "-----BEGIN PRIVATE KEY-----
@@ -198,9 +199,10 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
             &["x-a", "x-c"],
         ),
     ] {
-        let proxy = scene.load().unwrap().settings.proxy;
+        let Settings { proxy, issuers, .. } = scene.load().unwrap().settings;
         assert_eq!(proxy.workers, workers);
-        assert_eq!(proxy.session.claims.audience.unwrap(), audience);
+        let sessions = issuers[0].policy.claims(TokenClass::SessionToken).unwrap();
+        assert_eq!(sessions.audience.clone().unwrap(), audience);
         assert_eq!(proxy.routes.iter().map(|route| &*route.name).collect::<Vec<_>>(), routes);
         let headers: Vec<_> = proxy.identity.names().skip(9).map(ToString::to_string).collect();
         assert_eq!(headers, claims);

@@ -4,41 +4,25 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::core::claims::{ClaimError, ClaimsPolicy, Validity};
+use crate::core::claims::{ClaimError, Validity};
 use crate::core::clerk::session_claims::{self, SessionClaims};
+use crate::core::issuer::{Impersonation, IssuerPolicy, TokenClass, TokenPolicy};
 use crate::core::json::Object;
 use crate::core::jws::VerifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 
-/// What the tokens of a Clerk instance must say, and who may come with them.
-#[derive(Clone, Debug)]
-pub struct SessionPolicy {
-    /// The rules every token is held against.
-    pub claims: ClaimsPolicy,
-    /// Whether somebody may act for a user.
-    pub impersonation: Impersonation,
-}
-
-/// What becomes of a token that somebody else uses in a user's name.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Impersonation {
-    /// It passes; who really acts is among the identity headers.
-    #[default]
-    Allow,
-    /// It is refused.
-    Refuse,
-}
-
-/// A user with a session, as a verified token says it.
+/// Somebody with a good token, as the token says it.
 pub struct Caller {
+    /// What kind of token it is.
+    pub class: TokenClass,
     /// `iss`.
     pub issuer: String,
-    /// `sub`: `user_…`.
-    pub user_id: String,
-    /// `sid`: `sess_…`.
-    pub session_id: String,
-    /// What else Clerk says about the session.
+    /// `sub`: `user_…`, or what another issuer calls its own.
+    pub subject: String,
+    /// `sid`: `sess_…`. Every session token has one, and no other token.
+    pub session_id: Option<String>,
+    /// What else Clerk says about the session; of any other token, who really acts.
     pub session: SessionClaims,
     /// When the token is good.
     pub validity: Validity,
@@ -48,29 +32,45 @@ pub struct Caller {
     pub payload: Box<str>,
 }
 
-impl SessionPolicy {
-    /// Says who calls with `token` at the time `now`.
+impl IssuerPolicy {
+    /// Says who calls with `token`, which a key of this issuer signed, at the time `now`.
     ///
     /// # Errors
     ///
-    /// [`Reject::ClaimRefused`] by [`ClaimsPolicy::check`]; then [`Reject::TokenClassRefused`]
-    /// where there is no `sid`: an ID token and a token from a template have none, though the
-    /// same key signed them; [`Reject::SessionPending`]; [`Reject::ImpersonationRefused`].
+    /// [`Reject::ClaimRefused`] by [`ClaimsPolicy::check`](super::claims::ClaimsPolicy::check).
+    /// Then, of a session token, [`Reject::TokenClassRefused`] where there is no `sid`: an ID token
+    /// of Clerk's has none, though the same key signed it; [`Reject::SessionPending`]. Then, of any
+    /// token of Clerk's, [`Reject::ImpersonationRefused`].
     pub fn caller(&self, token: VerifiedToken, now: UnixTime) -> Result<Caller, Reject> {
-        let VerifiedToken { claims, payload, .. } = token;
-        let validity = self.claims.check(&claims, now)?;
-        let session_id = text(&claims, "sid").ok_or(Reject::TokenClassRefused)?;
-        let user_id = text(&claims, "sub").ok_or(ClaimError::SubjectMissing)?;
-        let session = SessionClaims::read(&claims);
+        let VerifiedToken { class, claims, payload, .. } = token;
+        let policy = self.claims(class).ok_or(Reject::TokenClassRefused)?;
+        let refused = |error| Reject::ClaimRefused { class, error };
+        let validity = policy.check(&claims, now).map_err(refused)?;
+        let subject = text(&claims, "sub").ok_or(refused(ClaimError::SubjectMissing))?;
+        let issuer = text(&claims, "iss").ok_or(Reject::IssuerUnknown)?;
+        let (session_id, session) = match class {
+            TokenClass::SessionToken => {
+                let id = text(&claims, "sid").ok_or(Reject::TokenClassRefused)?;
+                (Some(id), SessionClaims::read(&claims))
+            }
+            TokenClass::JwtTemplate | TokenClass::Oidc => {
+                (None, SessionClaims::only_actor(&claims))
+            }
+        };
         if session.pending {
             return Err(Reject::SessionPending);
         }
-        let refuse_actors = self.impersonation == Impersonation::Refuse;
-        if refuse_actors && session_claims::is_impersonated(&claims) {
+        if self.refuses_actors() && session_claims::is_impersonated(&claims) {
             return Err(Reject::ImpersonationRefused);
         }
-        let issuer = text(&claims, "iss").ok_or(ClaimError::IssuerMismatch)?;
-        Ok(Caller { issuer, user_id, session_id, session, validity, claims, payload })
+        Ok(Caller { class, issuer, subject, session_id, session, validity, claims, payload })
+    }
+
+    fn refuses_actors(&self) -> bool {
+        match &self.tokens {
+            TokenPolicy::Clerk(clerk) => clerk.impersonation == Impersonation::Refuse,
+            TokenPolicy::Oidc(_) => false,
+        }
     }
 }
 
@@ -79,11 +79,19 @@ impl Caller {
     pub fn names_party(&self) -> bool {
         self.claims.contains_key("azp")
     }
+
+    /// Returns the id of the Clerk user; another issuer's subject is none.
+    pub fn user_id(&self) -> Option<&str> {
+        match self.class {
+            TokenClass::SessionToken | TokenClass::JwtTemplate => Some(&self.subject),
+            TokenClass::Oidc => None,
+        }
+    }
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Caller({} claims)", self.claims.len())
+        write!(out, "Caller({}, {} claims)", self.class.as_str(), self.claims.len())
     }
 }
 

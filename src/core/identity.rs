@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::core::base64url;
 use crate::core::caller::Caller;
+use crate::core::issuer::TokenClass;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
 /// always there, and what a caller has not is an empty value. So none can be added beside them.
@@ -45,9 +46,9 @@ macro_rules! fields {
 fields! {
     /// `user` or `anonymous`.
     Principal = "principal",
-    /// `session_token`; empty for nobody.
+    /// `session_token`, `jwt_template` or `oidc`; empty for nobody.
     TokenType = "token-type",
-    /// `sub`.
+    /// `sub`, where it is a user of Clerk's.
     UserId = "user-id",
     /// `sid`.
     SessionId = "session-id",
@@ -176,11 +177,14 @@ fn field_of(field: Field, caller: &Caller) -> String {
     let organization = caller.session.organization.as_ref();
     let id = |text: Option<&str>| text.map(identifier).unwrap_or_default();
     let member = |name: &str| caller.claims.get(name);
+    // Clerk reserves these names in session tokens; elsewhere anybody may have chosen them.
+    let of_session = |name: &str| member(name).filter(|_| caller.class == TokenClass::SessionToken);
     match field {
         Field::Principal => "user".to_owned(),
-        Field::TokenType => "session_token".to_owned(),
-        Field::UserId | Field::Subject => identifier(&caller.user_id),
-        Field::SessionId => identifier(&caller.session_id),
+        Field::TokenType => caller.class.as_str().to_owned(),
+        Field::UserId => id(caller.user_id()),
+        Field::Subject => identifier(&caller.subject),
+        Field::SessionId => id(caller.session_id.as_deref()),
         Field::OrgId => id(organization.map(|org| org.id.as_str())),
         Field::OrgSlug => id(organization.and_then(|org| org.slug.as_deref())),
         Field::OrgRole => id(organization.and_then(|org| org.role.as_deref())),
@@ -194,8 +198,8 @@ fn field_of(field: Field, caller: &Caller) -> String {
             Some(Value::Array(scopes)) => list(scopes.iter().filter_map(Value::as_str)),
             _ => String::new(),
         },
-        Field::Features => comma_list(member("fea")),
-        Field::Plans => comma_list(member("pla")),
+        Field::Features => comma_list(of_session("fea")),
+        Field::Plans => comma_list(of_session("pla")),
         Field::FactorAge => {
             caller.session.factor_age.map(|(a, b)| format!("{a}, {b}")).unwrap_or_default()
         }
@@ -280,9 +284,10 @@ mod tests {
     fn caller(claims: &Value) -> Caller {
         let claims = claims.as_object().unwrap().clone();
         Caller {
+            class: TokenClass::SessionToken,
             issuer: "https://clerk.example.com".into(),
-            user_id: "user_1".into(),
-            session_id: "sess_1".into(),
+            subject: "user_1".into(),
+            session_id: Some("sess_1".into()),
             session: SessionClaims::read(&claims),
             validity: Validity {
                 expires: UnixTime::from_secs(200),
@@ -374,6 +379,24 @@ mod tests {
         assert_eq!(values[0], "anonymous");
         assert!(values[1..].iter().all(HeaderValue::is_empty));
         assert_eq!(policy.of(&caller(&json!({}))).headers.len(), values.len());
+    }
+
+    #[test]
+    fn another_issuers_subject_is_no_user_of_clerks_and_has_no_plan() {
+        let claims = json!({"fea": "o:dashboard", "pla": "o:pro", "scope": "read write"});
+        for (class, user, plan) in [
+            (TokenClass::SessionToken, "user_1", "o:pro"),
+            (TokenClass::JwtTemplate, "user_1", ""),
+            (TokenClass::Oidc, "", ""),
+        ] {
+            let caller = Caller { class, ..caller(&claims) };
+            let told = |field| field_of(field, &caller);
+            assert_eq!(told(Field::TokenType), class.as_str());
+            assert_eq!((told(Field::UserId), told(Field::Plans)), (user.into(), plan.into()));
+            assert_eq!(told(Field::Features).is_empty(), plan.is_empty());
+            assert_eq!(told(Field::Subject), "user_1");
+            assert_eq!(told(Field::Scopes), "read, write");
+        }
     }
 
     #[test]

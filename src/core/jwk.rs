@@ -67,7 +67,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    const ALL: [Self; 9] = [
+    /// Every algorithm there is to us.
+    pub const ALL: [Self; 9] = [
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -127,19 +128,33 @@ impl Algorithm {
     }
 }
 
-/// The algorithms an issuer may use.
+/// The algorithms an issuer may use. Never empty.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Algorithms(&'static [Algorithm]);
+pub struct Algorithms(u16);
 
 impl Algorithms {
     /// What Clerk instances sign with: RS256, and by its own library's rule RS384 and RS512.
-    pub const CLERK: Self = Self(&[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512]);
+    pub const CLERK: Self = Self::of(&[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512]);
     /// Every algorithm we can verify.
-    pub const ALL: Self = Self(&Algorithm::ALL);
+    pub const ALL: Self = Self::of(&Algorithm::ALL);
+
+    /// Returns the set of these algorithms; nothing where there are none.
+    pub fn among(algorithms: &[Algorithm]) -> Option<Self> {
+        (!algorithms.is_empty()).then_some(Self::of(algorithms))
+    }
+
+    const fn of(algorithms: &[Algorithm]) -> Self {
+        let (mut bits, mut place) = (0, 0);
+        while place < algorithms.len() {
+            bits |= 1 << algorithms[place] as u16;
+            place += 1;
+        }
+        Self(bits)
+    }
 
     /// Tells whether `algorithm` is among them.
     pub fn allow(self, algorithm: Algorithm) -> bool {
-        self.0.contains(&algorithm)
+        self.0 & (1 << algorithm as u16) != 0
     }
 }
 

@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::core::clerk::token_class::{self, Category};
 use crate::core::credential::BearerToken;
+use crate::core::issuer::TokenClass;
 use crate::core::json::{self, Object};
 use crate::core::jwk::{Algorithm, Algorithms, KeyId, VerificationKey};
 use crate::core::{base64url, reject::Reject};
 
-/// A session token whose signature nobody has verified yet.
+/// A token whose signature nobody has verified yet.
 ///
-/// Its form is right, its class is that of a session token, and its algorithm is one the issuer
-/// may use. What it claims is known, and not to be believed.
+/// Its form is right. What it claims is known, and not to be believed: `iss` chooses among the
+/// issuers that are configured, and nothing else is done with it.
 pub struct UnverifiedToken<'a> {
     signing_input: &'a str,
     signature: &'a str,
     payload: &'a str,
-    algorithm: Algorithm,
-    kid: Option<KeyId>,
+    header: Object,
     claims: Object,
 }
 
@@ -29,11 +28,9 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// # Errors
     ///
-    /// In this order: [`Reject::TokenMalformed`] where it is not three base64url parts of which
-    /// two are JSON objects, or names extensions in `crit`, of which we understand none (RFC 7515
-    /// §4.1.11); [`Reject::TokenClassRefused`] where it is no session token;
-    /// [`Reject::TokenMalformed`] where `typ` is not `JWT`; [`Reject::AlgorithmRefused`].
-    pub fn parse(token: BearerToken<'a>, allowed: Algorithms) -> Result<Self, Reject> {
+    /// [`Reject::TokenMalformed`] where it is not three base64url parts of which two are JSON
+    /// objects, or names extensions in `crit`, of which we understand none (RFC 7515 §4.1.11).
+    pub fn parse(token: BearerToken<'a>) -> Result<Self, Reject> {
         let text = token.reveal();
         let mut parts = text.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
@@ -41,54 +38,96 @@ impl<'a> UnverifiedToken<'a> {
         else {
             return Err(Reject::TokenMalformed);
         };
+        let signing_input = &text[..header.len() + 1 + payload.len()];
         let signature = signature.trim_end_matches('=');
         if base64url::decode(signature).is_none() {
             return Err(Reject::TokenMalformed);
         }
-        let (head, claims) = (object(header)?, object(payload)?);
-        if head.contains_key("crit") {
+        let (header, claims) = (object(header)?, object(payload)?);
+        if header.contains_key("crit") {
             return Err(Reject::TokenMalformed);
         }
-        if !Category::of(&head).may_be_session() || token_class::is_machine(&head, &claims) {
-            return Err(Reject::TokenClassRefused);
-        }
-        if head.get("typ").is_some_and(|typ| typ.as_str() != Some("JWT")) {
+        Ok(Self { signing_input, signature, payload, header, claims })
+    }
+
+    /// Returns who the token says has issued it.
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    /// Returns the key the token says it was signed with; nothing where it names none, or in a
+    /// way no key could be named.
+    pub fn kid(&self) -> Option<KeyId> {
+        self.header.get("kid").and_then(Value::as_str).and_then(|kid| KeyId::parse(kid).ok())
+    }
+
+    /// Returns the JOSE header (RFC 7515 §4).
+    pub fn header(&self) -> &Object {
+        &self.header
+    }
+
+    /// Returns what the token claims, which is not to be believed.
+    pub fn claims(&self) -> &Object {
+        &self.claims
+    }
+
+    /// Takes the token for one of `class`, whose issuer may use the algorithms `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::TokenMalformed`] where `typ` is not one of the class, and then
+    /// [`Reject::AlgorithmRefused`].
+    pub(super) fn admitted(
+        self,
+        class: TokenClass,
+        allowed: Algorithms,
+    ) -> Result<AdmittedToken<'a>, Reject> {
+        if !class.goes_with(self.header.get("typ")) {
             return Err(Reject::TokenMalformed);
         }
-        let algorithm = head
+        let algorithm = self
+            .header
             .get("alg")
             .and_then(Value::as_str)
             .and_then(Algorithm::parse)
             .filter(|algorithm| allowed.allow(*algorithm))
             .ok_or(Reject::AlgorithmRefused)?;
-        let kid = head.get("kid").and_then(Value::as_str).and_then(|kid| KeyId::parse(kid).ok());
-        let signing_input = &text[..header.len() + 1 + payload.len()];
-        Ok(Self { signing_input, signature, payload, algorithm, kid, claims })
+        Ok(AdmittedToken { token: self, class, algorithm })
+    }
+}
+
+/// An unverified token of a class that its issuer's policy admits, and of an algorithm that the
+/// issuer may use. Only [`IssuerPolicy::admit`](crate::core::issuer::IssuerPolicy::admit) makes one.
+pub struct AdmittedToken<'a> {
+    token: UnverifiedToken<'a>,
+    class: TokenClass,
+    algorithm: Algorithm,
+}
+
+impl AdmittedToken<'_> {
+    /// Returns the key the token says it was signed with.
+    pub fn kid(&self) -> Option<KeyId> {
+        self.token.kid()
     }
 
-    /// Returns the key the token says it was signed with; nothing where it names none, or in a
-    /// way no key could be named.
-    pub fn kid(&self) -> Option<&KeyId> {
-        self.kid.as_ref()
-    }
-
-    /// Verifies the signature with the first of `keys` that does.
+    /// Verifies the signature with the first of `keys`, its issuer's, that does.
     ///
     /// # Errors
     ///
     /// [`Reject::KeyMismatch`] where no key was published for the token's algorithm,
     /// [`Reject::SignatureInvalid`] where the signature is not one of theirs.
     pub fn verify(self, keys: &[Arc<VerificationKey>]) -> Result<VerifiedToken, Reject> {
-        let mut fitting = keys.iter().filter(|key| key.is_for(self.algorithm)).peekable();
+        let Self { token, class, algorithm } = self;
+        let mut fitting = keys.iter().filter(|key| key.is_for(algorithm)).peekable();
         if fitting.peek().is_none() {
             return Err(Reject::KeyMismatch);
         }
-        let message = self.signing_input.as_bytes();
+        let message = token.signing_input.as_bytes();
         let key = fitting
-            .find(|key| key.verify(self.algorithm, message, self.signature))
+            .find(|key| key.verify(algorithm, message, token.signature))
             .ok_or(Reject::SignatureInvalid)?;
-        let payload = self.payload.trim_end_matches('=').into();
-        Ok(VerifiedToken { claims: self.claims, payload, key: Arc::clone(key) })
+        let payload = token.payload.trim_end_matches('=').into();
+        Ok(VerifiedToken { class, claims: token.claims, payload, key: Arc::clone(key) })
     }
 }
 
@@ -99,12 +138,20 @@ fn object(part: &str) -> Result<Object, Reject> {
 
 impl fmt::Debug for UnverifiedToken<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "UnverifiedToken({}, {:?})", self.algorithm.as_str(), self.kid)
+        write!(out, "UnverifiedToken({:?})", self.kid())
+    }
+}
+
+impl fmt::Debug for AdmittedToken<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "AdmittedToken({:?}, {})", self.class, self.algorithm.as_str())
     }
 }
 
 /// A token that a key of the issuer signed. Whether it is good now, and for us, is another matter.
 pub struct VerifiedToken {
+    /// What kind of token it is.
+    pub class: TokenClass,
     /// What it says.
     pub claims: Object,
     /// Its payload as it came, in base64url without padding.

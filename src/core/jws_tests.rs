@@ -8,6 +8,8 @@ use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::json;
 
 use super::*;
+use crate::core::claims::{AzpPolicy, ClaimsPolicy};
+use crate::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use crate::core::jwk_set::KeySet;
 
 static PAIR: LazyLock<RsaKeyPair> =
@@ -47,22 +49,41 @@ fn verdict(token: &str) -> &'static str {
 }
 
 fn verdict_of(token: &str, allowed: Algorithms) -> &'static str {
-    let token = match UnverifiedToken::parse(BearerToken::of(token), allowed) {
+    let token = match admitted(token, allowed) {
         Ok(token) => token,
         Err(reject) => return reject.label(),
     };
-    let keys = KEYS.find(token.kid());
+    let keys = KEYS.find(token.kid().as_ref());
     if keys.is_empty() {
         return Reject::KeyUnknown { kid: None }.label();
     }
     token.verify(keys).map_or_else(|reject| reject.label(), |_| "verified")
 }
 
+/// Takes a token for one of a Clerk instance that may use the algorithms `allowed`.
+fn admitted(token: &str, allowed: Algorithms) -> Result<AdmittedToken<'_>, Reject> {
+    let claims = ClaimsPolicy {
+        audience: None,
+        parties: Vec::new(),
+        azp: AzpPolicy::Off,
+        leeway: ClaimsPolicy::LEEWAY,
+        max_lifetime: None,
+    };
+    let impersonation = Impersonation::Allow;
+    let clerk = ClerkPolicy { sessions: Some(claims), templates: None, impersonation };
+    let issuer = IssuerPolicy {
+        names: vec!["https://clerk.example.com".into()],
+        algorithms: allowed,
+        tokens: TokenPolicy::Clerk(clerk),
+    };
+    issuer.admit(UnverifiedToken::parse(BearerToken::of(token))?)
+}
+
 #[test]
 fn a_token_that_is_signed_is_verified_and_gives_its_claims() {
     let text = token(HEADER, PAYLOAD);
-    let parsed = UnverifiedToken::parse(BearerToken::of(&text), Algorithms::CLERK).unwrap();
-    let kid = parsed.kid().cloned();
+    let parsed = admitted(&text, Algorithms::CLERK).unwrap();
+    let kid = parsed.kid();
     let verified = parsed.verify(KEYS.find(kid.as_ref())).unwrap();
     assert_eq!(verified.claims["sub"], "user_1");
     assert_eq!(&*verified.payload, encode(PAYLOAD));
@@ -399,8 +420,8 @@ fn any_of_several_unnamed_keys_may_have_signed() {
         (keys([&PAIR, &other]), true),
         (keys([&other, &other]), false),
     ] {
-        let token = UnverifiedToken::parse(BearerToken::of(&text), Algorithms::CLERK).unwrap();
-        let kid = token.kid().cloned();
+        let token = admitted(&text, Algorithms::CLERK).unwrap();
+        let kid = token.kid();
         assert_eq!(token.verify(keys.find(kid.as_ref())).is_ok(), verified);
     }
 }
@@ -408,8 +429,10 @@ fn any_of_several_unnamed_keys_may_have_signed() {
 #[test]
 fn debug_shows_no_token() {
     let text = token(HEADER, PAYLOAD);
-    let token = UnverifiedToken::parse(BearerToken::of(&text), Algorithms::CLERK).unwrap();
-    assert_eq!(format!("{token:?}"), r#"UnverifiedToken(RS256, Some(KeyId("ins_1")))"#);
+    let token = UnverifiedToken::parse(BearerToken::of(&text)).unwrap();
+    assert_eq!(format!("{token:?}"), r#"UnverifiedToken(Some(KeyId("ins_1")))"#);
+    let token = admitted(&text, Algorithms::CLERK).unwrap();
+    assert_eq!(format!("{token:?}"), "AdmittedToken(SessionToken, RS256)");
     let verified = token.verify(KEYS.find(KeyId::parse("ins_1").ok().as_ref())).unwrap();
     assert_eq!(format!("{verified:?}"), r#"VerifiedToken(Some(KeyId("ins_1")))"#);
 }

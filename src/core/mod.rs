@@ -16,6 +16,7 @@ pub mod cookie;
 pub mod credential;
 pub mod header;
 pub mod identity;
+pub mod issuer;
 pub mod json;
 pub mod jwk;
 pub mod jwk_set;

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::core::claims::ClaimError;
+use crate::core::issuer::TokenClass;
 use crate::core::jwk::KeyId;
 
 /// Why the proxy answered a request itself.
@@ -24,9 +25,12 @@ pub enum Reject {
     /// The token is no JWT we could read in one way only.
     #[error("the token is no well-formed JWT")]
     TokenMalformed,
-    /// The token is from a template, of a machine, or otherwise none of a session.
-    #[error("the token is not a session token")]
+    /// The token is of a machine, or of another class that the settings do not accept.
+    #[error("the token is of a class that is not accepted here")]
     TokenClassRefused,
+    /// No issuer that is configured has issued the token, or it does not say who has.
+    #[error("the token was issued by nobody who is configured")]
+    IssuerUnknown,
     /// The issuer may not use this algorithm.
     #[error("the token's algorithm is not one of the issuer's")]
     AlgorithmRefused,
@@ -43,8 +47,16 @@ pub enum Reject {
     #[error("the signature is not the key's")]
     SignatureInvalid,
     /// A claim does not say what it must.
-    #[error("claims refused: {0}")]
-    ClaimRefused(#[from] ClaimError),
+    #[error("claims refused: {error}")]
+    ClaimRefused {
+        /// What kind of token it is: Clerk has words of its own for sessions.
+        class: TokenClass,
+        /// Which claim, and why.
+        error: ClaimError,
+    },
+    /// The session, or its user, stands in `clerk.revoked_file`.
+    #[error("the session is revoked")]
+    SessionRevoked,
     /// The session has tasks left before it counts.
     #[error("the session is pending")]
     SessionPending,
@@ -144,11 +156,13 @@ impl Reject {
             Self::CredentialRepeated     => (StatusCode::BAD_REQUEST,           Some(InvalidRequest), "credential-repeated"),
             Self::TokenMalformed         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid"),
             Self::TokenClassRefused      => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-type-mismatch"),
+            Self::IssuerUnknown          => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid-issuer"),
             Self::AlgorithmRefused       => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid-algorithm"),
             Self::KeyUnknown { .. }      => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "jwk-kid-mismatch"),
             Self::KeyMismatch            => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-verification-failed"),
             Self::SignatureInvalid       => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid-signature"),
-            Self::ClaimRefused(error)    => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   claim_label(error)),
+            Self::ClaimRefused { class, error } => (StatusCode::UNAUTHORIZED,   Some(InvalidToken),   claim_label(*class, error)),
+            Self::SessionRevoked         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-revoked"),
             Self::SessionPending         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-pending"),
             Self::ImpersonationRefused   => (StatusCode::FORBIDDEN,             None,                 "impersonation-refused"),
             Self::MethodRefused          => (StatusCode::METHOD_NOT_ALLOWED,    None,                 "method-refused"),
@@ -173,16 +187,21 @@ fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).expect("a status is 100 to 999")
 }
 
-fn claim_label(error: &ClaimError) -> &'static str {
+/// Clerk's words: for a date, of a session as its middleware says it, of any other token as its
+/// `verifyToken` does.
+fn claim_label(class: TokenClass, error: &ClaimError) -> &'static str {
+    let of_session = class == TokenClass::SessionToken;
     match error {
         ClaimError::SubjectMissing
         | ClaimError::AudienceMismatch
         | ClaimError::DateMalformed(_) => "token-verification-failed",
         ClaimError::AuthorizedPartyMismatch => "token-invalid-authorized-parties",
-        ClaimError::IssuerMismatch => "token-invalid-issuer",
-        ClaimError::Expired { .. } => "session-token-expired",
-        ClaimError::NotYetValid { .. } => "session-token-nbf",
-        ClaimError::IssuedInFuture { .. } => "session-token-iat-in-the-future",
+        ClaimError::Expired { .. } if of_session => "session-token-expired",
+        ClaimError::Expired { .. } => "token-expired",
+        ClaimError::NotYetValid { .. } if of_session => "session-token-nbf",
+        ClaimError::NotYetValid { .. } => "token-not-active-yet",
+        ClaimError::IssuedInFuture { .. } if of_session => "session-token-iat-in-the-future",
+        ClaimError::IssuedInFuture { .. } => "token-iat-in-the-future",
         ClaimError::LifetimeTooLong => "token-lifetime-exceeded",
     }
 }

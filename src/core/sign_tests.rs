@@ -12,6 +12,7 @@ use crate::core::caller::Caller;
 use crate::core::claims::Validity;
 use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::identity::{Field, Identity, Source};
+use crate::core::issuer::TokenClass;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -222,8 +223,9 @@ fn caller(claims: &Value) -> Caller {
     let text = |name: &str| claims[name].as_str().unwrap().to_owned();
     Caller {
         issuer: text("iss"),
-        user_id: text("sub"),
-        session_id: text("sid"),
+        class: TokenClass::SessionToken,
+        subject: text("sub"),
+        session_id: Some(text("sid")),
         session: SessionClaims::read(&claims),
         validity: Validity { expires: NOW, not_before: None, issued_at: None },
         payload: base64url::encode(json!(claims).to_string().as_bytes()).into(),

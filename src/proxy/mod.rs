@@ -39,6 +39,7 @@ pub use self::settings::{
 };
 use crate::clock::Clock;
 use crate::core::identity::Identity;
+use crate::core::issuer::IssuerPolicy;
 use crate::core::sign::Signer;
 use crate::keys::Keys;
 use crate::listen::Listener;
@@ -52,8 +53,8 @@ pub struct Parts {
     pub settings: ProxySettings,
     /// What signs the identity headers.
     pub signer: Signer,
-    /// The issuer's keys.
-    pub keys: Keys,
+    /// Whose tokens are good. Never empty.
+    pub issuers: Vec<Issuer>,
     /// Where it counts.
     pub metrics: Metrics,
     /// Where each request is a line; nothing where none is wanted.
@@ -62,6 +63,15 @@ pub struct Parts {
     pub clock: Clock,
     /// Set once the process is on its way out: every answer then asks the client to close.
     pub leaving: Arc<AtomicBool>,
+}
+
+/// Somebody whose tokens are good.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// What they must be and say.
+    pub policy: IssuerPolicy,
+    /// What they are verified with, and no other issuer's.
+    pub keys: Keys,
 }
 
 /// Where the workers run.
@@ -100,7 +110,7 @@ impl Stage {
 struct Shared {
     settings: ProxySettings,
     signer: Signer,
-    keys: Keys,
+    issuers: Vec<Issuer>,
     metrics: Metrics,
     log: Option<AccessLog>,
     clock: Clock,
@@ -119,13 +129,11 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signer, keys, metrics, log, clock, leaving } = parts;
+        let Parts { settings, signer, issuers, metrics, log, clock, leaving } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
-        let respond = Respond {
-            parties: settings.session.claims.parties.clone(),
-            reveal_reason: settings.reveal_reason,
-        };
+        let respond =
+            Respond { parties: settings.parties.clone(), reveal_reason: settings.reveal_reason };
         Self {
             anonymous: Arc::new(settings.identity.anonymous()),
             remembered: Remembered::new(),
@@ -135,7 +143,7 @@ impl Shared {
             respond,
             settings,
             signer,
-            keys,
+            issuers,
             metrics,
             log,
             clock,

@@ -9,17 +9,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::activity::Activity;
 use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
 use super::request_body::RequestBody;
 use super::respond;
 use super::response_body::ResponseBody;
-use super::seen::{Known, Seen};
+use super::seen::{Known, Proof, Seen};
 use super::settings::Preflight;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
+use super::{Issuer, Shared};
 use crate::core::access::Access;
 use crate::core::credential::BearerToken;
 use crate::core::header;
@@ -33,7 +33,8 @@ use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 #[derive(Debug)]
 pub(super) struct Pipeline {
     shared: Arc<Shared>,
-    keys: RefCell<(Keys, Arc<Held>)>,
+    /// The keys of each issuer as this worker last saw them.
+    keys: RefCell<Vec<(Keys, Arc<Held>)>>,
     seen: RefCell<Seen>,
     upstream: Upstream,
     ids: RequestIds,
@@ -41,10 +42,13 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mut keys = shared.keys.clone();
-        let held = keys.latest();
+        let keys = shared.issuers.iter().map(|issuer| {
+            let mut keys = issuer.keys.clone();
+            let held = keys.latest();
+            (keys, held)
+        });
         Self {
-            keys: RefCell::new((keys, held)),
+            keys: RefCell::new(keys.collect()),
             seen: RefCell::new(Seen::new(shared.remembered.clone())),
             upstream: Upstream::new(Arc::clone(&shared)),
             ids: RequestIds::new(),
@@ -191,8 +195,9 @@ impl Pipeline {
             self.shared.metrics.looked_up(Lookup::Miss);
             return Ok(None);
         };
-        let held = self.held();
-        if !held.usable(self.shared.keys.settings().max_stale, now) {
+        let held = self.held(known.place);
+        let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
+        if !held.usable(max_stale, now) {
             return Ok(None); // whoever finds keys has them fetched, or says there are none
         }
         if !known.key_is_held(&held) {
@@ -201,7 +206,7 @@ impl Pipeline {
             return Ok(None);
         }
         self.shared.metrics.looked_up(Lookup::Hit);
-        known.validity.check(self.shared.settings.session.claims.leeway, now)?;
+        known.check_dates(now)?;
         Ok(Some(known))
     }
 
@@ -211,27 +216,38 @@ impl Pipeline {
         token: BearerToken<'_>,
         now: UnixTime,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let (settings, keys) = (&self.shared.settings, &self.shared.keys);
+        let settings = &self.shared.settings;
         if token.reveal().len() > settings.limits.token {
             return Err(Reject::TokenMalformed);
         }
-        let unverified = UnverifiedToken::parse(token, keys.settings().algorithms)?;
-        let kid = unverified.kid().cloned();
-        let found = keys.find(kid.as_ref(), now).await?;
-        let verified = unverified.verify(found.held.set.find(kid.as_ref()))?;
+        let unverified = UnverifiedToken::parse(token)?;
+        let (place, issuer) = self.issuer_of(&unverified)?;
+        let admitted = issuer.policy.admit(unverified)?;
+        let kid = admitted.kid();
+        let found = issuer.keys.find(kid.as_ref(), now).await?;
+        let verified = admitted.verify(found.held.set.find(kid.as_ref()))?;
         let key = Arc::clone(&verified.key);
-        let caller = settings.session.caller(verified, now)?;
-        let known = Known::new(caller, key, found.held.generation, &settings.identity);
-        let known = Arc::new(known);
-        let leeway = settings.session.claims.leeway;
-        self.seen.borrow_mut().remember(token, &known, leeway, now);
+        let caller = issuer.policy.caller(verified, now)?;
+        let leeway = issuer.policy.leeway(caller.class);
+        let proof = Proof { place, leeway, key, generation: found.held.generation };
+        let known = Arc::new(Known::new(caller, proof, &settings.identity));
+        self.seen.borrow_mut().remember(token, &known, now);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
     }
 
-    /// The keys as this worker last saw them: a look at a counter where they have not changed.
-    fn held(&self) -> Arc<Held> {
-        let (keys, held) = &mut *self.keys.borrow_mut();
+    /// Finds the issuer that a token names, and its place. That a token names one is no reason to
+    /// believe it: it is verified with the keys of that issuer alone.
+    fn issuer_of(&self, token: &UnverifiedToken<'_>) -> Result<(usize, &Issuer), Reject> {
+        let mut issuers = self.shared.issuers.iter().enumerate();
+        let found = issuers.find(|(_, issuer)| issuer.policy.is_named_by(token));
+        found.ok_or(Reject::IssuerUnknown)
+    }
+
+    /// The keys of an issuer as this worker last saw them: a look at a counter where they have not
+    /// changed.
+    fn held(&self, place: usize) -> Arc<Held> {
+        let (keys, held) = &mut self.keys.borrow_mut()[place];
         if keys.have_changed() {
             *held = keys.latest();
         }

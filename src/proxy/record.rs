@@ -185,9 +185,9 @@ impl Drop for Record {
 
 fn caller_line(known: &Known) -> CallerLine<'_> {
     CallerLine {
-        token_type: "session_token",
-        sub: &known.user_id,
-        sid: &known.session_id,
+        token_type: known.class.as_str(),
+        sub: &known.subject,
+        sid: known.session_id.as_deref(),
         org_id: known.session.organization.as_ref().map(|org| org.id.as_str()),
         actor: known.session.actor.as_deref(),
         kid: known.key.kid().map(crate::core::jwk::KeyId::as_str),

@@ -114,6 +114,7 @@ fn share_with(origin: &HeaderValue, headers: &mut HeaderMap) {
 mod tests {
     use super::*;
     use crate::core::claims::ClaimError;
+    use crate::core::issuer::TokenClass;
 
     fn respond(reveal_reason: bool) -> Respond {
         Respond { parties: vec!["https://app.test".into()], reveal_reason }
@@ -125,7 +126,10 @@ mod tests {
 
     #[test]
     fn each_status_says_what_it_must() {
-        let expired = Reject::ClaimRefused(ClaimError::SubjectMissing);
+        let expired = Reject::ClaimRefused {
+            class: TokenClass::SessionToken,
+            error: ClaimError::SubjectMissing,
+        };
         for (reject, status, challenge, retry) in [
             (Reject::CredentialMissing, 401, Some(r#"Bearer realm="countersign""#), None),
             (expired, 401, Some(r#"Bearer realm="countersign", error="invalid_token""#), None),

@@ -22,7 +22,9 @@ use crate::core::claims::Validity;
 use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::credential::BearerToken;
 use crate::core::identity::{Identity, IdentityPolicy};
+use crate::core::issuer::TokenClass;
 use crate::core::jwk::VerificationKey;
+use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::keys::Held;
 
@@ -35,13 +37,29 @@ const AT_HAND_BYTES: usize = 8192;
 /// What an entry costs beside its texts.
 const OVERHEAD: usize = 1024;
 
+/// What a token was verified with.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// The place of its issuer among those that are configured.
+    pub(super) place: usize,
+    /// How far that issuer's clock and ours may differ.
+    pub(super) leeway: Duration,
+    pub(super) key: Arc<VerificationKey>,
+    /// The generation of the key set in which `key` was found.
+    pub(super) generation: u64,
+}
+
 /// A caller whose token was verified, with everything that is made once per token.
 pub(super) struct Known {
+    /// The place of the issuer among those that are configured.
+    pub(super) place: usize,
     pub(super) issuer: String,
-    pub(super) user_id: String,
-    pub(super) session_id: String,
+    pub(super) class: TokenClass,
+    pub(super) subject: String,
+    pub(super) session_id: Option<String>,
     pub(super) session: SessionClaims,
     pub(super) validity: Validity,
+    pub(super) leeway: Duration,
     pub(super) names_party: bool,
     pub(super) identity: Arc<Identity>,
     pub(super) key: Arc<VerificationKey>,
@@ -50,23 +68,29 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(
-        caller: Caller,
-        key: Arc<VerificationKey>,
-        generation: u64,
-        policy: &IdentityPolicy,
-    ) -> Self {
+    pub(super) fn new(caller: Caller, proof: Proof, policy: &IdentityPolicy) -> Self {
+        let Proof { place, leeway, key, generation } = proof;
         Self {
             names_party: caller.names_party(),
             identity: Arc::new(policy.of(&caller)),
+            place,
             issuer: caller.issuer,
-            user_id: caller.user_id,
+            class: caller.class,
+            subject: caller.subject,
             session_id: caller.session_id,
             session: caller.session,
             validity: caller.validity,
+            leeway,
             key,
             generation: AtomicU64::new(generation),
         }
+    }
+
+    /// Checks that the token is good at the time `now`: all that was found out about it but this
+    /// stays as it was.
+    pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), Reject> {
+        let checked = self.validity.check(self.leeway, now);
+        checked.map_err(|error| Reject::ClaimRefused { class: self.class, error })
     }
 
     /// Tells whether the key that signed the token is still one of the issuer's.
@@ -166,14 +190,8 @@ impl Seen {
     }
 
     /// Remembers who calls with `token`, until it expires or room is needed.
-    pub(super) fn remember(
-        &mut self,
-        token: BearerToken<'_>,
-        known: &Arc<Known>,
-        leeway: Duration,
-        now: UnixTime,
-    ) {
-        let lives = known.validity.expires.plus(leeway).since(now);
+    pub(super) fn remember(&mut self, token: BearerToken<'_>, known: &Arc<Known>, now: UnixTime) {
+        let lives = known.validity.expires.plus(known.leeway).since(now);
         let text: Arc<str> = token.reveal().into();
         let place = self.place(token);
         self.shared.cache.insert(Arc::clone(&text), Entry { known: Arc::clone(known), lives });

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::core::caller::SessionPolicy;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
 use crate::core::path::PathPolicy;
@@ -41,8 +40,8 @@ pub struct ProxySettings {
     pub routes: Routes,
     /// What becomes of a CORS preflight.
     pub preflight: Preflight,
-    /// What a session token must say.
-    pub session: SessionPolicy,
+    /// The origins of our own pages, which may read why a request of theirs was refused.
+    pub parties: Vec<String>,
     /// Which identity headers the backend gets.
     pub identity: IdentityPolicy,
     /// Which headers it never gets.

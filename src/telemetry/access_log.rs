@@ -76,7 +76,7 @@ pub struct Line<'a> {
 pub struct CallerLine<'a> {
     pub token_type: &'static str,
     pub sub: &'a str,
-    pub sid: &'a str,
+    pub sid: Option<&'a str>,
     pub org_id: Option<&'a str>,
     pub actor: Option<&'a str>,
     pub kid: Option<&'a str>,
@@ -150,7 +150,7 @@ impl AccessLog {
         if let Some(caller) = &line.caller {
             tell("token_type", Value::Text(caller.token_type));
             for (name, value) in
-                [("sub", Some(caller.sub)), ("sid", Some(caller.sid)), ("actor", caller.actor)]
+                [("sub", Some(caller.sub)), ("sid", caller.sid), ("actor", caller.actor)]
             {
                 match (value, &self.shown) {
                     (None, _) | (_, Shown::Omit) => {}
@@ -268,7 +268,7 @@ mod tests {
             caller: Some(CallerLine {
                 token_type: "session_token",
                 sub: "user_1",
-                sid: "sess_1",
+                sid: Some("sess_1"),
                 org_id: None,
                 actor: Some("user_admin"),
                 kid: Some("ins_1"),

@@ -13,11 +13,12 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use countersign::core::caller::{Caller, Impersonation, SessionPolicy};
+use countersign::core::caller::Caller;
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
 use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::clerk::session_claims::SessionClaims;
 use countersign::core::credential::BearerToken;
+use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::{Algorithms, VerificationKey};
 use countersign::core::jwk_set::KeySet;
 use countersign::core::jws::UnverifiedToken;
@@ -126,7 +127,7 @@ fn request(case: &Value, clerk: &Value) -> Verdicts {
     };
     let ours = match caller_of_request(case) {
         Ok(caller) => json!({
-            "user": caller.user_id, "session": caller.session_id,
+            "user": caller.subject, "session": caller.session_id,
             "identity": identity(&caller.session),
         }),
         Err(word) => refused(word),
@@ -160,11 +161,15 @@ fn caller(
     issuers: Vec<String>,
 ) -> Result<Caller, &'static str> {
     let policy = policy(options, issuers);
-    let token = UnverifiedToken::parse(token, Algorithms::CLERK).map_err(|it| it.label())?;
-    let keys = keys(case, options)?;
-    let found = keys.find(token.kid());
+    let token = UnverifiedToken::parse(token).map_err(|it| it.label())?;
+    if !policy.is_named_by(&token) {
+        return Err(Reject::IssuerUnknown.label());
+    }
+    let token = policy.admit(token).map_err(|it| it.label())?;
+    let (keys, kid) = (keys(case, options)?, token.kid());
+    let found = keys.find(kid.as_ref());
     if found.is_empty() {
-        return Err(Reject::KeyUnknown { kid: token.kid().cloned() }.label());
+        return Err(Reject::KeyUnknown { kid }.label());
     }
     let token = token.verify(found).map_err(|reject| reject.label())?;
     let now = UnixTime::from_secs(case["now"].as_i64().expect("seconds"));
@@ -186,21 +191,24 @@ fn keys(case: &Value, options: &Value) -> Result<KeySet, &'static str> {
 }
 
 /// Makes our settings of Clerk's options. What is empty there is unset here.
-fn policy(options: &Value, issuers: Vec<String>) -> SessionPolicy {
+fn policy(options: &Value, issuers: Vec<String>) -> IssuerPolicy {
     let audience = list(&options["audience"]);
     let own_issuers = list(&options["issuer"]);
     let parties = list(&options["authorizedParties"]);
     let leeway = options["clockSkewInMs"].as_u64().map(Duration::from_millis);
-    SessionPolicy {
-        claims: ClaimsPolicy {
-            issuers: if own_issuers.is_empty() { issuers } else { own_issuers },
-            audience: (!audience.is_empty()).then_some(audience),
-            azp: if parties.is_empty() { AzpPolicy::Off } else { AzpPolicy::Enforce },
-            parties,
-            leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
-            max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
-        },
-        impersonation: Impersonation::Allow,
+    let sessions = ClaimsPolicy {
+        audience: (!audience.is_empty()).then_some(audience),
+        azp: if parties.is_empty() { AzpPolicy::Off } else { AzpPolicy::Enforce },
+        parties,
+        leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
+        max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
+    };
+    let impersonation = Impersonation::Allow;
+    let clerk = ClerkPolicy { sessions: Some(sessions), templates: None, impersonation };
+    IssuerPolicy {
+        names: if own_issuers.is_empty() { issuers } else { own_issuers },
+        algorithms: Algorithms::CLERK,
+        tokens: TokenPolicy::Clerk(clerk),
     }
 }
 

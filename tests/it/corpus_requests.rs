@@ -15,7 +15,7 @@ use countersign::keys::KeySource;
 use http::Method;
 use serde_json::Value;
 
-use crate::support::settings::settings_for;
+use crate::support::settings::{session_claims, settings_for};
 use crate::support::upstream::Seen;
 use crate::support::{Proxy, Upstream};
 
@@ -121,8 +121,8 @@ async fn ours(case: &Value) -> (String, Option<Seen>) {
     let key = PublishableKey::parse(options["publishableKey"].as_str().unwrap()).unwrap();
     let upstream = Upstream::start().await;
     let mut settings = settings_for(&key.frontend_api(), &upstream.address);
-    settings.keys.source = KeySource::File(key_file(case));
-    let claims = &mut settings.proxy.session.claims;
+    settings.issuers[0].keys.source = KeySource::File(key_file(case));
+    let claims = session_claims(&mut settings);
     claims.parties = match options["authorizedParties"].as_array() {
         Some(parties) => parties.iter().map(|party| party.as_str().unwrap().to_owned()).collect(),
         None => Vec::new(),

@@ -38,7 +38,7 @@ impl Scene {
 
     fn settings(&self) -> Settings {
         let mut settings = settings(&self.issuer, &self.upstream);
-        settings.keys.source = self.server.source();
+        settings.issuers[0].keys.source = self.server.source();
         settings
     }
 
@@ -233,7 +233,7 @@ async fn known_keys_serve_while_their_issuer_is_down() {
 async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return() {
     let Scene { issuer, upstream, server, clock } = Scene::set().await;
     let mut settings = settings(&issuer, &upstream);
-    settings.keys.source = server.source();
+    settings.issuers[0].keys.source = server.source();
     let address = server.address.clone();
     drop(server);
     time::pause();
@@ -248,7 +248,7 @@ async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(
         (ready.status, ready.text().as_str()),
-        (503, "no usable key set of the issuer yet\n")
+        (503, "no usable key set of any issuer yet\n")
     );
     assert_eq!(live.status, 200);
 
@@ -294,7 +294,7 @@ async fn a_request_waits_two_seconds_for_the_first_fetch_and_no_longer() {
 async fn keys_past_their_time_are_our_fault_and_not_the_tokens() {
     let scene = Scene::set().await;
     let mut settings = scene.settings();
-    settings.keys.max_stale = Duration::from_secs(60 * 60);
+    settings.issuers[0].keys.max_stale = Duration::from_secs(60 * 60);
     let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
     let token = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 7200 }));
     assert_eq!(proxy.get("/", &token).await.status, 200);
@@ -335,7 +335,7 @@ async fn keys_that_never_change_never_grow_stale() {
     let scene = Scene::set().await;
     let mut settings = scene.settings();
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    settings.keys.source = KeySource::Pem(key.public_key_pem());
+    settings.issuers[0].keys.source = KeySource::Pem(key.public_key_pem());
     let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
     time::pause();
 
@@ -350,7 +350,7 @@ async fn keys_that_never_change_never_grow_stale() {
 async fn keys_are_refreshed_before_they_are_stale() {
     let scene = Scene::set().await;
     let mut settings = scene.settings();
-    settings.keys.max_stale = Duration::from_secs(60);
+    settings.issuers[0].keys.max_stale = Duration::from_secs(60);
     let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
     time::pause();
 

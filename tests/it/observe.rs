@@ -7,6 +7,8 @@ use countersign::clock::Clock;
 use countersign::core::access::Access;
 use countersign::core::route::{Case, Routes};
 use countersign::core::time::UnixTime;
+use countersign::http_client::FetchUrl;
+use countersign::keys::KeySource;
 use countersign::proxy::TrustedProxies;
 use countersign::telemetry::{CallerShown, LogFormat};
 use http::Method;
@@ -155,7 +157,9 @@ async fn what_is_not_the_requests_fault_counts_as_failed() {
         1.0
     );
 
-    let keyless = settings_for("http://127.0.0.1:1", "127.0.0.1:1");
+    let mut keyless = settings_for(&issuer.origin(), "127.0.0.1:1");
+    let nowhere = FetchUrl::parse("http://127.0.0.1:1/keys").unwrap();
+    keyless.issuers[0].keys.source = KeySource::Url(nowhere);
     let proxy = Proxy::start_at(keyless, Clock::System).await;
     let answer = proxy.get("/", &issuer.token()).await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "keys-unavailable"));
@@ -458,13 +462,13 @@ async fn status_tells_of_keys_and_readiness_of_what_is_missing() {
     assert_ne!(fingerprint, status["settings_fingerprint"], "other settings, another one");
 
     let mut keyless = settings;
-    keyless.keys.source = countersign::keys::KeySource::File("/nowhere/keys.json".into());
+    keyless.issuers[0].keys.source = KeySource::File("/nowhere/keys.json".into());
     let keyless = Proxy::start_at(keyless, clock).await;
     assert_eq!(keyless.get("/", &issuer.token()).await.status, 503);
     let ready = keyless.admin("/readyz").await;
     assert_eq!(
         (ready.status, ready.text().as_str()),
-        (503, "no usable key set of the issuer yet\n")
+        (503, "no usable key set of any issuer yet\n")
     );
     assert_eq!(keyless.admin("/livez").await.status, 200);
     let told = &keyless.admin("/status").await.json()["issuers"][0];

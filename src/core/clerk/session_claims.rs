@@ -41,10 +41,17 @@ impl SessionClaims {
             matches!(claims.get("v"), Some(Value::Number(v)) if v.as_f64() == Some(2.0));
         Self {
             organization: if version_2 { organization_v2(claims) } else { organization_v1(claims) },
-            actor: claims.get("act").and_then(|act| text(act.get("sub")?)),
             pending: claims.get("sts").and_then(Value::as_str) == Some("pending"),
             factor_age: factor_age(claims),
+            ..Self::only_actor(claims)
         }
+    }
+
+    /// Reads who really acts, and nothing else: the names of the other claims mean something to
+    /// Clerk alone, and only in a session token.
+    pub fn only_actor(claims: &Object) -> Self {
+        let actor = claims.get("act").and_then(|act| text(act.get("sub")?));
+        Self { actor, ..Self::default() }
     }
 }
 

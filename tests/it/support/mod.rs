@@ -58,7 +58,7 @@ impl Proxy {
     /// Starts the proxy with a clock of the test's and waits until it has keys.
     pub(crate) async fn start_with(settings: Settings, clock: Clock) -> Self {
         let proxy = Self::start_at(settings, clock.clone()).await;
-        let usable = proxy.app.keys.usable(&clock);
+        let usable = proxy.app.keys[0].usable(&clock);
         time::timeout(Duration::from_secs(30), usable).await.expect("there are keys");
         proxy
     }

@@ -1,12 +1,12 @@
 //! Settings of a proxy between an issuer and a backend.
 
 use countersign::admin::{AdminSettings, Readiness, StatusAccess};
-use countersign::config::{Secret, Settings, SigningSettings};
+use countersign::config::{IssuerSettings, Secret, Settings, SigningSettings};
 use countersign::core::access::Access;
-use countersign::core::caller::{Impersonation, SessionPolicy};
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
 use countersign::core::identity::{Field, IdentityPolicy, Source};
+use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::Algorithms;
 use countersign::core::path::PathPolicy;
 use countersign::core::route::{Case, PathPattern, Route, Routes};
@@ -27,6 +27,57 @@ pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// The defaults, between this issuer and this backend.
 pub(crate) fn settings(issuer: &Issuer, upstream: &Upstream) -> Settings {
     settings_for(&issuer.origin(), &upstream.address)
+}
+
+/// The origin of the application's page.
+const PARTY: &str = "http://localhost:3000";
+
+/// A Clerk instance whose session tokens are good.
+fn clerk(issuer: &str) -> IssuerSettings {
+    let clerk = ClerkPolicy {
+        sessions: Some(claims()),
+        templates: None,
+        impersonation: Impersonation::Allow,
+    };
+    IssuerSettings {
+        policy: IssuerPolicy {
+            names: vec![issuer.to_owned()],
+            algorithms: Algorithms::CLERK,
+            tokens: TokenPolicy::Clerk(clerk),
+        },
+        keys: KeySettings {
+            issuer: issuer.to_owned(),
+            source: KeySource::Url(
+                FetchUrl::parse(&format!("{issuer}/.well-known/jwks.json")).unwrap(),
+            ),
+            algorithms: Algorithms::CLERK,
+            max_stale: KeySettings::MAX_STALE,
+        },
+    }
+}
+
+/// What tokens must say, unless a test says otherwise.
+pub(crate) fn claims() -> ClaimsPolicy {
+    ClaimsPolicy {
+        audience: None,
+        parties: vec![PARTY.to_owned()],
+        azp: AzpPolicy::Auto,
+        leeway: ClaimsPolicy::LEEWAY,
+        max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
+    }
+}
+
+/// What is told of the tokens of the first issuer, a Clerk instance.
+pub(crate) fn clerk_policy(settings: &mut Settings) -> &mut ClerkPolicy {
+    match &mut settings.issuers[0].policy.tokens {
+        TokenPolicy::Clerk(clerk) => clerk,
+        TokenPolicy::Oidc(_) => panic!("the first issuer is Clerk"),
+    }
+}
+
+/// What is told of session tokens.
+pub(crate) fn session_claims(settings: &mut Settings) -> &mut ClaimsPolicy {
+    clerk_policy(settings).sessions.as_mut().unwrap()
 }
 
 /// A rule for some paths, of any host and method.
@@ -61,17 +112,7 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
             paths: PathPolicy::default(),
             routes: Routes::new(Vec::new(), Case::Sensitive),
             preflight: Preflight::Forward,
-            session: SessionPolicy {
-                claims: ClaimsPolicy {
-                    issuers: vec![issuer.to_owned()],
-                    audience: None,
-                    parties: vec!["http://localhost:3000".to_owned()],
-                    azp: AzpPolicy::Auto,
-                    leeway: ClaimsPolicy::LEEWAY,
-                    max_lifetime: Some(ClaimsPolicy::MAX_LIFETIME),
-                },
-                impersonation: Impersonation::Allow,
-            },
+            parties: vec![PARTY.to_owned()],
             identity: IdentityPolicy::new(Field::DEFAULT.into_iter().map(header).collect()),
             strip: StripPolicy {
                 prefix: "x-clerk-".into(),
@@ -85,14 +126,7 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
             trusted_proxies: TrustedProxies::default(),
             reveal_reason: true,
         },
-        keys: KeySettings {
-            issuer: issuer.to_owned(),
-            source: KeySource::Url(
-                FetchUrl::parse(&format!("{issuer}/.well-known/jwks.json")).unwrap(),
-            ),
-            algorithms: Algorithms::CLERK,
-            max_stale: KeySettings::MAX_STALE,
-        },
+        issuers: vec![clerk(issuer)],
         http_client: HttpClientSettings::default(),
         signing: SigningSettings::Secret { secret: Secret::new(SECRET.to_vec()), id: None },
         admin: AdminSettings { listen: any_port, status: StatusAccess::Loopback },
