@@ -4,21 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::Ed25519KeyPair;
 use prometheus::Registry;
-use serde_json::json;
 use tokio::task::{self, JoinHandle};
 use tracing::info;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{IssuerSettings, Settings, SigningSettings};
-use crate::core::sign::{Signer, SigningKey};
+use crate::config::{IssuerSettings, Settings};
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
 use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads};
+use crate::signing::{self, BadSigning};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -37,9 +34,9 @@ pub enum StartError {
     /// What keys are fetched with could not be set up.
     #[error("cannot fetch keys: {0}")]
     Client(#[from] BadClient),
-    /// The signing key is none.
-    #[error("the signing key cannot be used: {0}")]
-    SigningKey(#[from] aws_lc_rs::error::KeyRejected),
+    /// There is nothing to sign with.
+    #[error(transparent)]
+    Signing(#[from] BadSigning),
     /// A thread could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -99,9 +96,8 @@ impl App {
         } = settings;
         let metrics = Metrics::register(Registry::new())?;
         let log = AccessLog::new(&log, sink);
-        let key = signing_key(signing)?;
-        let own_keys = json!({ "keys": key.public_jwk().into_iter().collect::<Vec<_>>() });
-        let signer = Signer::new(key, &settings.identity);
+        let (signers, rereader) =
+            signing::signers(signing, settings.identity.clone(), clock.clone())?;
 
         let mut listeners = Vec::new();
         for address in &settings.listen {
@@ -128,16 +124,24 @@ impl App {
             keys: keys.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
-            own_keys,
+            signers: signers.clone(),
             fingerprint,
             leaving: Arc::clone(&leaving),
         };
         tasks.0.push(task::spawn_local(told.run(admin_listener)));
+        tasks.0.extend(rereader.map(|rereader| task::spawn_local(rereader.run())));
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         info!(listen = addresses, admin, upstream = %settings.upstream, "serving");
-        let parts =
-            Parts { settings, signer, issuers, metrics, log, clock, leaving: Arc::clone(&leaving) };
+        let parts = Parts {
+            settings,
+            signers,
+            issuers,
+            metrics,
+            log,
+            clock,
+            leaving: Arc::clone(&leaving),
+        };
         let proxy = Proxy::start(parts, listeners, room, threads)?;
         Ok(Self { proxy, listening, admin: admin_address, keys, leaving, tasks })
     }
@@ -156,22 +160,6 @@ async fn bind(address: &ListenAddress, mode: u32) -> Result<Listener, StartError
     Listener::bind(address, mode)
         .await
         .map_err(|problem| StartError::Listen { address: address.clone(), problem })
-}
-
-fn signing_key(settings: SigningSettings) -> Result<SigningKey, StartError> {
-    match settings {
-        SigningSettings::Secret { secret, id } => Ok(SigningKey::hmac(secret.reveal(), id)),
-        SigningSettings::Ed25519 { pkcs8, id } => {
-            Ok(SigningKey::ed25519(pkcs8.reveal(), Some(id))?)
-        }
-        SigningSettings::Generate => {
-            let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                .map_err(|_| io::Error::other("the system has no random bytes"))?;
-            let key = SigningKey::ed25519(pkcs8.as_ref(), None)?;
-            info!(kid = %key.id(), "a signing key was made; its public part is at /.well-known/jwks.json of the admin listener");
-            Ok(key)
-        }
-    }
 }
 
 /// A fingerprint of the settings: two proxies that show the same one run on the same settings.

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,27 +72,64 @@ impl Watched {
     }
 }
 
+/// The most that is read of a file: no setting, key or certificate is larger.
+const MOST: u64 = 1024 * 1024;
+
+/// Reads a whole file.
+///
+/// # Errors
+///
+/// Where it cannot be read, or is larger than 1 MiB.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Names the files in a directory, in order, each with the directory before it; nothing of those
+/// below, and none whose name starts with a dot: a mounted Secret has its files behind `..data`,
+/// and editors leave dotfiles.
+///
+/// # Errors
+///
+/// Where the directory cannot be read.
+pub fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_file() && !hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
 impl Looks {
     fn of(path: &Path) -> Self {
         match fs::metadata(path) {
-            Ok(found) if found.is_dir() => Self::Directory(files(path)),
+            Ok(found) if found.is_dir() => Self::Directory(stamps(path)),
             Ok(found) => Self::File(Stamp::of(&found)),
             Err(_) => Self::Absent,
         }
     }
 }
 
-fn files(directory: &Path) -> Vec<(OsString, Option<Stamp>)> {
+fn stamps(directory: &Path) -> Vec<(OsString, Option<Stamp>)> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut files: Vec<_> = entries
+    let mut stamps: Vec<_> = entries
         .flatten()
         .map(|entry| {
             let stamp = fs::metadata(entry.path()).ok().map(|found| Stamp::of(&found));
             (entry.file_name(), stamp)
         })
         .collect();
-    files.sort_by(|a, b| a.0.cmp(&b.0));
-    files
+    stamps.sort_by(|a, b| a.0.cmp(&b.0));
+    stamps
 }
 
 impl Stamp {

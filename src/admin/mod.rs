@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::{task, time};
 use tracing::{debug, warn};
 
@@ -28,6 +28,7 @@ use crate::core::jwk::KeyId;
 use crate::core::time::UnixTime;
 use crate::keys::Keys;
 use crate::listen::{ListenAddress, Listener, Socket};
+use crate::signing::Signers;
 use crate::telemetry::metrics::Metrics;
 
 /// Where the admin listener is, and who may read all of it.
@@ -72,8 +73,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The present.
     pub clock: Clock,
-    /// The public keys backends verify our signatures with, as a JWK Set.
-    pub own_keys: Value,
+    /// What signs for us, with the public keys that backends verify it with.
+    pub signers: watch::Receiver<Arc<Signers>>,
     /// A fingerprint of the settings without their secrets.
     pub fingerprint: String,
     /// Set once the proxy is on its way out.
@@ -161,7 +162,7 @@ impl Admin {
             },
             "/metrics" => told(Metrics::content_type(), self.metrics.render()),
             "/.well-known/jwks.json" => {
-                let mut answer = json_answer(&self.own_keys);
+                let mut answer = json_answer(&self.signers.borrow().published);
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_FRESH);
                 answer
             }

@@ -1,9 +1,11 @@
 //! The files that settings name.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::watched;
 
 /// What files are read from: the disk, or what a test hands in.
 pub trait Files {
@@ -14,7 +16,8 @@ pub trait Files {
     /// Where it cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Names the files in a directory, each with the directory before it; nothing of those below.
+    /// Names the files in a directory, in order, each with the directory before it; nothing of
+    /// those below, and none whose name starts with a dot.
     ///
     /// # Errors
     ///
@@ -25,32 +28,17 @@ pub trait Files {
     fn is_open_to_all(&self, path: &Path) -> bool;
 }
 
-/// The most that is read of a file, in bytes: no setting, key or certificate is larger.
-const MOST: u64 = 1024 * 1024;
-
 /// The disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        fs::File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MOST {
-            return Err(io::Error::other("it is larger than 1 MiB"));
-        }
-        Ok(bytes)
+        watched::read(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.is_file() {
-                paths.push(path);
-            }
-        }
-        Ok(paths)
+        watched::files(dir)
     }
 
     fn is_open_to_all(&self, path: &Path) -> bool {

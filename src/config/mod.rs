@@ -42,7 +42,7 @@ use self::file::FileContent;
 pub use self::files::{Disk, Files};
 pub use self::flags::Flags;
 use self::reader::{Notes, Reader};
-pub use self::settings::{IssuerSettings, Secret, Settings, SigningSettings};
+pub use self::settings::{IssuerSettings, Settings};
 pub use self::shown::Setting;
 pub use self::units::{NotASize, NotASpan, Size, Span};
 use self::written::Entries;
@@ -163,7 +163,7 @@ fn settings_of(
     let issuers: Vec<_> = clerk.issuer.into_iter().collect();
     let paths = routes::settings(reader, routes);
     let (identity, strip) = identity::settings(reader);
-    let signing = signing::settings(reader, addresses.upstream.as_ref());
+    let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     let trusted_proxies = listen::trusted_proxies(reader);
     let workers = limits::workers(reader, sources.cpus);
     let timeouts = limits::timeouts(reader);

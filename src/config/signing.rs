@@ -1,18 +1,20 @@
 //! `signing`: what proves to the backend that the identity headers are ours.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject;
+use http::HeaderName;
 
+use crate::core::assertion::{AssertionPolicy, REGISTERED};
+use crate::core::identity::{IdentityPolicy, Source};
 use crate::core::jwk::KeyId;
-use crate::core::sign::SigningKey;
+use crate::core::sign::Cover;
+use crate::core::signing_key::SigningKey;
 use crate::proxy::UpstreamAddress;
+use crate::signing::{self, KeysDir, Secret, SigningSettings};
 
-use super::reader::{Content, Reader};
-use super::settings::{Secret, SigningSettings};
+use super::reader::Reader;
 
 /// As long as the hash that is made with it (RFC 2104 §3).
 const SHORTEST_SECRET: usize = 32;
@@ -26,7 +28,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(super) fn settings(
     reader: &mut Reader<'_>,
     upstream: Option<&UpstreamAddress>,
+    identity: &IdentityPolicy,
+    prefix: &str,
 ) -> SigningSettings {
+    let modes = modes(reader);
+    let cover = cover(reader);
     let id = reader.one("signing.key_id", KeyId::parse);
     let secret = secret(reader);
     let has_secret =
@@ -37,18 +43,101 @@ pub(super) fn settings(
             "names a secret, and there is none; a key in `signing.keys_dir` is called by its file",
         );
     }
-    let key = active_key(reader);
-    match (secret, key) {
-        (Some(secret), _) => SigningSettings::Secret { secret, id },
-        (None, Some((pkcs8, id))) => SigningSettings::Ed25519 { pkcs8, id },
-        (None, None) => {
-            if upstream.is_some_and(|upstream| !upstream.is_local()) {
-                let text = "nothing is set, so each start makes a key that a backend elsewhere has to ask for; set COUNTERSIGN_SIGNING_SECRET or `signing.keys_dir`";
-                reader.warn("signing.secret_file", text);
-            }
-            SigningSettings::Generate
-        }
+    let keys = keys_dir(reader, modes.requests && !has_secret);
+    let is_made = !reader.is_written("signing.keys_dir") && (modes.assertion || !has_secret);
+    if is_made && upstream.is_some_and(|upstream| !upstream.is_local()) {
+        let text = "nothing is set, so each start makes a key that a backend elsewhere has to ask for; set COUNTERSIGN_SIGNING_SECRET or `signing.keys_dir`";
+        let key = if modes.assertion { "signing.keys_dir" } else { "signing.secret_file" };
+        reader.warn(key, text);
     }
+    SigningSettings {
+        requests: modes.requests.then_some(cover),
+        assertion: assertion(reader, modes, identity, prefix),
+        secret: secret.map(|secret| (secret, id)),
+        keys,
+    }
+}
+
+/// Which proofs the backend gets.
+#[derive(Clone, Copy)]
+struct Modes {
+    requests: bool,
+    assertion: bool,
+}
+
+fn modes(reader: &mut Reader<'_>) -> Modes {
+    let modes = reader.many("signing.mode", |text| match text {
+        "http-signature" | "jwt" => Ok(text.to_owned()),
+        _ => Err("not one of `http-signature`, `jwt`"),
+    });
+    let modes = modes.unwrap_or_else(|| vec!["http-signature".to_owned()]);
+    let among = |mode: &str| modes.iter().any(|text| text == mode);
+    Modes { requests: among("http-signature"), assertion: among("jwt") }
+}
+
+fn cover(reader: &mut Reader<'_>) -> Cover {
+    let cover = reader.many("signing.cover", |text| match text {
+        "query" => Ok(()),
+        _ => Err("not `query`, the one part that may be added"),
+    });
+    Cover { query: cover.is_some() }
+}
+
+/// Reads what assertions say: what the identity headers do, and for whom.
+fn assertion(
+    reader: &mut Reader<'_>,
+    modes: Modes,
+    identity: &IdentityPolicy,
+    prefix: &str,
+) -> Option<AssertionPolicy> {
+    const KEY: &str = "signing.audience";
+    let audience = reader.one(KEY, |text| Ok::<_, String>(text.to_owned()));
+    match (modes.assertion, reader.is_written(KEY)) {
+        (true, false) => reader.mistake(
+            KEY,
+            "not set; an assertion (`signing.mode`) is for one backend: its name, like `orders`",
+        ),
+        (false, true) => reader.mistake(
+            KEY,
+            "is whom an assertion is for, and none is made; add `jwt` to `signing.mode`",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    let header = HeaderName::try_from(format!("{prefix}assertion"));
+    let header = header.expect("a prefix begins a header name");
+    let claims = modes.assertion.then(|| claims(reader, identity, prefix))?;
+    Some(AssertionPolicy { header, audience: audience?, claims })
+}
+
+/// Names the claims of an assertion: of our own headers as JWTs name such claims, of any other
+/// header what stands after the prefix, with `_` for `-`.
+fn claims(
+    reader: &mut Reader<'_>,
+    identity: &IdentityPolicy,
+    prefix: &str,
+) -> Vec<(String, Source)> {
+    let mut claims: Vec<(String, Source)> = Vec::new();
+    for (header, source) in identity.headers() {
+        let name = match source {
+            Source::Field(field) => match AssertionPolicy::claim_name(*field) {
+                Some(name) => name.to_owned(),
+                None => continue, // `sub` says it
+            },
+            Source::Claim(_) => {
+                let name = header.as_str();
+                name.strip_prefix(prefix).unwrap_or(name).replace('-', "_")
+            }
+        };
+        if REGISTERED.contains(&&*name) || claims.iter().any(|(other, _)| *other == name) {
+            let problem = format!(
+                "`{header}` would be the claim `{name}` of the assertion, which is another's; choose another header"
+            );
+            reader.mistake("identity.claims", problem);
+            continue;
+        }
+        claims.push((name, source.clone()));
+    }
+    claims
 }
 
 fn secret(reader: &mut Reader<'_>) -> Option<Secret> {
@@ -93,8 +182,8 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\r").unwrap_or(bytes)
 }
 
-/// Reads every key of the directory, and returns the one that signs.
-fn active_key(reader: &mut Reader<'_>) -> Option<(Secret, KeyId)> {
+/// Reads every key of the directory, to say now what would be wrong with them later.
+fn keys_dir(reader: &mut Reader<'_>, signs_requests: bool) -> Option<KeysDir> {
     const DIR: &str = "signing.keys_dir";
     let active = reader.one("signing.active", KeyId::parse);
     if !reader.is_written(DIR) {
@@ -104,66 +193,46 @@ fn active_key(reader: &mut Reader<'_>) -> Option<(Secret, KeyId)> {
         return None;
     }
     let files = reader.files;
-    let mut paths = reader.one(DIR, |text| {
-        files.list(Path::new(text)).map_err(|error| format!("cannot be read: {error}"))
+    let (path, files) = reader.one(DIR, |text| {
+        let listed =
+            files.list(Path::new(text)).map_err(|error| format!("cannot be read: {error}"));
+        listed.map(|files| (PathBuf::from(text), files))
     })?;
-    // A mounted Secret has its files behind `..data`; editors leave dotfiles.
-    paths.retain(|path| {
-        !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-    });
-    paths.sort();
-    let mut keys: Vec<_> = paths
-        .iter()
-        .filter_map(|path| {
-            let key = files.read(path).map_err(|error| format!("cannot be read: {error}"));
-            let key = key.and_then(|bytes| read_key(&Content { path: path.clone(), bytes }));
-            warn_of_open_file(reader, DIR, path);
-            key.map_err(|problem| reader.mistake(DIR, format!("{}: {problem}", path.display())))
-                .ok()
-        })
-        .collect();
-
-    match (&active, keys.len()) {
-        _ if paths.is_empty() => {
-            reader.mistake(DIR, "there is no key in it; `countersign keygen` makes one")
+    let keys: Vec<_> = files.iter().filter_map(|file| key(reader, file)).collect();
+    match (&active, &*keys) {
+        _ if files.is_empty() => {
+            reader.mistake(DIR, "there is no key in it; `countersign keygen` makes one");
         }
-        (None, 2..) => reader.mistake(
+        _ if keys.len() < files.len() => {} // told already
+        (None, [_, _, ..]) => reader.mistake(
             "signing.active",
             "not set, and `signing.keys_dir` holds several keys; name the one that signs",
         ),
-        (Some(active), _)
-            if keys.len() == paths.len() && !keys.iter().any(|(_, id)| id == active) =>
-        {
-            reader.mistake(
-                "signing.active",
-                format!("no file of that name in `signing.keys_dir`: {active}"),
-            );
+        (active, keys) => {
+            let signs = |key: &&SigningKey| active.as_ref().is_none_or(|id| id == key.id());
+            match keys.iter().find(signs) {
+                Some(key) if signs_requests && !key.signs_requests() => reader.mistake(
+                    DIR,
+                    format!("`{}` is a P-256 key, which signs assertions alone (`signing.mode`); requests want a secret or an Ed25519 key", key.id()),
+                ),
+                Some(_) => {}
+                None => {
+                    let id = active.as_ref().map_or("", KeyId::as_str);
+                    let problem = format!("no file of that name in `signing.keys_dir`: {id}");
+                    reader.mistake("signing.active", problem);
+                }
+            }
         }
-        _ => {}
     }
-    let place =
-        keys.iter().position(|(_, id)| active.as_ref().is_none_or(|active| active == id))?;
-    Some(keys.swap_remove(place))
+    Some(KeysDir { path, active })
 }
 
-fn read_key(file: &Content) -> Result<(Secret, KeyId), String> {
-    /// id-ecPublicKey (RFC 5480 §2.1.1), as it stands in a PKCS #8 document.
-    const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    let stem = file.path.file_stem().and_then(|stem| stem.to_str());
-    let id = stem.and_then(|stem| KeyId::parse(stem).ok());
-    let id =
-        id.ok_or("the name of a key's file, without its ending, is the key's id: visible ASCII")?;
-    let der = PrivatePkcs8KeyDer::from_pem_slice(&file.bytes)
-        .map_err(|_| "not a private key; it wants PKCS #8 in PEM, `-----BEGIN PRIVATE KEY-----`")?;
-    let der = der.secret_pkcs8_der();
-    match SigningKey::ed25519(der, Some(id.clone())) {
-        Ok(_) => Ok((Secret::new(der.to_vec()), id)),
-        Err(_) if der.windows(EC.len()).any(|window| window == EC) => {
-            Err("P-256 keys are not supported yet by this version; it wants an Ed25519 key"
-                .to_owned())
-        }
-        Err(_) => Err("not an Ed25519 key".to_owned()),
-    }
+fn key(reader: &mut Reader<'_>, file: &Path) -> Option<SigningKey> {
+    const DIR: &str = "signing.keys_dir";
+    let read = reader.files.read(file).map_err(|error| format!("cannot be read: {error}"));
+    warn_of_open_file(reader, DIR, file);
+    let key = read.and_then(|bytes| signing::read_key(file, &bytes));
+    key.map_err(|problem| reader.mistake(DIR, format!("{}: {problem}", file.display()))).ok()
 }
 
 fn warn_of_open_file(reader: &mut Reader<'_>, key: &'static str, path: &Path) {
@@ -209,7 +278,11 @@ mod tests {
             ("key_id = \"a b\", secret_file = \"secret\"", "key_id: \"a b\": a key id is"),
             ("keys_dir = \"nowhere\"", "keys_dir: \"nowhere\": cannot be read: "),
             ("keys_dir = \"bad\"", "keys_dir: bad/a.pem: not a private key"),
-            ("keys_dir = \"ec\"", "keys_dir: ec/a.pem: P-256 keys are not supported yet"),
+            ("keys_dir = \"ec\"", "keys_dir: `a` is a P-256 key, which signs assertions alone"),
+            ("mode = [\"hmac\"]", "mode: \"hmac\": not one of `http-signature`, `jwt`"),
+            ("mode = [\"jwt\"]", "audience: not set; an assertion"),
+            ("audience = \"a\"", "audience: is whom an assertion is for, and none is made"),
+            ("cover = [\"body\"]", "cover: \"body\": not `query`"),
             ("keys_dir = \"two\"", "active: not set, and `signing.keys_dir` holds several keys"),
             (
                 "keys_dir = \"two\", active = \"c\"",
@@ -226,29 +299,65 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_signs_before_a_key_does() {
-        let secret = |text| match signing(text) {
-            SigningSettings::Secret { secret, id } => {
-                (secret.reveal().to_vec(), id.map(|id| id.to_string()))
-            }
-            other => panic!("{text}: {other:?}"),
-        };
-        assert_eq!(secret("secret_file = \"secret\""), (LONG.into(), None));
-        let both = "secret_file = \"secret\", key_id = \"k\", keys_dir = \"one\"";
-        assert_eq!(secret(both), (LONG.into(), Some("k".to_owned())));
+    fn a_secret_and_keys_may_both_be_set() {
+        for (text, secret, id, keys) in [
+            ("", None, None, None),
+            ("secret_file = \"secret\"", Some(LONG), None, None),
+            (
+                "secret_file = \"secret\", key_id = \"k\", keys_dir = \"one\"",
+                Some(LONG),
+                Some("k"),
+                Some(("one", None)),
+            ),
+            ("keys_dir = \"one\"", None, None, Some(("one", None))),
+            ("keys_dir = \"two\", active = \"b\"", None, None, Some(("two", Some("b")))),
+        ] {
+            let got = signing(text);
+            let got_secret = got.secret.as_ref().map(|(secret, _)| secret.reveal().to_vec());
+            assert_eq!(got_secret, secret.map(Into::into), "{text}");
+            let name = |id: &str| KeyId::parse(id).unwrap();
+            assert_eq!(got.secret.and_then(|(_, id)| id), id.map(name), "{text}");
+            let dir = |(path, active): (&str, Option<&str>)| KeysDir {
+                path: path.into(),
+                active: active.map(name),
+            };
+            assert_eq!(got.keys, keys.map(dir), "{text}");
+        }
     }
 
     #[test]
-    fn the_key_that_signs_is_the_active_or_the_only_one() {
-        for (text, want) in
-            [("keys_dir = \"one\"", "a"), ("keys_dir = \"two\", active = \"b\"", "b")]
-        {
-            match signing(text) {
-                SigningSettings::Ed25519 { id, .. } => assert_eq!(id.as_str(), want),
-                other => panic!("{text}: {other:?}"),
-            }
+    fn a_request_is_signed_an_assertion_made_or_both() {
+        let jwt = "mode = [\"jwt\"], audience = \"orders\"";
+        let both = "mode = [\"http-signature\", \"jwt\"], audience = \"orders\"";
+        for (text, requests, audience) in [
+            ("", Some(Cover { query: false }), None),
+            ("cover = [\"query\"]", Some(Cover { query: true }), None),
+            (jwt, None, Some("orders")),
+            (both, Some(Cover { query: false }), Some("orders")),
+            (&format!("{jwt}, keys_dir = \"ec\""), None, Some("orders")),
+        ] {
+            let got = signing(text);
+            assert_eq!(got.requests, requests, "{text}");
+            let assertion = got.assertion.map(|policy| (policy.header, policy.audience));
+            let want = audience.map(|it| (HeaderName::from_static("x-clerk-assertion"), it.into()));
+            assert_eq!(assertion, want, "{text}");
         }
-        assert!(matches!(signing(""), SigningSettings::Generate));
+    }
+
+    #[test]
+    fn an_assertion_has_a_claim_for_each_header() {
+        let text = "signing = {mode = [\"jwt\"], audience = \"a\"}\nidentity = {profile = true, claims = {x-plan = \"/plan\", x-clerk-team-name = \"/t\"}}";
+        let policy = scene().toml(text).load().unwrap().settings.signing.assertion.unwrap();
+        let names: Vec<_> = policy.claims.iter().map(|(name, _)| &**name).collect();
+        let want = "principal token_type sid org_id org_slug org_role org_permissions act issuer email email_verified name given_name family_name nickname picture updated_at phone_number phone_number_verified x_plan team_name";
+        assert_eq!(names.join(" "), want);
+        for header in ["x-clerk-iss", "x-clerk-exp", "x-clerk-act"] {
+            let text = format!(
+                "signing = {{mode = [\"jwt\"], audience = \"a\"}}\nidentity.claims = {{{header} = \"/x\"}}"
+            );
+            let got = scene().toml(&text).mistakes();
+            assert!(got.len() == 1 && got[0].contains("which is another's"), "{header}: {got:?}");
+        }
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl Files for Memory {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let paths = self.files.keys().filter(|path| path.parent() == Some(dir));
+        let shown =
+            |path: &&PathBuf| !path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+        let paths = self.files.keys().filter(|path| path.parent() == Some(dir)).filter(shown);
         let paths: Vec<_> = paths.cloned().collect();
         if paths.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(paths) }
     }

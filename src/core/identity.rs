@@ -3,11 +3,9 @@
 use std::fmt::{self, Write};
 
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
 
-use crate::core::base64url;
 use crate::core::caller::Caller;
-use crate::core::issuer::TokenClass;
+use crate::core::fact::Fact;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
 /// always there, and what a caller has not is an empty value. So none can be added beside them.
@@ -142,12 +140,14 @@ impl IdentityPolicy {
         self.headers.iter().map(|(name, _)| name)
     }
 
+    /// Returns the headers and what each says, in the order in which they are signed.
+    pub fn headers(&self) -> impl Iterator<Item = &(HeaderName, Source)> {
+        self.headers.iter()
+    }
+
     /// Renders what is said of `caller`.
     pub fn of(&self, caller: &Caller) -> Identity {
-        self.render(|source| match source {
-            Source::Field(field) => field_of(*field, caller),
-            Source::Claim(pointer) => claim(pointed(caller, pointer)),
-        })
+        self.render(|source| Fact::of(source, caller).text())
     }
 
     /// Renders what is said of nobody.
@@ -173,115 +173,17 @@ impl IdentityPolicy {
     }
 }
 
-fn field_of(field: Field, caller: &Caller) -> String {
-    let organization = caller.session.organization.as_ref();
-    let id = |text: Option<&str>| text.map(identifier).unwrap_or_default();
-    let member = |name: &str| caller.claims.get(name);
-    // Clerk reserves these names in session tokens; elsewhere anybody may have chosen them.
-    let of_session = |name: &str| member(name).filter(|_| caller.class == TokenClass::SessionToken);
-    match field {
-        Field::Principal => "user".to_owned(),
-        Field::TokenType => caller.class.as_str().to_owned(),
-        Field::UserId => id(caller.user_id()),
-        Field::Subject => identifier(&caller.subject),
-        Field::SessionId => id(caller.session_id.as_deref()),
-        Field::OrgId => id(organization.map(|org| org.id.as_str())),
-        Field::OrgSlug => id(organization.and_then(|org| org.slug.as_deref())),
-        Field::OrgRole => id(organization.and_then(|org| org.role.as_deref())),
-        Field::OrgPermissions => {
-            list(organization.into_iter().flat_map(|org| &org.permissions).map(String::as_str))
-        }
-        Field::ActorId => id(caller.session.actor.as_deref()),
-        Field::Issuer => identifier(&caller.issuer),
-        Field::Scopes => match member("scope").or_else(|| member("scp")) {
-            Some(Value::String(scopes)) => list(scopes.split_ascii_whitespace()),
-            Some(Value::Array(scopes)) => list(scopes.iter().filter_map(Value::as_str)),
-            _ => String::new(),
-        },
-        Field::Features => comma_list(of_session("fea")),
-        Field::Plans => comma_list(of_session("pla")),
-        Field::FactorAge => {
-            caller.session.factor_age.map(|(a, b)| format!("{a}, {b}")).unwrap_or_default()
-        }
-        Field::ExpiresAt => caller.validity.expires.as_secs().to_string(),
-        Field::Claims => caller.payload.to_string(),
-    }
-}
-
-fn comma_list(value: Option<&Value>) -> String {
-    let items = value.and_then(Value::as_str).unwrap_or_default();
-    list(items.split(',').map(str::trim).filter(|item| !item.is_empty()))
-}
-
-fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    items.map(identifier).collect::<Vec<_>>().join(", ")
-}
-
-/// Follows a JSON pointer into the claims.
-fn pointed<'a>(caller: &'a Caller, pointer: &str) -> Option<&'a Value> {
-    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (pointer.strip_prefix('/')?, None),
-    };
-    let value = caller.claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
-    rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
-}
-
-/// Renders a claim of any form: text percent-encoded, lists of simple values joined by a comma,
-/// anything deeper as base64url of its JSON.
-fn claim(value: Option<&Value>) -> String {
-    match value {
-        None => String::new(),
-        Some(Value::Array(items)) if items.iter().all(is_simple) => {
-            items.iter().map(simple).collect::<Vec<_>>().join(", ")
-        }
-        Some(value) if is_simple(value) => simple(value),
-        Some(value) => base64url::encode(value.to_string().as_bytes()),
-    }
-}
-
-fn is_simple(value: &Value) -> bool {
-    !matches!(value, Value::Array(_) | Value::Object(_))
-}
-
-fn simple(value: &Value) -> String {
-    match value {
-        Value::String(text) => percent_encoded(text),
-        Value::Null => String::new(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-/// Renders an identifier: as it is, but one with a `%`, a comma or anything but visible ASCII
-/// percent-encoded whole. So decoding is always right, and a comma always parts two items.
-fn identifier(text: &str) -> String {
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b',');
-    if plain { text.to_owned() } else { percent_encoded(text) }
-}
-
-/// Percent-encodes everything but the unreserved characters of RFC 3986 §2.3, so that no CR, no
-/// LF and no comma of a claim reaches a header.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}"); // writing to a String does not fail
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use serde_json::{Value, json};
+
     use crate::core::claims::Validity;
     use crate::core::clerk::session_claims::SessionClaims;
+    use crate::core::issuer::TokenClass;
     use crate::core::time::UnixTime;
-    use serde_json::json;
 
-    fn caller(claims: &Value) -> Caller {
+    pub(in crate::core) fn caller(claims: &Value) -> Caller {
         let claims = claims.as_object().unwrap().clone();
         Caller {
             class: TokenClass::SessionToken,
@@ -352,20 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_stay_as_they_are_or_are_encoded_whole() {
-        for (text, want) in [
-            ("user_2a", "user_2a"),
-            ("org:a:read", "org:a:read"),
-            ("a,b", "a%2Cb"),
-            ("100%", "100%25"),
-            ("ålice", "%C3%A5lice"),
-            ("a b", "a%20b"),
-        ] {
-            assert_eq!(identifier(text), want);
-        }
-    }
-
-    #[test]
     fn nobody_has_every_header_and_they_are_empty() {
         let named = |field: Field| {
             (
@@ -379,24 +267,6 @@ mod tests {
         assert_eq!(values[0], "anonymous");
         assert!(values[1..].iter().all(HeaderValue::is_empty));
         assert_eq!(policy.of(&caller(&json!({}))).headers.len(), values.len());
-    }
-
-    #[test]
-    fn another_issuers_subject_is_no_user_of_clerks_and_has_no_plan() {
-        let claims = json!({"fea": "o:dashboard", "pla": "o:pro", "scope": "read write"});
-        for (class, user, plan) in [
-            (TokenClass::SessionToken, "user_1", "o:pro"),
-            (TokenClass::JwtTemplate, "user_1", ""),
-            (TokenClass::Oidc, "", ""),
-        ] {
-            let caller = Caller { class, ..caller(&claims) };
-            let told = |field| field_of(field, &caller);
-            assert_eq!(told(Field::TokenType), class.as_str());
-            assert_eq!((told(Field::UserId), told(Field::Plans)), (user.into(), plan.into()));
-            assert_eq!(told(Field::Features).is_empty(), plan.is_empty());
-            assert_eq!(told(Field::Subject), "user_1");
-            assert_eq!(told(Field::Scopes), "read, write");
-        }
     }
 
     #[test]

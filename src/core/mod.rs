@@ -8,12 +8,14 @@
 //! This room does no I/O and imports no other room, so every rule in it can be tested with a table.
 
 pub mod access;
+pub mod assertion;
 pub mod base64url;
 pub mod caller;
 pub mod claims;
 pub mod clerk;
 pub mod cookie;
 pub mod credential;
+mod fact;
 pub mod header;
 pub mod identity;
 pub mod issuer;
@@ -21,9 +23,11 @@ pub mod json;
 pub mod jwk;
 pub mod jwk_set;
 pub mod jws;
+pub mod keyring;
 pub mod path;
 pub mod pem;
 pub mod reject;
 pub mod route;
 pub mod sign;
+pub mod signing_key;
 pub mod time;

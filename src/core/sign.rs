@@ -1,19 +1,15 @@
 //! The proof that we told the backend who is calling: an HTTP message signature (RFC 9421).
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use aws_lc_rs::{error::KeyRejected, hmac};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sfv::{Dictionary, ListEntry, Parser};
 
 use crate::core::access::Permit;
-use crate::core::base64url;
 use crate::core::header::CleanHead;
 use crate::core::identity::IdentityPolicy;
-use crate::core::jwk::KeyId;
+use crate::core::signing_key::RequestKey;
 use crate::core::time::UnixTime;
 
 /// The label of our member in `Signature` and `Signature-Input`, and its `tag`.
@@ -23,92 +19,9 @@ pub const LABEL: &str = "countersign";
 /// a captured request is of little use.
 const LIFETIME: i64 = 30;
 
+static EMPTY: HeaderValue = HeaderValue::from_static("");
 static SIGNATURE: HeaderName = HeaderName::from_static("signature");
 static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
-
-/// A key that signs requests, and the name verifiers know it by.
-pub struct SigningKey {
-    id: KeyId,
-    kind: Kind,
-}
-
-enum Kind {
-    Hmac(Box<hmac::Key>),
-    Ed25519(Box<Ed25519KeyPair>),
-}
-
-impl SigningKey {
-    /// Creates an HMAC-SHA256 key (RFC 9421 §3.3.3) from a secret of the backend's and ours.
-    ///
-    /// Its name, where none is given: the first 8 hex digits of HMAC(secret, "kid"), so that it
-    /// tells two secrets apart and tells nothing of either.
-    #[expect(clippy::missing_panics_doc, reason = "hex digits are a key id")]
-    pub fn hmac(secret: &[u8], id: Option<KeyId>) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let id = id.unwrap_or_else(|| {
-            let mut name = String::new();
-            for byte in &hmac::sign(&key, b"kid").as_ref()[..4] {
-                let _ = write!(name, "{byte:02x}"); // writing to a String does not fail
-            }
-            KeyId::parse(&name).expect("hex digits are visible")
-        });
-        Self { id, kind: Kind::Hmac(Box::new(key)) }
-    }
-
-    /// Creates an Ed25519 key (RFC 9421 §3.3.6) from PKCS #8 in DER.
-    ///
-    /// Its name, where none is given: its thumbprint (RFC 7638, 8037 appendix A.3).
-    ///
-    /// # Errors
-    ///
-    /// [`KeyRejected`] where `der` is no Ed25519 private key.
-    pub fn ed25519(der: &[u8], id: Option<KeyId>) -> Result<Self, KeyRejected> {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)?;
-        let id = id.unwrap_or_else(|| thumbprint(pair.public_key().as_ref()));
-        Ok(Self { id, kind: Kind::Ed25519(Box::new(pair)) })
-    }
-
-    /// Returns the name verifiers know the key by.
-    pub fn id(&self) -> &KeyId {
-        &self.id
-    }
-
-    /// Returns the algorithm in the words of RFC 9421 §6.2.
-    pub fn algorithm(&self) -> &'static str {
-        match self.kind {
-            Kind::Hmac(_) => "hmac-sha256",
-            Kind::Ed25519(_) => "ed25519",
-        }
-    }
-
-    /// Returns the public part as a JWK; nothing for a shared secret.
-    pub fn public_jwk(&self) -> Option<serde_json::Value> {
-        let Kind::Ed25519(pair) = &self.kind else { return None };
-        let x = base64url::encode(pair.public_key().as_ref());
-        Some(serde_json::json!({
-            "kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.id.as_str(), "use": "sig", "alg": "EdDSA",
-        }))
-    }
-
-    fn sign(&self, base: &[u8]) -> String {
-        match &self.kind {
-            Kind::Hmac(key) => STANDARD.encode(hmac::sign(key, base)),
-            Kind::Ed25519(pair) => STANDARD.encode(pair.sign(base)),
-        }
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "SigningKey({}, {})", self.algorithm(), self.id)
-    }
-}
-
-fn thumbprint(public: &[u8]) -> KeyId {
-    let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url::encode(public));
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jwk.as_bytes());
-    KeyId::parse(&base64url::encode(digest.as_ref())).expect("base64url is visible")
-}
 
 /// What a request is, as the signature covers it.
 #[derive(Clone, Copy, Debug)]
@@ -119,12 +32,31 @@ pub struct RequestLine<'a> {
     pub authority: &'a str,
     /// `@path`
     pub path: &'a str,
+    /// `@query`, without its question mark.
+    pub query: Option<&'a str>,
 }
 
-/// Signs what the backend is told.
+/// Which parts of a request a signature covers beside the identity headers, the method, the
+/// authority and the path, which it always does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cover {
+    /// `@query`. Off unless asked for: some verifiers write a query anew before they compare.
+    pub query: bool,
+}
+
+/// Adds the identity headers to a request, and what proves that they are ours.
 #[derive(Debug)]
 pub struct Signer {
-    key: SigningKey,
+    /// The header of the assertion, where there is to be one.
+    assertion: Option<HeaderName>,
+    requests: Option<RequestSigner>,
+}
+
+/// Signs requests (RFC 9421).
+#[derive(Debug)]
+struct RequestSigner {
+    key: RequestKey,
+    cover: Cover,
     /// The covered components as they stand in `@signature-params`: fixed by the settings.
     covered: String,
     /// The parameters that are the same for every request.
@@ -134,7 +66,7 @@ pub struct Signer {
 /// The headers of a request with our identity headers and the proof that they are ours.
 ///
 /// Made anew for each attempt to send: a signature is of the moment of sending.
-pub struct SignedHead(http::HeaderMap);
+pub struct SignedHead(HeaderMap);
 
 impl fmt::Debug for SignedHead {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,35 +76,33 @@ impl fmt::Debug for SignedHead {
 
 impl SignedHead {
     /// Returns the headers, to be sent.
-    pub fn into_headers(self) -> http::HeaderMap {
+    pub fn into_headers(self) -> HeaderMap {
         self.0
     }
 }
 
 impl Signer {
-    /// Creates a signer for the identity headers of `identity`.
-    pub fn new(key: SigningKey, identity: &IdentityPolicy) -> Self {
-        let mut covered = String::from("(");
-        for name in identity.names() {
-            let _ = write!(covered, "\"{name}\" "); // writing to a String does not fail
-        }
-        covered.push_str(r#""@method" "@authority" "@path")"#);
-        let (id, algorithm) = (escaped(key.id.as_str()), key.algorithm());
-        let fixed = format!(r#"keyid="{id}";alg="{algorithm}";tag="{LABEL}""#);
-        Self { key, covered, fixed }
+    /// Creates a signer for the identity headers of `identity` and, where there is one, the header
+    /// of an `assertion`. `requests` says what signs each request and what that covers; nothing:
+    /// the assertion is all the proof there is.
+    pub fn new(
+        identity: &IdentityPolicy,
+        assertion: Option<HeaderName>,
+        requests: Option<(RequestKey, Cover)>,
+    ) -> Self {
+        let requests = requests.map(|(key, cover)| {
+            let names = identity.names().chain(&assertion);
+            RequestSigner::new(key, cover, names)
+        });
+        Self { assertion, requests }
     }
 
-    /// Returns the key.
-    pub fn key(&self) -> &SigningKey {
-        &self.key
-    }
-
-    /// Adds the identity headers to `head`, and a signature over them and the request line, made
-    /// at the time `now`.
+    /// Adds the identity headers to `head`, and the proof that they are ours, made at the time
+    /// `now`.
     ///
     /// Members of `Signature` that the client sent for others stay before ours, because libraries
     /// differ in which of several they verify; a member with our label or tag goes.
-    #[expect(clippy::missing_panics_doc, reason = "structured fields are ASCII")]
+    #[expect(clippy::missing_panics_doc, reason = "a JWT is visible ASCII")]
     pub fn sign(
         &self,
         head: CleanHead,
@@ -185,18 +115,52 @@ impl Signer {
         for (name, value) in &identity.headers {
             headers.insert(name, value.clone());
         }
-        let parameters = self.parameters(now);
-        let signature = self.key.sign(base(&identity.base, line, &parameters).as_bytes());
-        let mut input = format!("{LABEL}={parameters}");
-        let mut signature = format!("{LABEL}=:{signature}:");
-        if let Some((their_input, their_signature)) = others(&headers) {
-            input = format!("{their_input}, {input}");
-            signature = format!("{their_signature}, {signature}");
+        let mut proven = Cow::Borrowed(&*identity.base);
+        if let Some(name) = &self.assertion {
+            // Nobody's is empty, and there all the same: so none can be added.
+            let value = permit.assertion().unwrap_or(&EMPTY).clone();
+            let text = value.to_str().expect("the parts of a JWT are visible ASCII");
+            let _ = writeln!(proven.to_mut(), "\"{name}\": {text}"); // a String takes all
+            headers.insert(name, value);
         }
-        let value = |text| HeaderValue::try_from(text).expect("structured fields are ASCII");
-        headers.insert(&SIGNATURE_INPUT, value(input));
-        headers.insert(&SIGNATURE, value(signature));
+        let ours = self.requests.as_ref().map(|requests| requests.member(&proven, line, now));
+        set_members(&mut headers, ours);
         SignedHead(headers)
+    }
+}
+
+impl RequestSigner {
+    fn new<'a>(key: RequestKey, cover: Cover, names: impl Iterator<Item = &'a HeaderName>) -> Self {
+        let mut covered = String::from("(");
+        for name in names {
+            let _ = write!(covered, "\"{name}\" "); // writing to a String does not fail
+        }
+        covered.push_str(r#""@method" "@authority" "@path""#);
+        covered.push_str(if cover.query { r#" "@query")"# } else { ")" });
+        let (id, algorithm) = (escaped(key.id().as_str()), key.algorithm());
+        let fixed = format!(r#"keyid="{id}";alg="{algorithm}";tag="{LABEL}""#);
+        Self { key, cover, covered, fixed }
+    }
+
+    /// Our member of `Signature-Input`, and of `Signature`.
+    fn member(&self, identity: &str, line: RequestLine<'_>, now: UnixTime) -> (String, String) {
+        let parameters = self.parameters(now);
+        let signature = self.key.sign(self.base(identity, line, &parameters).as_bytes());
+        (format!("{LABEL}={parameters}"), format!("{LABEL}=:{signature}:"))
+    }
+
+    /// The exact bytes that are signed (RFC 9421 §2.5).
+    fn base(&self, identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
+        let RequestLine { method, authority, path, query } = line;
+        let mut base = format!(
+            "{identity}\"@method\": {method}\n\"@authority\": {authority}\n\"@path\": {path}\n"
+        );
+        if self.cover.query {
+            // RFC 9421 §2.2.7: with its question mark, which stands there without a query too.
+            let _ = writeln!(base, "\"@query\": ?{}", query.unwrap_or_default());
+        }
+        let _ = write!(base, "\"@signature-params\": {parameters}"); // a String takes all
+        base
     }
 
     /// The covered components and the parameters (RFC 9421 §2.3), in the order libraries expect.
@@ -206,23 +170,31 @@ impl Signer {
         format!("{};created={created};expires={expires};{}", self.covered, self.fixed)
     }
 }
-
 /// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
 fn escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
-/// The exact bytes that are signed (RFC 9421 §2.5).
-fn base(identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
-    format!(
-        "{identity}\"@method\": {}\n\"@authority\": {}\n\"@path\": {}\n\"@signature-params\": {parameters}",
-        line.method, line.authority, line.path,
-    )
+/// Puts our members after those that the client sent for others.
+fn set_members(headers: &mut HeaderMap, ours: Option<(String, String)>) {
+    let members = match (others(headers), ours) {
+        (Some((their_input, their_signature)), Some((input, signature))) => {
+            Some((format!("{their_input}, {input}"), format!("{their_signature}, {signature}")))
+        }
+        (theirs, ours) => ours.or(theirs),
+    };
+    headers.remove(&SIGNATURE_INPUT);
+    headers.remove(&SIGNATURE);
+    if let Some((input, signature)) = members {
+        let value = |text| HeaderValue::try_from(text).expect("structured fields are ASCII");
+        headers.insert(&SIGNATURE_INPUT, value(input));
+        headers.insert(&SIGNATURE, value(signature));
+    }
 }
 
 /// Returns the client's own members of `Signature-Input` and `Signature`, without any of ours;
 /// nothing where there are none, or where one of the two is no dictionary: then both go.
-fn others(headers: &http::HeaderMap) -> Option<(String, String)> {
+fn others(headers: &HeaderMap) -> Option<(String, String)> {
     let mut inputs = dictionary(headers, &SIGNATURE_INPUT)?;
     let mut signatures = dictionary(headers, &SIGNATURE)?;
     let ours =
@@ -240,7 +212,7 @@ fn others(headers: &http::HeaderMap) -> Option<(String, String)> {
     Some((written(&inputs)?, written(&signatures)?))
 }
 
-fn dictionary(headers: &http::HeaderMap, name: &HeaderName) -> Option<Dictionary> {
+fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dictionary> {
     let mut text = Vec::new();
     for value in headers.get_all(name) {
         if !text.is_empty() {

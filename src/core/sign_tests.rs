@@ -6,13 +6,20 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
-use crate::core::access::Access;
+use crate::core::access::{Access, Testimony};
+use crate::core::assertion::{Assertion, AssertionPolicy, AssertionSigner};
+use crate::core::base64url;
 use crate::core::caller::Caller;
 use crate::core::claims::Validity;
 use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::identity::{Field, Identity, Source};
 use crate::core::issuer::TokenClass;
+use crate::core::jwk::KeyId;
+use crate::core::signing_key::{SharedSecret, SigningKey};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -34,17 +41,41 @@ fn policy(names: &[&str]) -> IdentityPolicy {
 }
 
 fn permit(identity: Identity) -> Permit {
+    permit_with(identity, None)
+}
+
+fn permit_with(identity: Identity, assertion: Option<Arc<Assertion>>) -> Permit {
     let anonymous = Arc::new(Identity::default());
-    Access::Required.permit(Some(Arc::new(identity)), &anonymous).unwrap()
+    let caller = Testimony { identity: Arc::new(identity), assertion };
+    Access::Required.permit(Some(caller), &anonymous).unwrap()
 }
 
 fn line<'a>(method: &'a Method, authority: &'a str, path: &'a str) -> RequestLine<'a> {
-    RequestLine { method, authority, path }
+    RequestLine { method, authority, path, query: None }
+}
+
+fn hmac(id: Option<KeyId>) -> RequestKey {
+    RequestKey::Shared(Arc::new(SharedSecret::new(SECRET, id)))
+}
+
+fn pair(der: &[u8], id: Option<KeyId>) -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_pkcs8(der, id).unwrap())
+}
+
+/// A signer of requests with this key, and no assertion.
+fn signer(key: RequestKey, identity: &IdentityPolicy) -> Signer {
+    Signer::new(identity, None, Some((key, Cover::default())))
+}
+
+/// The exact bytes that `signer` signs.
+fn base_of(signer: &Signer, identity: &str, line: RequestLine<'_>, now: UnixTime) -> String {
+    let requests = signer.requests.as_ref().unwrap();
+    requests.base(identity, line, &requests.parameters(now))
 }
 
 /// What a backend gets where the client sent these headers.
-fn signed(key: SigningKey, client: HeaderMap) -> HeaderMap {
-    let signer = Signer::new(key, &policy(&[]));
+fn signed(key: RequestKey, client: HeaderMap) -> HeaderMap {
+    let signer = signer(key, &policy(&[]));
     let line = line(&Method::GET, "localhost", "/");
     signer.sign(CleanHead(client), &permit(Identity::default()), line, NOW).into_headers()
 }
@@ -72,8 +103,10 @@ fn the_vectors_are_met_byte_for_byte() {
         let text = |name: &str| vector[name].as_str().unwrap();
         let secret = STANDARD.decode(text("key")).unwrap();
         let key = match text("alg") {
-            "hmac-sha256" => SigningKey::hmac(&secret, Some(id(text("keyid")))),
-            _ => SigningKey::ed25519(&pkcs8(&secret), Some(id(text("keyid")))).unwrap(),
+            "hmac-sha256" => {
+                RequestKey::Shared(Arc::new(SharedSecret::new(&secret, Some(id(text("keyid"))))))
+            }
+            _ => RequestKey::Pair(pair(&pkcs8(&secret), Some(id(text("keyid"))))),
         };
         let headers: Vec<(HeaderName, HeaderValue)> =
             serde_json::from_value::<Vec<(String, String)>>(vector["headers"].clone())
@@ -86,12 +119,12 @@ fn the_vectors_are_met_byte_for_byte() {
             .map(|(name, value)| format!("\"{name}\": {}\n", value.to_str().unwrap()));
         let identity_base: String = lines.collect();
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        let signer = Signer::new(key, &policy(&names));
+        let signer = signer(key, &policy(&names));
         let method = text("method").parse().unwrap();
         let line = line(&method, text("authority"), text("path"));
         let now = UnixTime::from_secs(vector["created"].as_i64().unwrap());
 
-        let base = base(&identity_base, line, &signer.parameters(now));
+        let base = base_of(&signer, &identity_base, line, now);
         assert_eq!(base, text("base"), "{}", vector["name"]);
 
         let identity = Identity { headers: headers.clone().into(), base: identity_base.into() };
@@ -108,12 +141,12 @@ fn the_vectors_are_met_byte_for_byte() {
 
 #[test]
 fn a_moment_later_the_signature_is_another() {
-    let signer = Signer::new(SigningKey::hmac(SECRET, None), &policy(&[]));
+    let signer = signer(hmac(None), &policy(&[]));
     for (now, created) in
         [(UnixTime::from_millis(1_700_000_000_999), 1_700_000_000), (UnixTime::from_secs(-1), -1)]
     {
         let want = format!(";created={created};expires={};", created + LIFETIME);
-        assert!(signer.parameters(now).contains(&want), "{now}");
+        assert!(signer.requests.as_ref().unwrap().parameters(now).contains(&want), "{now}");
     }
 }
 
@@ -147,7 +180,7 @@ fn members_the_client_sent_for_others_stay_before_ours() {
             let value = value.map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
             client.extend(value.map(|value| (HeaderName::from_static(name), value)));
         }
-        let sent = signed(SigningKey::hmac(SECRET, None), client);
+        let sent = signed(hmac(None), client);
         assert_eq!(&members(&sent, "signature-input"), want, "{input:?} {signature:?}");
         assert_eq!(&members(&sent, "signature"), want, "{input:?} {signature:?}");
         let last = header(&sent, "signature-input");
@@ -166,41 +199,16 @@ fn members_in_several_fields_are_one_dictionary() {
     ] {
         client.append(name, HeaderValue::from_static(value));
     }
-    let sent = signed(SigningKey::hmac(SECRET, None), client);
+    let sent = signed(hmac(None), client);
     assert_eq!(members(&sent, "signature-input"), ["sig1", "sig2", LABEL]);
     assert_eq!(members(&sent, "signature"), ["sig2", "sig1", LABEL]);
 }
 
 #[test]
-fn an_hmac_key_is_named_by_a_digest_of_its_secret() {
-    let digest = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), b"kid");
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = SigningKey::hmac(SECRET, None);
-    assert_eq!(key.id().as_str(), &hex[..8]);
-    assert_eq!(key.id().as_str(), "52c54f29");
-    assert_ne!(SigningKey::hmac(b"another secret", None).id(), key.id());
-    assert_eq!(SigningKey::hmac(SECRET, Some(id("mine"))).id().as_str(), "mine");
-    assert_eq!(key.public_jwk(), None);
-}
-
-/// RFC 8037 appendix A.3.
-#[test]
-fn an_ed25519_key_is_named_by_its_thumbprint() {
-    let seed = base64url::decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
-    let key = SigningKey::ed25519(&pkcs8(&seed), None).unwrap();
-    assert_eq!(key.id().as_str(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    let jwk = key.public_jwk().unwrap();
-    assert_eq!(jwk["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
-    assert_eq!(jwk["kid"], key.id().as_str());
-    assert_eq!(jwk.get("d"), None);
-    assert!(SigningKey::ed25519(&pkcs8(&seed)[1..], None).is_err());
-}
-
-#[test]
 fn debug_shows_no_secret() {
-    let key = SigningKey::hmac(SECRET, Some(id("mine")));
-    assert_eq!(format!("{key:?}"), "SigningKey(hmac-sha256, mine)");
-    let signer = Signer::new(key, &policy(&[]));
+    let key = hmac(Some(id("mine")));
+    assert_eq!(format!("{key:?}"), "Shared(SharedSecret(mine))");
+    let signer = signer(key, &policy(&[]));
     let (head, line) = (CleanHead(HeaderMap::new()), line(&Method::GET, "localhost", "/"));
     let head = signer.sign(head, &permit(Identity::default()), line, NOW);
     assert_eq!(format!("{head:?}"), "SignedHead(2 headers)");
@@ -209,13 +217,70 @@ fn debug_shows_no_secret() {
 #[test]
 fn a_key_id_with_a_quote_or_a_backslash_is_still_one_text() {
     for name in [r#"a"b"#, r"a\b", r#"a\";tag="x"#, r#"\""#] {
-        let sent = signed(SigningKey::hmac(SECRET, Some(id(name))), HeaderMap::new());
+        let sent = signed(hmac(Some(id(name))), HeaderMap::new());
         let input = header(&sent, "signature-input");
         let members = Parser::new(&input).parse::<Dictionary>().unwrap();
         let ListEntry::InnerList(ours) = &members[LABEL] else { panic!("an inner list") };
         let text = |name| ours.params.get(name).unwrap().as_string().unwrap().as_str();
         assert_eq!((text("keyid"), text("tag")), (name, LABEL), "{input}");
     }
+}
+
+/// The lines of the base that the covered components give, by RFC 9421 §2.2.7 and §2.5.
+#[test]
+fn a_query_is_covered_where_that_is_asked_for() {
+    for (query, want) in [(None, "?"), (Some(""), "?"), (Some("a=b&c=%20'"), "?a=b&c=%20'")] {
+        let line = RequestLine { query, ..line(&Method::GET, "localhost", "/a") };
+        let with = |cover| Signer::new(&policy(&[]), None, Some((hmac(None), cover)));
+        let base = base_of(&with(Cover { query: true }), "", line, NOW);
+        assert!(base.contains(&format!("\"@path\": /a\n\"@query\": {want}\n")), "{base}");
+        assert!(base.contains(r#"("@method" "@authority" "@path" "@query");created="#), "{base}");
+        assert!(!base_of(&with(Cover::default()), "", line, NOW).contains("@query"));
+    }
+}
+
+#[test]
+fn an_assertion_stands_beside_the_signature_and_is_covered_by_it() {
+    let p256 = rcgen::KeyPair::generate().unwrap().serialize_der();
+    let name = HeaderName::from_static("x-clerk-assertion");
+    let about = AssertionPolicy { header: name.clone(), audience: "a".into(), claims: Vec::new() };
+    let assertion = AssertionSigner::new(about, pair(&p256, None));
+    let made = Arc::new(assertion.make(r#""sub":"user_1""#, NOW, NOW));
+    let text = made.value.to_str().unwrap();
+    let line = line(&Method::GET, "localhost", "/");
+    let both = Signer::new(&policy(&[]), Some(name.clone()), Some((hmac(None), Cover::default())));
+    let alone = Signer::new(&policy(&[]), Some(name), None);
+    for (somebody, want) in [(true, text), (false, "")] {
+        let permit = permit_with(Identity::default(), somebody.then(|| Arc::clone(&made)));
+        let head = || CleanHead(HeaderMap::new());
+        let sent = both.sign(head(), &permit, line, NOW).into_headers();
+        assert_eq!(header(&sent, "x-clerk-assertion"), want);
+        let (input, signature) = both.requests.as_ref().unwrap().member(
+            &format!("\"x-clerk-assertion\": {want}\n"),
+            line,
+            NOW,
+        );
+        assert!(input.starts_with(r#"countersign=("x-clerk-assertion" "@method""#), "{input}");
+        assert_eq!(header(&sent, "signature-input"), input);
+        assert_eq!(header(&sent, "signature"), signature);
+
+        let sent = alone.sign(head(), &permit, line, NOW).into_headers();
+        assert_eq!(sent.len(), 1, "no signature where none is wanted");
+        assert_eq!(header(&sent, "x-clerk-assertion"), want);
+    }
+}
+
+#[test]
+fn without_a_signature_of_ours_only_theirs_are_left() {
+    let mut client = HeaderMap::new();
+    client.insert("signature-input", HeaderValue::from_static("countersign=(), sig1=()"));
+    client.insert("signature", HeaderValue::from_static("countersign=:AQID:, sig1=:AQID:"));
+    let signer = Signer::new(&policy(&[]), None, None);
+    let line = line(&Method::GET, "localhost", "/");
+    let sent = signer.sign(CleanHead(client), &permit(Identity::default()), line, NOW);
+    let sent = sent.into_headers();
+    assert_eq!(members(&sent, "signature-input"), ["sig1"]);
+    assert_eq!(members(&sent, "signature"), ["sig1"]);
 }
 
 fn caller(claims: &Value) -> Caller {
@@ -253,11 +318,11 @@ proptest! {
             (HeaderName::try_from(format!("x-clerk-{name}")).unwrap(), source)
         });
         let policy = IdentityPolicy::new(headers.collect());
-        let signer = Signer::new(SigningKey::hmac(SECRET, None), &policy);
+        let signer = signer(hmac(None), &policy);
         let identity = policy.of(&caller(&claims));
         let line = line(&Method::GET, "localhost", "/");
 
-        let base = base(&identity.base, line, &signer.parameters(NOW));
+        let base = base_of(&signer, &identity.base, line, NOW);
         prop_assert!(base.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)));
         prop_assert_eq!(base.lines().count(), identity.headers.len() + 4);
         for ((name, value), line) in identity.headers.iter().zip(base.lines()) {
@@ -281,7 +346,7 @@ proptest! {
         let mut client = HeaderMap::new();
         client.insert("signature-input", HeaderValue::try_from(input).unwrap());
         client.insert("signature", HeaderValue::try_from(signature).unwrap());
-        let sent = signed(SigningKey::hmac(SECRET, None), client);
+        let sent = signed(hmac(None), client);
         let (mut inputs, mut signatures) =
             (members(&sent, "signature-input"), members(&sent, "signature"));
         prop_assert_eq!(inputs.last().map(String::as_str), Some(LABEL));

@@ -17,6 +17,7 @@ mod respond;
 mod response_body;
 mod seen;
 mod settings;
+mod snapshot;
 mod target;
 mod upstream;
 mod worker;
@@ -40,9 +41,9 @@ pub use self::settings::{
 use crate::clock::Clock;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
-use crate::core::sign::Signer;
 use crate::keys::Keys;
 use crate::listen::Listener;
+use crate::signing::Signers;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
@@ -52,7 +53,7 @@ pub struct Parts {
     /// Its settings.
     pub settings: ProxySettings,
     /// What signs the identity headers.
-    pub signer: Signer,
+    pub signers: watch::Receiver<Arc<Signers>>,
     /// Whose tokens are good. Never empty.
     pub issuers: Vec<Issuer>,
     /// Where it counts.
@@ -109,7 +110,7 @@ impl Stage {
 /// What all workers share. Nothing in it changes but counters and snapshots.
 struct Shared {
     settings: ProxySettings,
-    signer: Signer,
+    signers: watch::Receiver<Arc<Signers>>,
     issuers: Vec<Issuer>,
     metrics: Metrics,
     log: Option<AccessLog>,
@@ -129,7 +130,7 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signer, issuers, metrics, log, clock, leaving } = parts;
+        let Parts { settings, signers, issuers, metrics, log, clock, leaving } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
         let respond =
@@ -142,7 +143,7 @@ impl Shared {
             leaving,
             respond,
             settings,
-            signer,
+            signers,
             issuers,
             metrics,
             log,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN};
@@ -17,16 +18,18 @@ use super::respond;
 use super::response_body::ResponseBody;
 use super::seen::{Known, Proof, Seen};
 use super::settings::Preflight;
+use super::snapshot::Snapshot;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
 use super::{Issuer, Shared};
-use crate::core::access::Access;
+use crate::core::access::{Access, Testimony};
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::keys::{Held, Keys};
+use crate::signing::Signers;
 use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
 /// What handles the requests of one worker.
@@ -36,6 +39,7 @@ pub(super) struct Pipeline {
     /// The keys of each issuer as this worker last saw them.
     keys: RefCell<Vec<(Keys, Arc<Held>)>>,
     seen: RefCell<Seen>,
+    signers: Rc<Snapshot<Signers>>,
     upstream: Upstream,
     ids: RequestIds,
 }
@@ -47,10 +51,12 @@ impl Pipeline {
             let held = keys.latest();
             (keys, held)
         });
+        let signers = Rc::new(Snapshot::new(shared.signers.clone()));
         Self {
             keys: RefCell::new(keys.collect()),
             seen: RefCell::new(Seen::new(shared.remembered.clone())),
-            upstream: Upstream::new(Arc::clone(&shared)),
+            upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
+            signers,
             ids: RequestIds::new(),
             shared,
         }
@@ -126,8 +132,7 @@ impl Pipeline {
             Access::Public => None,
             Access::Required => self.authenticate(&headers, record).await?,
         };
-        let identity = caller.map(|known| Arc::clone(&known.identity));
-        let permit = access.permit(identity, &self.shared.anonymous)?;
+        let permit = access.permit(caller, &self.shared.anonymous)?;
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 
@@ -155,12 +160,12 @@ impl Pipeline {
             && one(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Says who sent the request; nothing where it shows no credential.
+    /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.
     async fn authenticate(
         &self,
         headers: &HeaderMap,
         record: &mut Record,
-    ) -> Result<Option<Arc<Known>>, Reject> {
+    ) -> Result<Option<Testimony>, Reject> {
         let found = BearerToken::from_headers(headers);
         if !matches!(found, Ok(None)) {
             record.carrier = Carrier::Header; // one that cannot be read stood there too
@@ -174,8 +179,10 @@ impl Pipeline {
         if !known.names_party {
             self.shared.metrics.azp_missing(Carrier::Header);
         }
-        record.caller = Some(Arc::clone(&known));
-        Ok(Some(known))
+        let now = self.shared.clock.now();
+        let testimony = known.testimony(self.signers.look().assertions.as_ref(), now);
+        record.caller = Some(known);
+        Ok(Some(testimony))
     }
 
     /// Says who calls with this token, and what it took to know.
@@ -230,7 +237,10 @@ impl Pipeline {
         let caller = issuer.policy.caller(verified, now)?;
         let leeway = issuer.policy.leeway(caller.class);
         let proof = Proof { place, leeway, key, generation: found.held.generation };
-        let known = Arc::new(Known::new(caller, proof, &settings.identity));
+        let assertions = self.signers.look();
+        let known = Known::new(caller, proof, &settings.identity, assertions.assertions.as_ref());
+        drop(assertions);
+        let known = Arc::new(known);
         self.seen.borrow_mut().remember(token, &known, now);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))

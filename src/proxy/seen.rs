@@ -13,10 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::sync::Cache;
 
+use crate::core::access::Testimony;
+use crate::core::assertion::{Assertion, AssertionSigner};
 use crate::core::caller::Caller;
 use crate::core::claims::Validity;
 use crate::core::clerk::session_claims::SessionClaims;
@@ -62,17 +65,24 @@ pub(super) struct Known {
     pub(super) leeway: Duration,
     pub(super) names_party: bool,
     pub(super) identity: Arc<Identity>,
+    asserted: Option<Asserted>,
     pub(super) key: Arc<VerificationKey>,
     /// The generation of the key set in which `key` was last seen.
     generation: AtomicU64,
 }
 
 impl Known {
-    pub(super) fn new(caller: Caller, proof: Proof, policy: &IdentityPolicy) -> Self {
+    pub(super) fn new(
+        caller: Caller,
+        proof: Proof,
+        policy: &IdentityPolicy,
+        assertions: Option<&AssertionSigner>,
+    ) -> Self {
         let Proof { place, leeway, key, generation } = proof;
         Self {
             names_party: caller.names_party(),
             identity: Arc::new(policy.of(&caller)),
+            asserted: assertions.map(|assertions| Asserted::new(assertions.claims_of(&caller))),
             place,
             issuer: caller.issuer,
             class: caller.class,
@@ -93,6 +103,18 @@ impl Known {
         checked.map_err(|error| Reject::ClaimRefused { class: self.class, error })
     }
 
+    /// Returns what the backend is told at the time `now`.
+    pub(super) fn testimony(
+        &self,
+        assertions: Option<&AssertionSigner>,
+        now: UnixTime,
+    ) -> Testimony {
+        let ends = self.validity.expires.plus(self.leeway);
+        let asserted = self.asserted.as_ref().zip(assertions);
+        let assertion = asserted.map(|(asserted, signer)| asserted.at(signer, ends, now));
+        Testimony { identity: Arc::clone(&self.identity), assertion }
+    }
+
     /// Tells whether the key that signed the token is still one of the issuer's.
     pub(super) fn key_is_held(&self, held: &Held) -> bool {
         if self.generation.load(Ordering::Relaxed) == held.generation {
@@ -109,7 +131,31 @@ impl Known {
         let headers = &self.identity.headers;
         let values: usize = headers.iter().map(|(_, value)| value.len() + 96).sum();
         // What `session` holds stands in the base too, unless the settings leave it out.
-        values + 2 * self.identity.base.len() + self.issuer.len() + OVERHEAD
+        // An assertion holds its claims in base64, and is kept beside them.
+        let asserted = self.asserted.as_ref().map_or(0, |it| 4 * it.claims.len() + OVERHEAD);
+        values + 2 * self.identity.base.len() + self.issuer.len() + asserted + OVERHEAD
+    }
+}
+
+/// What is asserted of a caller, and the last assertion that was made of it.
+struct Asserted {
+    claims: Box<str>,
+    last: ArcSwapOption<Assertion>,
+}
+
+impl Asserted {
+    fn new(claims: Box<str>) -> Self {
+        Self { claims, last: ArcSwapOption::empty() }
+    }
+
+    /// Returns an assertion that is good at the time `now` and for a while: the last, or a new one.
+    fn at(&self, signer: &AssertionSigner, ends: UnixTime, now: UnixTime) -> Arc<Assertion> {
+        let last = self.last.load_full().filter(|last| signer.may_send(last, now));
+        last.unwrap_or_else(|| {
+            let new = Arc::new(signer.make(&self.claims, ends, now));
+            self.last.store(Some(Arc::clone(&new)));
+            new
+        })
     }
 }
 

@@ -18,17 +18,20 @@ use super::Shared;
 use super::pool::{Lease, Pool};
 use super::request_body::{Progress, RequestBody};
 use super::settings::UpstreamAddress;
+use super::snapshot::Snapshot;
 use super::target::Target;
 use crate::core::access::Permit;
 use crate::core::header::CleanHead;
 use crate::core::reject::Reject;
 use crate::core::sign::RequestLine;
+use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
 
 /// The way to the backend: one a worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pool: Rc<Pool>,
+    signers: Rc<Snapshot<Signers>>,
     shared: Arc<Shared>,
 }
 
@@ -51,9 +54,9 @@ enum Attempt {
 }
 
 impl Upstream {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, signers: Rc<Snapshot<Signers>>) -> Self {
         let keep = shared.settings.timeouts.upstream_idle;
-        Self { pool: Pool::new(keep, shared.metrics.clone()), shared }
+        Self { pool: Pool::new(keep, shared.metrics.clone()), signers, shared }
     }
 
     /// Closes idle connections in time; runs as long as its worker does.
@@ -119,13 +122,15 @@ impl Upstream {
             method: target.method,
             authority: target.authority.as_str(),
             path: target.path.as_str(),
+            query: target.uri.query(),
         };
         let repeatable = lease.is_reused() && body.is_empty() && may_be_repeated(target.method);
         let progress = body.progress();
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
         *request.uri_mut() = target.uri.clone();
-        let signed = self.shared.signer.sign(head, permit, line, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let signed = self.signers.look().signer.sign(head, permit, line, now);
         *request.headers_mut() = signed.into_headers();
 
         let sent = Instant::now();

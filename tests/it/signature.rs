@@ -7,11 +7,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::clock::Clock;
-use countersign::config::SigningSettings;
 use countersign::core::jwk::KeyId;
 use countersign::core::path::PathPolicy;
 use countersign::core::time::UnixTime;
 use countersign::dev::verifier::{Countersignature, Verifier};
+use countersign::signing::Secret;
 use http::{Method, Request};
 use tokio::io::AsyncWriteExt;
 
@@ -100,14 +100,14 @@ async fn the_key_is_the_secrets_or_one_that_is_published() {
     let published = proxy.admin("/.well-known/jwks.json").await;
     assert_eq!(published.text(), r#"{"keys":[]}"#, "a secret is not published");
 
-    let secret = countersign::config::Secret::new(SECRET.to_vec());
-    settings.signing = SigningSettings::Secret { secret, id: Some(KeyId::parse("k1").unwrap()) };
+    settings.signing.secret =
+        Some((Secret::new(SECRET.to_vec()), Some(KeyId::parse("k1").unwrap())));
     let proxy = Proxy::start(settings.clone()).await;
     assert_eq!(proxy.get("/", &token).await.status, 200);
     let found = verify(&upstream.last(), &Verifier::hmac(SECRET), Clock::System.now()).unwrap();
     assert_eq!(found.keyid, "k1");
 
-    settings.signing = SigningSettings::Generate;
+    settings.signing.secret = None;
     let proxy = Proxy::start(settings).await;
     assert_eq!(proxy.get("/", &token).await.status, 200);
     let published = proxy.admin("/.well-known/jwks.json").await.json();

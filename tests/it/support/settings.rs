@@ -1,7 +1,7 @@
 //! Settings of a proxy between an issuer and a backend.
 
 use countersign::admin::{AdminSettings, Readiness, StatusAccess};
-use countersign::config::{IssuerSettings, Secret, Settings, SigningSettings};
+use countersign::config::{IssuerSettings, Settings};
 use countersign::core::access::Access;
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
@@ -10,12 +10,14 @@ use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenP
 use countersign::core::jwk::Algorithms;
 use countersign::core::path::PathPolicy;
 use countersign::core::route::{Case, PathPattern, Route, Routes};
+use countersign::core::sign::Cover;
 use countersign::http_client::{FetchUrl, HttpClientSettings};
 use countersign::keys::{KeySettings, KeySource};
 use countersign::listen::ListenAddress;
 use countersign::proxy::{
     Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
 };
+use countersign::signing::{Secret, SigningSettings};
 use countersign::telemetry::{CallerShown, LogFormat, LogSettings};
 use tracing::level_filters::LevelFilter;
 
@@ -128,7 +130,12 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
         },
         issuers: vec![clerk(issuer)],
         http_client: HttpClientSettings::default(),
-        signing: SigningSettings::Secret { secret: Secret::new(SECRET.to_vec()), id: None },
+        signing: SigningSettings {
+            requests: Some(Cover::default()),
+            assertion: None,
+            secret: Some((Secret::new(SECRET.to_vec()), None)),
+            keys: None,
+        },
         admin: AdminSettings { listen: any_port, status: StatusAccess::Loopback },
         readiness: Readiness::Keys,
         log: LogSettings {

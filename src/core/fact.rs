@@ -1,0 +1,217 @@
+//! What is known of a caller, one thing at a time: as the text of a header and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::core::base64url;
+use crate::core::caller::Caller;
+use crate::core::identity::{Field, Source};
+use crate::core::issuer::TokenClass;
+
+/// One thing that is known of a caller.
+#[derive(Clone, Debug)]
+pub(super) enum Fact<'a> {
+    /// Nothing.
+    None,
+    /// One identifier.
+    Id(&'a str),
+    /// Several.
+    Ids(Vec<&'a str>),
+    /// What may be done, as OAuth parts it: with spaces, where there is one text for all.
+    Scopes(Vec<&'a str>),
+    /// Who really acts.
+    Actor(&'a str),
+    /// Two numbers.
+    Pair(i64, i64),
+    /// A number.
+    Number(i64),
+    /// What a claim holds, whatever that is.
+    Claim(&'a Value),
+    /// All claims.
+    Payload(&'a Caller),
+}
+
+impl<'a> Fact<'a> {
+    /// Finds what a header or an assertion is to say of `caller`.
+    pub(super) fn of(source: &Source, caller: &'a Caller) -> Self {
+        match source {
+            Source::Field(field) => Self::of_field(*field, caller),
+            Source::Claim(pointer) => pointed(caller, pointer).map_or(Self::None, Self::Claim),
+        }
+    }
+
+    fn of_field(field: Field, caller: &'a Caller) -> Self {
+        let organization = caller.session.organization.as_ref();
+        let member = |name: &str| caller.claims.get(name);
+        // Clerk reserves these names in session tokens; elsewhere anybody may have chosen them.
+        let of_session = |name: &str| {
+            let list = member(name).filter(|_| caller.class == TokenClass::SessionToken);
+            Self::Ids(comma_list(list).collect())
+        };
+        match field {
+            Field::Principal => Self::Id("user"),
+            Field::TokenType => Self::Id(caller.class.as_str()),
+            Field::UserId => Self::id(caller.user_id()),
+            Field::Subject => Self::Id(&caller.subject),
+            Field::SessionId => Self::id(caller.session_id.as_deref()),
+            Field::OrgId => Self::id(organization.map(|org| org.id.as_str())),
+            Field::OrgSlug => Self::id(organization.and_then(|org| org.slug.as_deref())),
+            Field::OrgRole => Self::id(organization.and_then(|org| org.role.as_deref())),
+            Field::OrgPermissions => {
+                let permissions = organization.into_iter().flat_map(|org| &org.permissions);
+                Self::Ids(permissions.map(String::as_str).collect())
+            }
+            Field::ActorId => caller.session.actor.as_deref().map_or(Self::None, Self::Actor),
+            Field::Issuer => Self::Id(&caller.issuer),
+            Field::Scopes => match member("scope").or_else(|| member("scp")) {
+                Some(Value::String(scopes)) => {
+                    Self::Scopes(scopes.split_ascii_whitespace().collect())
+                }
+                Some(Value::Array(scopes)) => {
+                    Self::Scopes(scopes.iter().filter_map(Value::as_str).collect())
+                }
+                _ => Self::None,
+            },
+            Field::Features => of_session("fea"),
+            Field::Plans => of_session("pla"),
+            Field::FactorAge => {
+                caller.session.factor_age.map_or(Self::None, |(a, b)| Self::Pair(a, b))
+            }
+            Field::ExpiresAt => Self::Number(caller.validity.expires.as_secs()),
+            Field::Claims => Self::Payload(caller),
+        }
+    }
+
+    fn id(text: Option<&'a str>) -> Self {
+        text.map_or(Self::None, Self::Id)
+    }
+
+    /// Renders the value of a header: visible ASCII, and empty where nothing is known.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Id(id) | Self::Actor(id) => identifier(id),
+            Self::Ids(ids) | Self::Scopes(ids) => {
+                ids.iter().copied().map(identifier).collect::<Vec<_>>().join(", ")
+            }
+            Self::Pair(first, second) => format!("{first}, {second}"),
+            Self::Number(number) => number.to_string(),
+            Self::Claim(value) => claim(value),
+            Self::Payload(caller) => caller.payload.to_string(),
+        }
+    }
+
+    /// Renders a claim of an assertion; nothing where nothing is known.
+    pub(super) fn json(&self) -> Option<Value> {
+        match self {
+            Self::None => None,
+            Self::Id(id) => Some(json!(id)),
+            Self::Ids(ids) => Some(json!(ids)).filter(|_| !ids.is_empty()),
+            Self::Scopes(ids) => Some(json!(ids.join(" "))).filter(|_| !ids.is_empty()), // RFC 8693 §4.2
+            Self::Actor(id) => Some(json!({"sub": id})), // RFC 8693 §4.1
+            Self::Pair(first, second) => Some(json!([first, second])),
+            Self::Number(number) => Some(json!(number)),
+            Self::Claim(value) => Some((*value).clone()).filter(|value| !value.is_null()),
+            Self::Payload(caller) => Some(Value::Object(caller.claims.clone())),
+        }
+    }
+}
+
+fn comma_list(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let items = value.and_then(Value::as_str).unwrap_or_default();
+    items.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Follows a JSON pointer into the claims.
+fn pointed<'a>(caller: &'a Caller, pointer: &str) -> Option<&'a Value> {
+    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (pointer.strip_prefix('/')?, None),
+    };
+    let value = caller.claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
+}
+
+/// Renders a claim of any form: text percent-encoded, lists of simple values joined by a comma,
+/// anything deeper as base64url of its JSON.
+fn claim(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.iter().all(is_simple) => {
+            items.iter().map(simple).collect::<Vec<_>>().join(", ")
+        }
+        value if is_simple(value) => simple(value),
+        value => base64url::encode(value.to_string().as_bytes()),
+    }
+}
+
+fn is_simple(value: &Value) -> bool {
+    !matches!(value, Value::Array(_) | Value::Object(_))
+}
+
+fn simple(value: &Value) -> String {
+    match value {
+        Value::String(text) => percent_encoded(text),
+        Value::Null => String::new(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// Renders an identifier: as it is, but one with a `%`, a comma or anything but visible ASCII
+/// percent-encoded whole. So decoding is always right, and a comma always parts two items.
+fn identifier(text: &str) -> String {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b',');
+    if plain { text.to_owned() } else { percent_encoded(text) }
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986 §2.3, so that no CR, no
+/// LF and no comma of a claim reaches a header.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}"); // writing to a String does not fail
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::identity::tests::caller;
+
+    #[test]
+    fn identifiers_stay_as_they_are_or_are_encoded_whole() {
+        for (text, want) in [
+            ("user_2a", "user_2a"),
+            ("org:a:read", "org:a:read"),
+            ("a,b", "a%2Cb"),
+            ("100%", "100%25"),
+            ("ålice", "%C3%A5lice"),
+            ("a b", "a%20b"),
+        ] {
+            assert_eq!(identifier(text), want);
+        }
+    }
+
+    #[test]
+    fn another_issuers_subject_is_no_user_of_clerks_and_has_no_plan() {
+        let claims = json!({"fea": "o:dashboard", "pla": "o:pro", "scope": "read write"});
+        for (class, user, plan) in [
+            (TokenClass::SessionToken, "user_1", "o:pro"),
+            (TokenClass::JwtTemplate, "user_1", ""),
+            (TokenClass::Oidc, "", ""),
+        ] {
+            let caller = Caller { class, ..caller(&claims) };
+            let told = |field| Fact::of_field(field, &caller).text();
+            assert_eq!(told(Field::TokenType), class.as_str());
+            assert_eq!((told(Field::UserId), told(Field::Plans)), (user.into(), plan.into()));
+            assert_eq!(told(Field::Features).is_empty(), plan.is_empty());
+            assert_eq!(told(Field::Subject), "user_1");
+            assert_eq!(told(Field::Scopes), "read, write");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Our own key pairs over time: which of them signs, which are published.
+//!
+//! Those who verify keep our key set for a while and do not ask for it again at once. So a new key
+//! is published before it signs, and an old one stays published after it has signed: however the
+//! files are exchanged, nothing we have signed is refused for its key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::core::jwk::KeyId;
+use crate::core::signing_key::SigningKey;
+use crate::core::time::UnixTime;
+
+/// How long a new key is published before it signs: a verifier may keep our key set for 60 s
+/// (`max-age`), and may be told not to ask again within the 30 s after that.
+pub const BEFORE_SIGNING: Duration = Duration::from_secs(90);
+
+/// How long a key stays published after it has signed for the last time, or its file has gone:
+/// what it signed lasts 60 s, and the key set that still has it is kept for 60 s.
+pub const AFTER_SIGNING: Duration = Duration::from_secs(120);
+
+/// Our key pairs as they stand at a moment.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    keys: Vec<Entry>,
+    /// The one that signs.
+    active: KeyId,
+    /// The one that will, once it was published for long enough.
+    next: Option<KeyId>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: Arc<SigningKey>,
+    /// Since when it is published.
+    since: UnixTime,
+    /// Until when it is, where its file has gone.
+    until: Option<UnixTime>,
+}
+
+/// What is odd about the keys that were read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Oddity {
+    /// A file now holds another key under the name of one that verifiers know.
+    #[error("another key was put in the place of `{0}`; it is not used: give it a name of its own")]
+    Replaced(KeyId),
+    /// There are several keys and nothing says which signs.
+    #[error("there are several keys and `signing.active` names none; `{0}` goes on signing")]
+    Ambiguous(KeyId),
+    /// The key that is to sign is not there.
+    #[error("there is no key `{0}`, which `signing.active` names")]
+    Missing(KeyId),
+    /// No key is left.
+    #[error("no key is left; `{0}` goes on signing")]
+    Empty(KeyId),
+}
+
+impl Keyring {
+    /// Creates the keyring of a start: `active` signs at once, since nobody can have kept an older
+    /// key set of ours. Nothing where `active` is not among the keys.
+    pub fn new(keys: Vec<SigningKey>, active: &KeyId, now: UnixTime) -> Option<Self> {
+        let entry = |key| Entry { key: Arc::new(key), since: now, until: None };
+        let keys: Vec<_> = keys.into_iter().map(entry).collect();
+        let is_there = keys.iter().any(|entry| entry.key.id() == active);
+        is_there.then(|| Self { keys, active: active.clone(), next: None })
+    }
+
+    /// Returns the keyring after the keys were read again, and what is odd about them.
+    ///
+    /// `wanted` names the key that is to sign; without it, the only one there is.
+    #[must_use]
+    pub fn reread(
+        &self,
+        found: Vec<SigningKey>,
+        wanted: Option<&KeyId>,
+        now: UnixTime,
+    ) -> (Self, Vec<Oddity>) {
+        let mut oddities = Vec::new();
+        let mut keys = self.keys.clone();
+        for entry in &mut keys {
+            let is_there = found.iter().any(|key| key.id() == entry.key.id());
+            entry.until =
+                if is_there { None } else { entry.until.or(Some(now.plus(AFTER_SIGNING))) };
+        }
+        for key in found {
+            match self.keys.iter().find(|entry| entry.key.id() == key.id()) {
+                None => keys.push(Entry { key: Arc::new(key), since: now, until: None }),
+                Some(old) if old.key.is_same(&key) => {}
+                Some(old) => oddities.push(Oddity::Replaced(old.key.id().clone())),
+            }
+        }
+        let next = chosen(&keys, wanted, &self.active).unwrap_or_else(|oddity| {
+            oddities.push(oddity);
+            self.active.clone()
+        });
+        let next = Some(next).filter(|next| *next != self.active);
+        (Self { keys, active: self.active.clone(), next }.at(now), oddities)
+    }
+
+    /// Returns the keyring as it is at the time `now`: a new key signs once it was published for
+    /// long enough, an old one goes once nobody needs it.
+    #[must_use]
+    pub fn at(&self, now: UnixTime) -> Self {
+        let mut ring = self.clone();
+        if let Some(next) = self.next.as_ref().filter(|next| self.may_sign(next, now)) {
+            // What it signed a moment ago is good for as long as what it signed first.
+            let retired = ring.keys.iter_mut().find(|entry| entry.key.id() == &self.active);
+            for until in retired.into_iter().filter_map(|entry| entry.until.as_mut()) {
+                *until = (*until).max(now.plus(AFTER_SIGNING));
+            }
+            ring.active = next.clone();
+            ring.next = None;
+        }
+        let active = ring.active.clone();
+        ring.keys.retain(|entry| {
+            *entry.key.id() == active || entry.until.is_none_or(|until| now < until)
+        });
+        ring
+    }
+
+    /// Returns when [`at`](Self::at) will next change something.
+    pub fn changes_at(&self) -> Option<UnixTime> {
+        let due = |next: &KeyId| Some(self.entry(next)?.since.plus(BEFORE_SIGNING));
+        let others = self.keys.iter().filter(|entry| *entry.key.id() != self.active);
+        self.next.as_ref().and_then(due).into_iter().chain(others.filter_map(|it| it.until)).min()
+    }
+
+    /// Returns the key that signs.
+    ///
+    /// # Panics
+    ///
+    /// Never: the active key is always one of the keys.
+    pub fn active(&self) -> &Arc<SigningKey> {
+        &self.entry(&self.active).expect("the active key is one of the keys").key
+    }
+
+    /// Returns the public halves of all keys, each as a JWK.
+    pub fn published(&self) -> impl Iterator<Item = Value> {
+        self.keys.iter().map(|entry| entry.key.public_jwk())
+    }
+
+    fn may_sign(&self, id: &KeyId, now: UnixTime) -> bool {
+        self.entry(id).is_some_and(|entry| entry.since.plus(BEFORE_SIGNING) <= now)
+    }
+
+    fn entry(&self, id: &KeyId) -> Option<&Entry> {
+        self.keys.iter().find(|entry| entry.key.id() == id)
+    }
+}
+
+/// Says which of the keys that are there is to sign, or why that cannot be told.
+fn chosen(keys: &[Entry], wanted: Option<&KeyId>, active: &KeyId) -> Result<KeyId, Oddity> {
+    let there = keys.iter().filter(|entry| entry.until.is_none());
+    let there: Vec<&KeyId> = there.map(|entry| entry.key.id()).collect();
+    match (wanted, &*there) {
+        (_, []) => Err(Oddity::Empty(active.clone())),
+        (Some(wanted), there) if there.contains(&wanted) => Ok(wanted.clone()),
+        (Some(wanted), _) => Err(Oddity::Missing(wanted.clone())),
+        (None, [only]) => Ok((*only).clone()),
+        (None, _) => Err(Oddity::Ambiguous(active.clone())),
+    }
+}
+
+/// Returns a JWK Set (RFC 7517 §5) of public keys.
+pub fn jwks(keys: impl Iterator<Item = Value>) -> Value {
+    json!({ "keys": keys.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+#[path = "keyring_tests.rs"]
+mod tests;
