@@ -5,8 +5,10 @@
 //! a key nobody knows. However many such requests there are, they share one fetch, and there is
 //! at most one in ten seconds, so that a stranger who invents key names moves nothing.
 
+mod discovery;
 mod held;
 mod refresher;
+mod remote;
 mod schedule;
 mod source;
 mod unknown;
@@ -54,7 +56,11 @@ impl KeySettings {
 pub enum KeySource {
     /// A JWK Set behind an address, refreshed in the background.
     Url(FetchUrl),
-    /// A JWK Set in a file, read again as often as an address would be.
+    /// The JWK Set that the issuer at this URL names in its discovery document (OpenID Connect
+    /// Discovery 1.0 §4), whose `issuer` must be [`KeySettings::issuer`] to the letter.
+    Discovery(FetchUrl),
+    /// A JWK Set in a file, read again within about a second of a change, and every minute. A key
+    /// that is taken out of it is gone as one of an address is: after two looks 30 s apart.
     File(PathBuf),
     /// Public keys in PEM, which never change; they are read again all the same, so as not to age.
     Pem(String),
@@ -189,7 +195,9 @@ impl Keys {
     async fn after(&self, fetch: u64, kid: Option<&KeyId>, at_most: Duration) -> Arc<Held> {
         let mut held = self.held.clone();
         let brought = |held: &Held| kid.is_some_and(|kid| !held.set.find(Some(kid)).is_empty());
-        let fetched = held.wait_for(|held| held.fetches >= fetch || brought(held));
+        let fetched = held.wait_for(|held| {
+            held.fetches >= fetch || brought(held) || held.is_held_off(Instant::now())
+        });
         // Past the time, or with the refresher gone, what is held is all there is.
         drop(time::timeout(at_most, fetched).await);
         self.snapshot()
@@ -203,6 +211,15 @@ impl Keys {
         drop(held.wait_for(|held| held.usable(max_stale, clock.now())).await);
     }
 
+    /// Says in the metrics which keys are in use at the time `now`, and whether they are stale.
+    pub fn measure(&self, now: UnixTime) {
+        let held = self.held.borrow();
+        let usable = held.usable(self.shared.settings.max_stale, now);
+        let keys = if usable { held.set.len() } else { 0 };
+        let last_success = held.last_success.map(UnixTime::as_secs);
+        self.shared.metrics.holds(keys, last_success, held.stale(now));
+    }
+
     /// Tells whether there are usable keys at the time `now`.
     pub fn are_usable(&self, now: UnixTime) -> bool {
         self.held.borrow().usable(self.shared.settings.max_stale, now)
@@ -212,7 +229,9 @@ impl Keys {
 impl Shared {
     fn ask(&self, kid: &KeyId, held: &Held) -> Ask {
         match self.settings.source {
-            KeySource::Url(_) => self.unknown().ask(kid, held, Instant::now()),
+            KeySource::Url(_) | KeySource::Discovery(_) => {
+                self.unknown().ask(kid, held, Instant::now())
+            }
             KeySource::File(_) | KeySource::Pem(_) => Ask::Refuse(UnknownKid::NegativeCached),
         }
     }
@@ -233,5 +252,5 @@ pub fn keys(
     let shared =
         Arc::new(Shared { settings, metrics, wanted: Notify::new(), unknown: Mutex::default() });
     let keys = Keys { held, shared: Arc::clone(&shared) };
-    (keys, Refresher { shared, publish, client, clock })
+    (keys, Refresher::new(shared, publish, client, clock))
 }

@@ -1,5 +1,7 @@
 //! The task that fetches an issuer's keys, again and again.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,63 +9,71 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::held::{GONE_AFTER, Held};
-use super::schedule::{Jitter, lifetime, second_look, wait_before_fetch};
-use super::source;
+use super::schedule::{Jitter, Outlook, Wait, second_look};
+use super::source::{Answer, Failure, Source};
+use super::{KeySource, Shared};
 use crate::clock::Clock;
 use crate::core::time::UnixTime;
 use crate::http_client::HttpClient;
 use crate::telemetry::metrics::RefreshResult;
+use crate::watched::Watched;
 
 /// Fetches an issuer's keys, again and again.
 #[derive(Debug)]
 pub struct Refresher {
-    pub(super) shared: Arc<Shared>,
-    pub(super) publish: watch::Sender<Arc<Held>>,
-    pub(super) client: HttpClient,
-    pub(super) clock: Clock,
+    shared: Arc<Shared>,
+    publish: watch::Sender<Arc<Held>>,
+    clock: Clock,
+    source: Source,
+    /// The key file, where the keys come from one.
+    file: Option<Watched>,
 }
 
 impl Refresher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        publish: watch::Sender<Arc<Held>>,
+        client: HttpClient,
+        clock: Clock,
+    ) -> Self {
+        let file = match &shared.settings.source {
+            KeySource::File(path) => Some(Watched::new(path.clone())),
+            KeySource::Url(_) | KeySource::Discovery(_) | KeySource::Pem(_) => None,
+        };
+        Self { shared, publish, source: Source::new(client, clock.clone()), clock, file }
+    }
+
     /// Fetches and publishes until nobody holds the keys any more.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
+        if let Some(file) = &mut self.file {
+            file.changed().await; // the first look: what comes after it is a change
+        }
         loop {
             let wait = self.refresh().await;
-            let next = Instant::now() + wait;
+            let now = Instant::now();
             tokio::select! {
-                () = time::sleep_until(next) => {}
-                () = self.shared.wanted.notified() => {}
+                () = time::sleep_until(now + wait.next) => {}
+                () = self.shared.asked_for(now + wait.held_off) => {}
+                () = changed(&mut self.file) => {}
                 () = self.publish.closed() => return,
             }
         }
     }
 
     /// Fetches once, publishes what that changes, and returns how long to wait.
-    async fn refresh(&self) -> Duration {
+    async fn refresh(&mut self) -> Wait {
         let settings = &self.shared.settings;
-        self.shared.unknown().begin();
-        let answer = source::fetch(settings, &self.client).await;
+        self.shared.begin();
+        let outcome = self.source.fetch(settings).await;
         let before = Arc::clone(&self.publish.borrow());
         let now = self.clock.now();
-        let (mut held, fresh_for) = match answer {
-            Ok(answer) => (before.renewed(answer.set, now), answer.lifetime),
-            Err(problem) => (before.failed(problem), lifetime(None)),
-        };
-        self.tell(&before, &held, now);
+        let (mut held, wait) = next(&before, outcome, settings.max_stale, now, jitter());
+        held.held_off = (!wait.held_off.is_zero()).then(|| Instant::now() + wait.held_off);
         if held.failures == 0 {
             self.shared.unknown().forget();
         }
-        let jitter = jitter();
-        let usable = held.usable(settings.max_stale, now);
-        // Keys that are not fetched again in time are past it while their issuer is well.
-        let fresh_for = fresh_for.min(settings.max_stale);
-        let mut wait = wait_before_fetch(held.failures, usable, fresh_for, jitter);
-        if held.failures == 0 && held.misses_any() {
-            // Whether a key is gone shows at the next fetch; until then its tokens are good.
-            wait = wait.min(second_look(GONE_AFTER, jitter));
-        }
-        held.next_refresh = Some(now.plus(wait));
+        self.tell(&before, &held, now);
         self.publish.send_replace(Arc::new(held));
         wait
     }
@@ -77,15 +87,9 @@ impl Refresher {
             _ => RefreshResult::Error,
         };
         self.shared.metrics.refreshed(result);
-        let usable = held.usable(settings.max_stale, now);
-        let last_success = held.last_success.map(UnixTime::as_secs);
-        self.shared.metrics.holds(
-            held.set.len(),
-            last_success,
-            held.failures > 0 && !held.set.is_empty(),
-        );
         match &held.last_error {
             Some(problem) => {
+                let usable = held.usable(settings.max_stale, now);
                 warn!(issuer, problem, failures = held.failures, usable, "key set not refreshed");
             }
             None if result == RefreshResult::Ok => {
@@ -94,6 +98,52 @@ impl Refresher {
             None => debug!(issuer, "key set unchanged"),
         }
     }
+}
+
+impl Shared {
+    /// Takes note that a fetch begins: whoever asked for one so far is served by it.
+    fn begin(&self) {
+        pin!(self.wanted.notified()).enable();
+        self.unknown().begin();
+    }
+
+    /// Waits until a request asks for a fetch, which none does before `not_before`.
+    async fn asked_for(&self, not_before: Instant) {
+        time::sleep_until(not_before).await;
+        self.wanted.notified().await;
+    }
+}
+
+/// Waits until the file looks other than before; for ever where there is none.
+async fn changed(file: &mut Option<Watched>) {
+    match file {
+        Some(file) => file.changed().await,
+        None => pending().await,
+    }
+}
+
+/// Returns what is held after a fetch that ended at the time `now`, and how long to wait.
+fn next(
+    before: &Held,
+    outcome: Result<Answer, Failure>,
+    max_stale: Duration,
+    now: UnixTime,
+    jitter: Jitter,
+) -> (Held, Wait) {
+    let (mut held, lifetime, retry_after) = match outcome {
+        Ok(Answer { set, lifetime }) => (before.renewed(set, lifetime, now), lifetime, None),
+        Err(Failure { problem, retry_after }) => {
+            (before.failed(problem), Duration::ZERO, retry_after)
+        }
+    };
+    let (failures, usable_for) = (held.failures, held.usable_for(max_stale, now));
+    let mut wait = Outlook { failures, usable_for, lifetime, retry_after }.wait(jitter);
+    if failures == 0 && held.misses_any() {
+        // Whether a key is gone shows at the next fetch; until then its tokens are good.
+        wait.next = wait.next.min(second_look(GONE_AFTER, jitter));
+    }
+    held.next_refresh = Some(now.plus(wait.next));
+    (held, wait)
 }
 
 fn jitter() -> Jitter {

@@ -1,7 +1,8 @@
 //! Keys nobody knows: when a token that names one may have the key set fetched.
 //!
 //! A stranger can invent names as fast as the network carries them. However many there are, they
-//! share one fetch, and there is at most one in ten seconds.
+//! share one fetch, and there is at most one in ten seconds; none while the issuer asked to be left
+//! alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -52,6 +53,9 @@ impl Unknown {
         if self.names.get(kid).is_some_and(|until| now < *until) {
             return Ask::Refuse(UnknownKid::NegativeCached);
         }
+        if held.is_held_off(now) {
+            return Ask::Refuse(UnknownKid::Throttled);
+        }
         match self.asked {
             Some((then, fetch)) if held.fetches < fetch && now < then + UNKNOWN_KEY => {
                 Ask::Wait(fetch)
@@ -79,5 +83,71 @@ impl Unknown {
     /// Forgets which keys were in none: a newer key set may have them.
     pub(super) fn forget(&mut self) {
         self.names.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kid(name: &str) -> KeyId {
+        KeyId::parse(name).unwrap()
+    }
+
+    /// What is held after this many fetches.
+    fn held(fetches: u64) -> Held {
+        Held { fetches, ..Held::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_strangers_invent_share_one_fetch_in_ten_seconds() {
+        use UnknownKid::{NegativeCached, Throttled};
+        let mut unknown = Unknown::default();
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        unknown.begin(); // the first fetch, which ended
+        unknown.remember(&kid("known-to-be-none"), start);
+        for (millis, name, fetches, want) in [
+            (0, "known-to-be-none", 1, Ask::Refuse(NegativeCached)),
+            (0, "a", 1, Ask::Refetch(2)),
+            (0, "b", 1, Ask::Wait(2)),
+            (5_499, "c", 1, Ask::Wait(2)),
+            (5_500, "c", 1, Ask::Refuse(Throttled)), // it takes longer than any may
+            (100, "c", 2, Ask::Refuse(Throttled)),
+            (9_999, "c", 2, Ask::Refuse(Throttled)),
+            (9_999, "known-to-be-none", 2, Ask::Refuse(NegativeCached)),
+            (10_000, "known-to-be-none", 2, Ask::Refetch(2)), // none of ours began meanwhile
+            (10_000, "d", 1, Ask::Wait(2)),
+        ] {
+            let got = unknown.ask(&kid(name), &held(fetches), at(millis));
+            assert_eq!(got, want, "{millis} {name} {fetches}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_asked_to_be_left_alone_is() {
+        let mut unknown = Unknown::default();
+        let start = Instant::now();
+        let until = start + Duration::from_secs(60);
+        let held = Held { held_off: Some(until), ..held(1) };
+        let just_before = until - Duration::from_millis(1);
+        let refused = Ask::Refuse(UnknownKid::Throttled);
+        for (now, want) in [(start, refused), (just_before, refused), (until, Ask::Refetch(1))] {
+            assert_eq!(unknown.ask(&kid("a"), &held, now), want, "{:?}", now - start);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bounded_number_of_names_is_remembered_until_a_good_fetch() {
+        let mut unknown = Unknown::default();
+        let start = Instant::now();
+        for number in 0..2 * UNKNOWN_NAMES {
+            unknown.remember(&kid(&format!("key-{number}")), start);
+        }
+        assert_eq!(unknown.names.len(), UNKNOWN_NAMES);
+        unknown.remember(&kid("later"), start + UNKNOWN_EVERY);
+        assert_eq!(unknown.names.len(), 1, "those whose time is over make room");
+        unknown.forget();
+        assert!(unknown.names.is_empty());
     }
 }
