@@ -160,7 +160,10 @@ impl Admin {
                 None => text(StatusCode::OK, "ok\n"),
                 Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, what),
             },
-            "/metrics" => told(Metrics::content_type(), self.metrics.render()),
+            "/metrics" => {
+                self.keys.measure(self.clock.now());
+                told(Metrics::content_type(), self.metrics.render())
+            }
             "/.well-known/jwks.json" => {
                 let mut answer = json_answer(&self.signers.borrow().published);
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_FRESH);

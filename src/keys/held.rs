@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::core::jwk::KeyId;
 use crate::core::jwk_set::KeySet;
 use crate::core::time::UnixTime;
@@ -22,7 +24,7 @@ pub struct Held {
     /// When a good key set last came.
     pub last_success: Option<UnixTime>,
     /// Good keys that were not in the last key set, and since when.
-    missing: HashMap<KeyId, UnixTime>,
+    pub(super) missing: HashMap<KeyId, UnixTime>,
     /// When each key was first seen.
     pub first_seen: HashMap<KeyId, UnixTime>,
     /// Fetches that ended, well or not.
@@ -33,12 +35,16 @@ pub struct Held {
     pub last_error: Option<String>,
     /// When the next fetch is due.
     pub next_refresh: Option<UnixTime>,
+    /// Until when the last good key set is fresh.
+    pub(super) fresh_until: Option<UnixTime>,
+    /// Until when the issuer asked to be left alone, where it did: no request has keys fetched.
+    pub(super) held_off: Option<Instant>,
 }
 
 impl Held {
-    /// Returns the state after a good answer.
+    /// Returns the state after a good answer, whose keys are fresh for `lifetime`.
     #[must_use]
-    pub fn renewed(&self, fetched: KeySet, now: UnixTime) -> Self {
+    pub fn renewed(&self, fetched: KeySet, lifetime: Duration, now: UnixTime) -> Self {
         let absent = |kid: &KeyId| fetched.find(Some(kid)).iter().all(|key| key.kid() != Some(kid));
         let missing: HashMap<_, _> = self
             .set
@@ -64,6 +70,8 @@ impl Held {
             failures: 0,
             last_error: None,
             next_refresh: None,
+            fresh_until: Some(now.plus(lifetime)),
+            held_off: None,
         }
     }
 
@@ -74,6 +82,7 @@ impl Held {
             fetches: self.fetches + 1,
             failures: self.failures.saturating_add(1),
             last_error: Some(error),
+            held_off: None,
             ..self.clone()
         }
     }
@@ -86,7 +95,27 @@ impl Held {
     /// Tells whether the keys may be used at the time `now`: there are some, and a good key set
     /// came within `max_stale`.
     pub fn usable(&self, max_stale: Duration, now: UnixTime) -> bool {
-        !self.set.is_empty() && self.last_success.is_some_and(|then| now < then.plus(max_stale))
+        !self.usable_for(max_stale, now).is_zero()
+    }
+
+    /// Returns how long the keys may still be used; zero where there are none.
+    pub(super) fn usable_for(&self, max_stale: Duration, now: UnixTime) -> Duration {
+        match self.last_success {
+            Some(then) if !self.set.is_empty() => then.plus(max_stale).since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Tells whether the keys are past their time at the time `now` and none newer can be had: the
+    /// last fetch failed. Keys within theirs are as the issuer wants them, whatever failed.
+    pub(super) fn stale(&self, now: UnixTime) -> bool {
+        let past = self.fresh_until.is_some_and(|until| now >= until);
+        self.failures > 0 && !self.set.is_empty() && past
+    }
+
+    /// Tells whether the issuer is left alone at the time `now`, because it asked for it.
+    pub(super) fn is_held_off(&self, now: Instant) -> bool {
+        self.held_off.is_some_and(|until| now < until)
     }
 }
 
@@ -95,6 +124,8 @@ mod tests {
     use super::*;
     use crate::core::jwk::{Algorithms, VerificationKey};
     use serde_json::json;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn set(keys: &[(&str, &str)]) -> KeySet {
         let keys: Vec<_> = keys.iter().map(|(kid, x)| ec(kid, x)).collect();
@@ -123,37 +154,37 @@ mod tests {
 
     #[test]
     fn a_key_is_gone_after_two_fetches_without_it_30_s_apart() {
-        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), at(0));
-        let held = held.renewed(set(&[("b", "two")]), at(100));
+        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), HOUR, at(0));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(100));
         assert_eq!(names(&held), ["a", "b"], "one fetch without it may be a stale replica");
-        let held = held.renewed(set(&[("b", "two")]), at(129));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(129));
         assert_eq!(names(&held), ["a", "b"], "29 s are too close");
         let held = held.failed("down".into());
         assert_eq!(names(&held), ["a", "b"], "a failure says nothing");
         let generation = held.generation;
-        let held = held.renewed(set(&[("b", "two")]), at(130));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(130));
         assert_eq!(names(&held), ["b"]);
         assert_eq!(held.generation, generation + 1);
     }
 
     #[test]
     fn a_key_that_comes_back_starts_anew() {
-        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), at(0));
-        let held = held.renewed(set(&[("b", "two")]), at(100));
-        let held = held.renewed(set(&[("a", "one"), ("b", "two")]), at(110));
-        let held = held.renewed(set(&[("b", "two")]), at(140));
+        let held = Held::default().renewed(set(&[("a", "one"), ("b", "two")]), HOUR, at(0));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(100));
+        let held = held.renewed(set(&[("a", "one"), ("b", "two")]), HOUR, at(110));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(140));
         assert_eq!(names(&held), ["a", "b"]);
-        let held = held.renewed(set(&[("b", "two")]), at(170));
+        let held = held.renewed(set(&[("b", "two")]), HOUR, at(170));
         assert_eq!(names(&held), ["b"]);
     }
 
     #[test]
     fn the_same_keys_again_change_nothing_and_new_material_does() {
-        let held = Held::default().renewed(set(&[("a", "one")]), at(0));
+        let held = Held::default().renewed(set(&[("a", "one")]), HOUR, at(0));
         let key = Arc::clone(held.set.iter().next().unwrap());
-        let again = held.renewed(set(&[("a", "one")]), at(10));
+        let again = held.renewed(set(&[("a", "one")]), HOUR, at(10));
         assert_eq!((again.generation, again.set.holds(&key)), (held.generation, true));
-        let changed = again.renewed(set(&[("a", "two")]), at(20));
+        let changed = again.renewed(set(&[("a", "two")]), HOUR, at(20));
         assert_eq!((changed.generation, changed.set.holds(&key)), (held.generation + 1, false));
     }
 
@@ -164,17 +195,34 @@ mod tests {
             jwk.as_object_mut().unwrap().remove("kid");
             KeySet::unnamed(vec![VerificationKey::from_jwk(&jwk, Algorithms::ALL).unwrap().0])
         };
-        let held = Held::default().renewed(unnamed(), at(0));
-        assert_eq!(held.renewed(unnamed(), at(600)).generation, held.generation);
+        let held = Held::default().renewed(unnamed(), HOUR, at(0));
+        assert_eq!(held.renewed(unnamed(), HOUR, at(600)).generation, held.generation);
     }
 
     #[test]
     fn keys_serve_until_they_are_stale() {
-        let held = Held::default().renewed(set(&[("a", "one")]), at(100));
+        let held = Held::default().renewed(set(&[("a", "one")]), HOUR, at(100));
         let day = Duration::from_secs(86_400);
         for (now, usable) in [(100, true), (86_499, true), (86_500, false)] {
             assert_eq!(held.usable(day, at(now)), usable, "{now}");
         }
         assert!(!Held::default().usable(day, at(0)), "no keys are never usable");
+    }
+
+    #[test]
+    fn keys_are_stale_past_their_time_where_the_last_fetch_failed() {
+        let good = Held::default().renewed(set(&[("a", "one")]), HOUR, at(100));
+        let failed = good.failed("down".into());
+        let back = failed.renewed(set(&[("a", "one")]), HOUR, at(4000));
+        for (what, held, now, stale) in [
+            ("in time", &good, 3699, false),
+            ("nobody has asked", &good, 3700, false),
+            ("failed in time", &failed, 3699, false),
+            ("failed and past it", &failed, 3700, true),
+            ("good again", &back, 4000, false),
+            ("without keys", &Held::default().failed("down".into()), 4000, false),
+        ] {
+            assert_eq!(held.stale(at(now)), stale, "{what}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! When to fetch, and what an answer changes: plain functions of what is known.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::core::time::UnixTime;
 
 /// The shortest time a key set is taken as fresh, whatever its `Cache-Control` says.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -8,6 +10,17 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where `Cache-Control` says nothing.
 const USUAL: Duration = Duration::from_secs(10 * 60);
+
+/// Between two fetches while there are no usable keys.
+const NO_KEYS: Duration = Duration::from_secs(1);
+/// The longest time between two fetches that fail, while there are usable keys.
+const BACK_OFF: Duration = Duration::from_secs(60);
+/// The longest time an issuer is left alone because it asks for it, while there are usable keys.
+const HOLD_OFF: Duration = Duration::from_secs(5 * 60);
+/// The same without usable keys.
+const HOLD_OFF_WITHOUT_KEYS: Duration = Duration::from_secs(10);
+/// What is kept for further tries, whatever the issuer asks for, before keys can be used no longer.
+const LAST_TRIES: Duration = Duration::from_secs(30);
 
 /// A random number from 0 to 1, so that a thousand sidecars do not fetch at the same moment.
 #[derive(Clone, Copy, Debug)]
@@ -46,24 +59,76 @@ pub(super) fn lifetime(cache_control: Option<&str>) -> Duration {
     lifetime.clamp(SHORTEST, LONGEST)
 }
 
-/// Returns how long to wait before the fetch that follows `failures` failures in a row.
-///
-/// After a good one: until 80 % of the key set's lifetime are over, or a little less. While keys
-/// are held, waiting doubles from one second to a minute: nobody is hurt meanwhile. Without any
-/// usable key each second counts, since every request is being answered with 503.
-pub(super) fn wait_before_fetch(
-    failures: u32,
-    keys_held: bool,
-    lifetime: Duration,
-    jitter: Jitter,
-) -> Duration {
-    match (failures, keys_held) {
-        (0, _) => lifetime.mul_f64(jitter.between(0.7, 0.8)),
-        (_, false) => Duration::from_secs(1).mul_f64(jitter.between(0.8, 1.2)),
-        (_, true) => {
-            let doubled = Duration::from_secs(1 << (failures - 1).min(6));
-            doubled.min(Duration::from_secs(60)).mul_f64(jitter.between(0.8, 1.0))
+/// Returns how long an issuer asks to be left alone at the time `now` (RFC 9110 §10.2.3): seconds,
+/// or a date. Anything else says nothing.
+pub(super) fn retry_after(text: &str, now: UnixTime) -> Option<Duration> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.parse().map_or(LONGEST, Duration::from_secs));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixTime::from_secs(0).plus(date).since(now))
+}
+
+/// What the time of the next fetch depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// How many fetches failed since the last good one.
+    pub(super) failures: u32,
+    /// How long the keys that are held may still be used; zero where there are none.
+    pub(super) usable_for: Duration,
+    /// How long a key set that just came is fresh.
+    pub(super) lifetime: Duration,
+    /// How long the issuer asks to be left alone, where it does.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// When to fetch again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Wait {
+    /// How long to wait, unless a request asks for a fetch.
+    pub(super) next: Duration,
+    /// How long no request may ask for one.
+    pub(super) held_off: Duration,
+}
+
+impl Outlook {
+    /// Returns how long to wait before the next fetch.
+    ///
+    /// After a good one: until 80 % of the key set's lifetime are over, or a little less. While
+    /// keys are held, waiting doubles from one second to a minute: nobody is hurt meanwhile; but
+    /// the moment they can be used no longer is one to fetch at. Without any usable key each
+    /// second counts, since every request is being answered with 503.
+    pub(super) fn wait(self, jitter: Jitter) -> Wait {
+        if self.failures == 0 {
+            // Keys that are not fetched again in time are past it while their issuer is well.
+            let fresh_for = self.lifetime.min(self.usable_for);
+            return Wait {
+                next: fresh_for.mul_f64(jitter.between(0.7, 0.8)),
+                held_off: Duration::ZERO,
+            };
         }
+        let held_off = self.hold_off(jitter);
+        let next = if self.usable_for.is_zero() {
+            NO_KEYS.mul_f64(jitter.between(0.8, 1.2)).max(held_off)
+        } else {
+            let doubled = Duration::from_secs(1 << (self.failures - 1).min(6));
+            let back_off = doubled.min(BACK_OFF).mul_f64(jitter.between(0.8, 1.0));
+            back_off.max(held_off).min(self.usable_for)
+        };
+        Wait { next, held_off }
+    }
+
+    /// Returns how long the issuer is left alone because it asked for it, or a little longer: it
+    /// asked a thousand others too. An issuer that asks for too much does not decide how long
+    /// tokens are refused here.
+    fn hold_off(self, jitter: Jitter) -> Duration {
+        let Some(asked) = self.retry_after else { return Duration::ZERO };
+        let most = if self.usable_for.is_zero() {
+            HOLD_OFF_WITHOUT_KEYS
+        } else {
+            HOLD_OFF.min(self.usable_for.saturating_sub(LAST_TRIES))
+        };
+        asked.min(most).mul_f64(jitter.between(1.0, 1.2)).min(most)
     }
 }
 
@@ -100,20 +165,89 @@ mod tests {
 
     #[test]
     fn waiting_depends_on_what_is_at_stake() {
-        for (failures, keys_held, low, high) in [
-            (0, true, 420_000, 480_000),
-            (1, false, 800, 1200),
-            (50, false, 800, 1200),
-            (1, true, 800, 1000),
-            (2, true, 1600, 2000),
-            (6, true, 25_600, 32_000),
-            (7, true, 48_000, 60_000),
-            (u32::MAX, true, 48_000, 60_000),
+        const DAY: u64 = 86_400;
+        for (failures, usable_for, low, high) in [
+            (0, DAY, 420_000, 480_000),
+            (0, 60, 42_000, 48_000), // usable for less than fresh
+            (1, 0, 800, 1200),
+            (50, 0, 800, 1200),
+            (1, DAY, 800, 1000),
+            (2, DAY, 1600, 2000),
+            (6, DAY, 25_600, 32_000),
+            (7, DAY, 48_000, 60_000),
+            (7, 50, 48_000, 50_000), // the moment they can be used no longer
+            (7, 1, 1000, 1000),
+            (u32::MAX, DAY, 48_000, 60_000),
         ] {
+            let outlook = outlook(failures, usable_for, None);
             for (jitter, millis) in [(LOW, low), (HIGH, high)] {
-                let wait = wait_before_fetch(failures, keys_held, USUAL, jitter);
-                assert_eq!(wait.as_millis(), millis, "{failures} {keys_held} {jitter:?}");
+                let Wait { next, held_off } = outlook.wait(jitter);
+                assert_eq!(next.as_millis(), millis, "{outlook:?} {jitter:?}");
+                assert_eq!(held_off, Duration::ZERO, "{outlook:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_asks_to_be_left_alone_is_within_bounds() {
+        const DAY: u64 = 86_400;
+        for (failures, usable_for, asked, next, held_off) in [
+            (1, DAY, 0, 1, 0),
+            (1, DAY, 1, 1, 1),
+            (1, DAY, 20, 20, 20),
+            (7, DAY, 20, 48, 20), // the back-off is longer, and only that
+            (1, DAY, 299, 299, 299),
+            (1, DAY, 300, 300, 300),
+            (1, DAY, 301, 300, 300),
+            (1, DAY, u64::MAX, 300, 300),
+            (1, 100, 300, 70, 70), // 30 s are kept for further tries
+            (1, 30, 300, 1, 0),
+            (7, 29, 300, 29, 0),
+            (1, 0, 0, 1, 0),
+            (1, 0, 5, 5, 5),
+            (1, 0, 10, 10, 10),
+            (9, 0, 11, 10, 10),
+            (0, DAY, 20, 420, 0), // a good answer asks for nothing
+        ] {
+            let outlook = outlook(failures, usable_for, Some(asked));
+            let wait = outlook.wait(LOW);
+            let got = (wait.next.as_secs_f64().ceil() as u64, wait.held_off.as_secs());
+            assert_eq!(got, (next, held_off), "{outlook:?}");
+        }
+        let late = outlook(1, DAY, Some(100)).wait(HIGH);
+        assert_eq!(late.next.as_secs(), 120, "others were asked the same");
+    }
+
+    fn outlook(failures: u32, usable_for: u64, retry_after: Option<u64>) -> Outlook {
+        Outlook {
+            failures,
+            usable_for: Duration::from_secs(usable_for),
+            lifetime: USUAL,
+            retry_after: retry_after.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = UnixTime::from_secs(784_111_777 - 60);
+        for (text, secs) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            ("99999999999999999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(60)), // RFC 850
+            ("Sun Nov  6 08:49:37 1994", Some(60)),       // asctime()
+            ("Sun, 06 Nov 1994 08:47:37 GMT", Some(0)),   // over
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(252_618_189_082)),
+            ("Sun, 06 Nov 1894 08:49:37 GMT", None),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("5 s", None),
+            ("soon", None),
+        ] {
+            let got = retry_after(text, now).map(|span| span.as_secs());
+            assert_eq!(got, secs, "{text:?}");
         }
     }
 }

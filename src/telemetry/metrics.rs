@@ -253,7 +253,7 @@ impl Metrics {
                 keys: made.gauges("jwks_keys", "Keys in use.", &["issuer"])?,
                 last_success: made.float_gauges(
                     "jwks_last_success_timestamp_seconds",
-                    "When a key set was last fetched.",
+                    "When a key set was last fetched, or confirmed by a 304.",
                     &["issuer"],
                 )?,
                 stale: made.gauges(

@@ -1,0 +1,118 @@
+//! One fetch from each kind of source: an answer, or why there is none.
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::discovery::Discovery;
+use super::remote::Remote;
+use super::{KeySettings, KeySource};
+use crate::clock::Clock;
+use crate::core::jwk::{Algorithms, VerificationKey};
+use crate::core::jwk_set::KeySet;
+use crate::http_client::HttpClient;
+
+/// A key file is read again this often, changed or not: 80 % of this, less jitter.
+const FILE_AGAIN: Duration = Duration::from_secs(60);
+/// For ever, as far as timers go.
+const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The largest key file that is read, in bytes: no more than a fetch would take.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A fetch that brought keys.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The keys that can be used.
+    pub(super) set: KeySet,
+    /// How long they are fresh.
+    pub(super) lifetime: Duration,
+}
+
+/// A fetch that brought none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Failure {
+    /// What went wrong, for an operator.
+    pub(super) problem: String,
+    /// How long the issuer asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure that says nothing of when to come again.
+    pub(super) fn of(problem: impl Display) -> Self {
+        Self { problem: problem.to_string(), retry_after: None }
+    }
+}
+
+/// Fetches from one source, and keeps what makes the next fetch cheaper.
+#[derive(Debug)]
+pub(super) struct Source {
+    remote: Remote,
+    discovery: Discovery,
+}
+
+impl Source {
+    /// Creates a source from which nothing was fetched yet.
+    pub(super) fn new(client: HttpClient, clock: Clock) -> Self {
+        Self { remote: Remote::new(client, clock), discovery: Discovery::default() }
+    }
+
+    /// Fetches the keys once.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] where no key set came that could be used.
+    pub(super) async fn fetch(&mut self, settings: &KeySettings) -> Result<Answer, Failure> {
+        match &settings.source {
+            KeySource::Url(url) => self.remote.fetch(url, settings).await,
+            KeySource::Discovery(issuer) => {
+                self.discovery.fetch(issuer, &mut self.remote, settings).await
+            }
+            KeySource::File(path) => {
+                let text = read(path).map_err(Failure::of)?;
+                Ok(Answer { set: parse(settings, &text)?, lifetime: FILE_AGAIN })
+            }
+            KeySource::Pem(text) => from_pem(text, settings.algorithms),
+        }
+    }
+}
+
+fn from_pem(text: &str, algorithms: Algorithms) -> Result<Answer, Failure> {
+    let keys = VerificationKey::all_from_pem(text, algorithms).map_err(Failure::of)?;
+    Ok(Answer { set: KeySet::unnamed(keys), lifetime: LONG })
+}
+
+/// Reads a JWK Set, and tells the operator of keys in it that are not used.
+///
+/// # Errors
+///
+/// [`Failure`] where nothing in it can be used.
+pub(super) fn parse(settings: &KeySettings, text: &[u8]) -> Result<KeySet, Failure> {
+    let issuer = &settings.issuer;
+    let (set, notes) = KeySet::parse(text, settings.algorithms).map_err(Failure::of)?;
+    if !notes.private.is_empty() {
+        warn!(issuer, keys = ?notes.private, "the key set was published with private parts; they are ignored, and known to everybody");
+    }
+    for (place, problem) in &notes.skipped {
+        warn!(issuer, key = place, %problem, "a key of the set is not used");
+    }
+    Ok(set)
+}
+
+/// Reads a key file.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Whoever opens a pipe waits for somebody to write into it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("the key file is no file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("the key file is larger than 1 MiB"));
+    }
+    Ok(text)
+}
