@@ -161,7 +161,8 @@ impl Admin {
                 Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, what),
             },
             "/metrics" => {
-                self.keys.measure(self.clock.now());
+                let now = self.clock.now();
+                self.keys.iter().for_each(|keys| keys.measure(now));
                 told(Metrics::content_type(), self.metrics.render())
             }
             "/.well-known/jwks.json" => {
