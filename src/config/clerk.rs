@@ -36,13 +36,6 @@ pub(super) struct Common {
     pub(super) max_stale: Duration,
 }
 
-/// Whether there are issuers beside Clerk.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Others {
-    None,
-    Some,
-}
-
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -55,7 +48,7 @@ pub(super) fn settings(
     reader: &mut Reader<'_>,
     public_origin: Option<String>,
     listen: &[ListenAddress],
-    others: Others,
+    has_others: bool,
 ) -> Clerk {
     let instance = reader.one("clerk.publishable_key", PublishableKey::parse);
     if instance.as_ref().is_some_and(|key| key.environment() == Environment::Development)
@@ -66,7 +59,7 @@ pub(super) fn settings(
     }
     let source = source(reader, instance.as_ref());
     let issuers = issuers(reader, instance.as_ref());
-    check_complete(reader, others);
+    check_complete(reader, has_others);
 
     let common = common(reader);
     let (tokens, parties) = tokens(reader, common, public_origin);
@@ -160,7 +153,7 @@ pub(super) fn issuer(text: &str) -> Result<String, &'static str> {
 }
 
 /// Checks that something says who issues tokens and something where the keys are.
-fn check_complete(reader: &mut Reader<'_>, others: Others) {
+fn check_complete(reader: &mut Reader<'_>, has_others: bool) {
     if reader.is_written("clerk.publishable_key") {
         return;
     }
@@ -169,7 +162,7 @@ fn check_complete(reader: &mut Reader<'_>, others: Others) {
         SOURCES.iter().chain(&["clerk.frontend_api_url"]).any(|name| reader.is_written(name));
     match (issuer, keys) {
         (true, true) => {}
-        (false, false) if others == Others::Some => {}
+        (false, false) if has_others => {}
         (false, false) => reader.mistake(
             "clerk.publishable_key",
             "not set; whose tokens are good? Set CLERK_PUBLISHABLE_KEY (or --publishable-key) to the publishable key of your Clerk instance",

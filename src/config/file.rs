@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::key::{self, Key, Kind};
+use super::key::{self, Home, Key, Kind};
 use super::written::{Entries, Entry, Item, Written};
 
 /// What stands in a file, and what is wrong with how it is written.
@@ -38,6 +38,11 @@ pub(super) fn parse(path: &str, text: &str) -> FileContent {
     FileContent { written: walk.written, syntax, mistakes: walk.mistakes }
 }
 
+/// Finds the tables of a name that there may be several of.
+fn element(name: &str) -> Option<Home> {
+    Home::ELEMENTS.into_iter().find(|home| home.element() == Some(name))
+}
+
 struct Walk<'a> {
     path: Arc<str>,
     text: &'a str,
@@ -59,7 +64,9 @@ impl Walk<'_> {
                         self.written.entries.insert(key.name, entry);
                     }
                 }
-                (None, _) if dotted == "route" => self.routes(value),
+                (None, _) if let Some(home) = element(&dotted) => {
+                    self.elements(&dotted, home, value)
+                }
                 (None, DeValue::Table(inner)) if key::is_table(&dotted) => {
                     self.table(&dotted, inner)
                 }
@@ -75,29 +82,30 @@ impl Walk<'_> {
         }
     }
 
-    fn routes(&mut self, value: &Spanned<DeValue<'_>>) {
-        let DeValue::Array(routes) = value.get_ref() else {
-            let problem = "each route is a table of its own, written [[route]]";
-            return self.mistake("route".to_owned(), problem.to_owned(), value.span());
+    /// Reads the tables of a name that there may be several of.
+    fn elements(&mut self, name: &str, home: Home, value: &Spanned<DeValue<'_>>) {
+        let DeValue::Array(elements) = value.get_ref() else {
+            let problem = format!("each {name} is a table of its own, written [[{name}]]");
+            return self.mistake(name.to_owned(), problem, value.span());
         };
-        for (place, route) in routes.iter().enumerate() {
-            let label = format!("route[{}]", place + 1);
-            let DeValue::Table(table) = route.get_ref() else {
-                let problem = format!("a table, written [[route]], not {}", a(route));
-                self.mistake(label, problem, route.span());
+        for (place, element) in elements.iter().enumerate() {
+            let label = format!("{name}[{}]", place + 1);
+            let DeValue::Table(table) = element.get_ref() else {
+                let problem = format!("a table, written [[{name}]], not {}", a(element));
+                self.mistake(label, problem, element.span());
                 continue;
             };
             let mut entries = Entries::new();
-            for (name, value) in in_order(table) {
+            for (key, value) in in_order(table) {
                 let (dotted, label) =
-                    (format!("route.{}", name.get_ref()), format!("{label}.{}", name.get_ref()));
-                match key::find(&dotted) {
+                    (format!("{name}.{}", key.get_ref()), format!("{label}.{}", key.get_ref()));
+                match key::find(&dotted).filter(|key| key.home == home) {
                     Some(key) => entries
                         .extend(self.entry(key, &label, value).map(|entry| (key.name, entry))),
-                    None => self.mistake(label, key::unknown(&dotted), name.span()),
+                    None => self.mistake(label, key::unknown(&dotted), key.span()),
                 }
             }
-            self.written.routes.push(entries);
+            self.written.elements.entry(home).or_default().push(entries);
         }
     }
 

@@ -84,9 +84,14 @@ const TAKEN_FAMILIES: &[&str] = &[
     "x-forwarded-",
 ];
 
-pub(super) fn settings(reader: &mut Reader<'_>) -> (IdentityPolicy, StripPolicy) {
+/// Reads the section. Where there are issuers beside Clerk, a caller is told with its issuer: a
+/// subject means something to the issuer alone.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    has_other_issuers: bool,
+) -> (IdentityPolicy, StripPolicy) {
     let prefix = reader.one("identity.prefix", prefix).unwrap_or_else(|| PREFIX.to_owned());
-    let mut headers = fields(reader, &prefix);
+    let mut headers = fields(reader, &prefix, has_other_issuers);
     let claims = claims(reader, &headers);
 
     let ours =
@@ -105,7 +110,11 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> (IdentityPolicy, StripPolicy)
 }
 
 /// The headers with our own names.
-fn fields(reader: &mut Reader<'_>, prefix: &str) -> Vec<(HeaderName, Source)> {
+fn fields(
+    reader: &mut Reader<'_>,
+    prefix: &str,
+    has_other_issuers: bool,
+) -> Vec<(HeaderName, Source)> {
     let mut known: Vec<Field> = Vec::new();
     let read = reader.many("identity.headers", |text| match Field::parse(text) {
         None => Err(format!("not one of {}", field_names())),
@@ -122,7 +131,7 @@ fn fields(reader: &mut Reader<'_>, prefix: &str) -> Vec<(HeaderName, Source)> {
         HeaderName::try_from(format!("{prefix}{name}")).expect("a prefix begins a header name")
     };
     let profile = reader.switch("identity.profile").unwrap_or(false);
-    if profile {
+    if profile || has_other_issuers {
         let missing =
             [Field::Issuer, Field::Subject].into_iter().filter(|field| !known.contains(field));
         let missing: Vec<_> = missing.collect();

@@ -46,7 +46,7 @@ pub(super) enum Kind {
 }
 
 /// Where a key may be written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Home {
     /// File, environment and, where it has one, flag.
     Everywhere,
@@ -54,6 +54,22 @@ pub(super) enum Home {
     Outside,
     /// In a `[[route]]` of the file.
     Route,
+    /// In an `[[issuer]]` of the file.
+    Issuer,
+}
+
+impl Home {
+    /// The tables there may be several of.
+    pub(super) const ELEMENTS: [Self; 2] = [Self::Issuer, Self::Route];
+
+    /// Returns what such a table is called; nothing where keys stand in no table of several.
+    pub(super) fn element(self) -> Option<&'static str> {
+        match self {
+            Self::Route => Some("route"),
+            Self::Issuer => Some("issuer"),
+            Self::Everywhere | Self::Outside => None,
+        }
+    }
 }
 
 /// Who may see a value.
@@ -98,9 +114,14 @@ impl Key {
         self
     }
 
+    const fn of_issuer(mut self) -> Self {
+        self.home = Home::Issuer;
+        self
+    }
+
     /// Returns the names of the variables it may be in, the one that wins first.
     pub(super) fn variables(&self) -> impl Iterator<Item = String> {
-        let own = self.home != Home::Route && self.kind != Map;
+        let own = self.home.element().is_none() && self.kind != Map;
         let long =
             own.then(|| format!("COUNTERSIGN_{}", self.name.replace('.', "_").to_uppercase()));
         long.into_iter().chain(self.short.iter().map(|name| (*name).to_owned()))
@@ -156,6 +177,12 @@ pub(super) const KEYS: &[Key] = &[
     key("clerk.max_lifetime", Span).default("1d"),
     key("clerk.max_stale", Span).default("24h"),
     key("clerk.impersonation", Text).default("allow"),
+
+    key("issuer.url", Text).of_issuer(),
+    key("issuer.jwks_url", Text).of_issuer().shown(Shown::Address),
+    key("issuer.jwks_file", Text).of_issuer(),
+    key("issuer.audience", OneOrMany).of_issuer(),
+    key("issuer.algorithms", List).of_issuer(),
 
     key("public", List).outside().flag("--public"),
     key("route.name", Text).of_route(),
@@ -221,7 +248,6 @@ const NOT_YET: &[&str] = &[
     "clerk.proxy_url",
     "clerk.satellite",
     "clerk.organization_sync",
-    "issuer",
     "cross_site",
     "http2",
     "stream_lifetime",
@@ -256,6 +282,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("public", "write a [[route]] with `access = \"public\"`"),
     ("routes", "each route is a table of its own, [[route]]"),
+    ("issuers", "each issuer beside Clerk is a table of its own, [[issuer]]"),
     ("https_proxy", "set HTTPS_PROXY in the environment"),
     ("no_proxy", "set NO_PROXY in the environment"),
 ];
@@ -283,18 +310,29 @@ pub(super) fn unknown(name: &str) -> String {
     if let Some((_, hint)) = ELSEWHERE.iter().find(|(key, _)| *key == name) {
         return format!("unknown key; {hint}");
     }
-    let of_route = name.strip_prefix("route.");
+    let element = Home::ELEMENTS.into_iter().find_map(|home| {
+        let table = home.element()?;
+        let key = name.strip_prefix(table)?.strip_prefix('.')?;
+        Some((home, table, key))
+    });
     // In TOML a line belongs to the table above it, also where it was meant for no table.
-    if let Some(key) = of_route.and_then(find).filter(|key| key.is_in_file()) {
+    if let Some((_, table, key)) = element
+        && let Some(key) = find(key).filter(|key| key.is_in_file())
+    {
         return format!(
-            "unknown key; if `{}` is meant, it stands before every [[route]]",
+            "unknown key; if `{}` is meant, it stands before every [[{table}]]",
             key.name
         );
     }
-    let home = if of_route.is_some() { Home::Route } else { Home::Everywhere };
+    let home = element.map_or(Home::Everywhere, |(home, ..)| home);
     let keys = KEYS.iter().filter(|key| key.home == home).map(|key| key.name);
     match nearest(name, &keys.collect::<Vec<_>>()) {
-        Some(key) => format!("unknown key; did you mean `{}`?", key.trim_start_matches("route.")),
+        Some(key) => {
+            let key = element
+                .and_then(|(_, table, _)| key.strip_prefix(table)?.strip_prefix('.'))
+                .unwrap_or(key);
+            format!("unknown key; did you mean `{key}`?")
+        }
         None => "unknown key".to_owned(),
     }
 }

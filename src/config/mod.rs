@@ -14,6 +14,7 @@ mod file;
 mod files;
 mod flags;
 mod identity;
+mod issuers;
 mod key;
 mod limits;
 mod listen;
@@ -36,16 +37,16 @@ use std::path::Path;
 
 use crate::proxy::ProxySettings;
 
-use self::clerk::Others;
 pub use self::error::{ConfigError, Origin, Warning};
 use self::file::FileContent;
 pub use self::files::{Disk, Files};
 pub use self::flags::Flags;
+use self::key::Home;
 use self::reader::{Notes, Reader};
 pub use self::settings::{IssuerSettings, Settings};
 pub use self::shown::Setting;
 pub use self::units::{NotASize, NotASpan, Size, Span};
-use self::written::Entries;
+use self::written::Written;
 
 /// Where settings come from: everything that [`load`] looks at.
 pub struct Sources<'a> {
@@ -116,9 +117,13 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<ConfigError>> {
     above.extend(sources.flags.entries());
     written.cover(above);
 
-    let reader =
-        Reader { entries: &written.entries, files: sources.files, notes: &mut notes, route: None };
-    let settings = settings_of(reader, &written.routes, sources);
+    let reader = Reader {
+        entries: &written.entries,
+        files: sources.files,
+        notes: &mut notes,
+        element: None,
+    };
+    let settings = settings_of(reader, &written, sources);
     let shown = shown::settings(&written, &notes.derived);
     let mistakes = told(notes.mistakes, syntax);
     match settings {
@@ -153,16 +158,17 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
 /// Hands each section its keys; nothing where something is missing that there is no default for.
 fn settings_of(
     mut reader: Reader<'_>,
-    routes: &[Entries],
+    written: &Written,
     sources: &Sources<'_>,
 ) -> Option<Settings> {
     let reader = &mut reader;
     let addresses = listen::settings(reader);
     let public_origin = reader.one("public_url", address::public_url);
-    let clerk = clerk::settings(reader, public_origin, &addresses.listen, Others::None);
-    let issuers: Vec<_> = clerk.issuer.into_iter().collect();
-    let paths = routes::settings(reader, routes);
-    let (identity, strip) = identity::settings(reader);
+    let others = written.all(Home::Issuer);
+    let clerk = clerk::settings(reader, public_origin, &addresses.listen, !others.is_empty());
+    let issuers = issuers::settings(reader, clerk.issuer, others, clerk.common);
+    let paths = routes::settings(reader, written.all(Home::Route));
+    let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     let trusted_proxies = listen::trusted_proxies(reader);
     let workers = limits::workers(reader, sources.cpus);

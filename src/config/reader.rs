@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Files;
 use super::error::{ConfigError, Origin, Warning, quoted};
-use super::key::{self, Shown};
+use super::key::{self, Home, Shown};
 use super::units::{Size, Span};
 use super::written::{Entries, Entry, Item};
 
@@ -25,8 +25,8 @@ pub(super) struct Reader<'a> {
     pub(super) entries: &'a Entries,
     pub(super) files: &'a dyn Files,
     pub(super) notes: &'a mut Notes,
-    /// The place of the route whose keys these are, from 1.
-    pub(super) route: Option<usize>,
+    /// Which table of several these keys are of, and its place among them, from 1.
+    pub(super) element: Option<(&'static str, usize)>,
 }
 
 /// A file that a setting names.
@@ -36,9 +36,15 @@ pub(super) struct Content {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader of the keys of one route.
-    pub(super) fn of_route<'b>(&'b mut self, place: usize, entries: &'b Entries) -> Reader<'b> {
-        Reader { entries, files: self.files, notes: self.notes, route: Some(place) }
+    /// Creates a reader of the keys of one table of several.
+    pub(super) fn of_element<'b>(
+        &'b mut self,
+        home: Home,
+        place: usize,
+        entries: &'b Entries,
+    ) -> Reader<'b> {
+        let element = home.element().map(|name| (name, place));
+        Reader { entries, files: self.files, notes: self.notes, element }
     }
 
     /// Reads a key that says one thing.
@@ -185,8 +191,8 @@ impl<'a> Reader<'a> {
     }
 
     fn label(&self, name: &str) -> String {
-        match self.route {
-            Some(place) => name.replacen("route", &format!("route[{place}]"), 1),
+        match self.element {
+            Some((table, place)) => name.replacen(table, &format!("{table}[{place}]"), 1),
             None => name.to_owned(),
         }
     }

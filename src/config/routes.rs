@@ -7,6 +7,7 @@ use crate::core::path::{Authority, PathPolicy};
 use crate::core::route::{Case, PathPattern, Route, Routes};
 use crate::proxy::Preflight;
 
+use super::key::Home;
 use super::reader::Reader;
 use super::written::Entries;
 
@@ -39,7 +40,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries]) -> Paths {
         warn_of_all_public(reader, "public", route);
     }
     for (place, entries) in written.iter().enumerate() {
-        let mut reader = reader.of_route(place + 1, entries);
+        let mut reader = reader.of_element(Home::Route, place + 1, entries);
         let Some(route) = route(&mut reader, policy) else { continue };
         warn_of_all_public(&mut reader, "route.path", &route);
         if let Some(earlier) = routes.iter().find(|earlier| covers(earlier, &route, case)) {

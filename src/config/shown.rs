@@ -18,21 +18,23 @@ pub struct Setting {
 /// The settings in the order of the table of keys; keys that say nothing are left out.
 pub(super) fn settings(written: &Written, derived: &Entries) -> Vec<Setting> {
     let mut all = Vec::new();
-    for key in KEYS.iter().filter(|key| key.home != Home::Route) {
+    for key in KEYS.iter().filter(|key| key.home.element().is_none()) {
         let entry = written.entries.get(key.name).or_else(|| derived.get(key.name));
         all.extend(rows(key, key.name, entry));
         if key.name == "public" {
-            all.extend(routes(&written.routes));
+            all.extend(elements(written, Home::Issuer));
+            all.extend(elements(written, Home::Route));
         }
     }
     all
 }
 
-fn routes(routes: &[Entries]) -> Vec<Setting> {
+fn elements(written: &Written, home: Home) -> Vec<Setting> {
+    let name = home.element().unwrap_or_default();
     let mut all = Vec::new();
-    for (place, entries) in routes.iter().enumerate() {
-        for key in KEYS.iter().filter(|key| key.home == Home::Route) {
-            let label = key.name.replacen("route", &format!("route[{}]", place + 1), 1);
+    for (place, entries) in written.all(home).iter().enumerate() {
+        for key in KEYS.iter().filter(|key| key.home == home) {
+            let label = key.name.replacen(name, &format!("{name}[{}]", place + 1), 1);
             all.extend(rows(key, &label, entries.get(key.name)));
         }
     }

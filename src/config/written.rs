@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Origin;
-use super::key::{KEYS, Kind};
+use super::key::{Home, KEYS, Kind};
 
 /// One text, and where it stands.
 #[derive(Clone)]
@@ -26,8 +26,8 @@ pub(super) type Entries = BTreeMap<&'static str, Entry>;
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) entries: Entries,
-    /// The `[[route]]`s of the file.
-    pub(super) routes: Vec<Entries>,
+    /// The tables of the file that there may be several of: each `[[route]]`, each `[[issuer]]`.
+    pub(super) elements: BTreeMap<Home, Vec<Entries>>,
 }
 
 impl Entry {
@@ -42,6 +42,11 @@ impl Entry {
 }
 
 impl Written {
+    /// Returns the tables of this kind, in the order in which they were written.
+    pub(super) fn all(&self, home: Home) -> &[Entries] {
+        self.elements.get(&home).map_or(&[], Vec::as_slice)
+    }
+
     /// Lays `above` over what is written here: a higher source replaces a list, and adds to a table.
     pub(super) fn cover(&mut self, mut above: Entries) {
         for key in KEYS {
