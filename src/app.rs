@@ -15,6 +15,7 @@ use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
 use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads};
+use crate::revoked;
 use crate::signing::{self, BadSigning};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -88,6 +89,7 @@ impl App {
         let Settings {
             proxy: settings,
             issuers: issuer_settings,
+            revoked,
             http_client,
             signing,
             admin,
@@ -96,6 +98,7 @@ impl App {
         } = settings;
         let metrics = Metrics::register(Registry::new())?;
         let log = AccessLog::new(&log, sink);
+        let (revoked, reader) = revoked::revoked(revoked);
         let (signers, rereader) =
             signing::signers(signing, settings.identity.clone(), clock.clone())?;
 
@@ -130,12 +133,14 @@ impl App {
         };
         tasks.0.push(task::spawn_local(told.run(admin_listener)));
         tasks.0.extend(rereader.map(|rereader| task::spawn_local(rereader.run())));
+        tasks.0.extend(reader.map(|reader| task::spawn_local(reader.run())));
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         info!(listen = addresses, admin, upstream = %settings.upstream, "serving");
         let parts = Parts {
             settings,
             signers,
+            revoked,
             issuers,
             metrics,
             log,

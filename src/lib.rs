@@ -12,7 +12,7 @@
 //!  4  app → config                    assemble: build each part once; what the operator wrote
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
 //!  2  keys → http_client  signing     fetch and hold: key sets; one bounded GET; our own keys;
-//!     listen                         sockets
+//!     revoked  listen                who is not let in any more; sockets
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -45,6 +45,7 @@ pub mod http_client;
 pub mod keys;
 pub mod listen;
 pub mod proxy;
+pub mod revoked;
 pub mod signing;
 pub mod telemetry;
 pub mod watched;

@@ -1,9 +1,11 @@
 //! `clerk`: which instance tokens come from, where its keys are, and what its tokens must say.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
+use crate::core::clerk::revoked::Revoked;
 use crate::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenClass, TokenPolicy};
 use crate::core::jwk::{Algorithms, VerificationKey};
 use crate::core::jwk_set::KeySet;
@@ -26,6 +28,8 @@ pub(super) struct Clerk {
     pub(super) parties: Vec<String>,
     /// What holds for the tokens of every issuer.
     pub(super) common: Common,
+    /// Where the revoked are listed.
+    pub(super) revoked: Option<PathBuf>,
 }
 
 /// What holds for the tokens of every issuer.
@@ -68,7 +72,8 @@ pub(super) fn settings(
         policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
         keys: KeySettings { issuer, source, algorithms, max_stale: common.max_stale },
     });
-    Clerk { issuer, parties, common }
+    let revoked = revoked(reader);
+    Clerk { issuer, parties, common, revoked }
 }
 
 fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
@@ -234,6 +239,17 @@ fn tokens(
     (clerk, parties)
 }
 
+/// Reads the list once, to say now what would be wrong with it later.
+fn revoked(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    const KEY: &str = "clerk.revoked_file";
+    let file = reader.content(KEY)?;
+    let (_, bad) = Revoked::parse(&String::from_utf8_lossy(&file.bytes));
+    for line in bad {
+        reader.mistake(KEY, format!("{}: {line}", file.path.display()));
+    }
+    Some(file.path)
+}
+
 fn accepted(reader: &mut Reader<'_>) -> Vec<TokenClass> {
     let classes = [TokenClass::SessionToken, TokenClass::JwtTemplate];
     let accepted = reader.many("clerk.accept", |text| {
@@ -323,6 +339,8 @@ mod tests {
             ("azp = \"strict\"", "azp: \"strict\": not one of `auto`, `enforce`, `off`"),
             ("azp = \"enforce\"", "azp: there is no party to enforce"),
             ("audience = [\"\"]", "audience: empty"),
+            ("revoked_file = \"nowhere\"", "revoked_file: \"nowhere\": cannot be read"),
+            ("revoked_file = \"a.toml\"", "revoked_file: a.toml: line 1 is neither a session"),
             ("accept = [\"m2m_token\"]", "accept: \"m2m_token\": not one of `session_token`, "),
             (
                 "accept = [\"jwt_template\"]",

@@ -177,6 +177,7 @@ pub(super) const KEYS: &[Key] = &[
     key("clerk.max_lifetime", Span).default("1d"),
     key("clerk.max_stale", Span).default("24h"),
     key("clerk.impersonation", Text).default("allow"),
+    key("clerk.revoked_file", Text),
 
     key("issuer.url", Text).of_issuer(),
     key("issuer.jwks_url", Text).of_issuer().shown(Shown::Address),
@@ -242,7 +243,6 @@ pub(super) const KEYS: &[Key] = &[
 const NOT_YET: &[&str] = &[
     "mode",
     "clerk.secret_key_file",
-    "clerk.revoked_file",
     "clerk.api_url",
     "clerk.sign_in_url",
     "clerk.proxy_url",

@@ -199,7 +199,9 @@ fn settings_of(
         reveal_reason,
     };
     let admin = addresses.admin;
-    let settings = Settings { proxy, issuers, http_client, signing, admin, readiness, log };
+    let revoked = clerk.revoked;
+    let settings =
+        Settings { proxy, issuers, revoked, http_client, signing, admin, readiness, log };
     (!settings.issuers.is_empty()).then_some(settings)
 }
 

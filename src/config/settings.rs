@@ -1,5 +1,7 @@
 //! What the program runs on.
 
+use std::path::PathBuf;
+
 use crate::admin::{AdminSettings, Readiness};
 use crate::core::issuer::IssuerPolicy;
 use crate::http_client::HttpClientSettings;
@@ -15,6 +17,10 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// Whose tokens are good. Never empty; the Clerk instance, where there is one, comes first.
     pub issuers: Vec<IssuerSettings>,
+    /// Where sessions and users are listed whose tokens are good no more.
+    ///
+    /// File: `clerk.revoked_file`. Default: none.
+    pub revoked: Option<PathBuf>,
     /// How keys are fetched.
     pub http_client: HttpClientSettings,
     /// What signs the identity headers.

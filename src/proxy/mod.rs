@@ -39,6 +39,7 @@ pub use self::settings::{
     Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
 };
 use crate::clock::Clock;
+use crate::core::clerk::revoked::Revoked;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
 use crate::keys::Keys;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub settings: ProxySettings,
     /// What signs the identity headers.
     pub signers: watch::Receiver<Arc<Signers>>,
+    /// Whose tokens are good no more.
+    pub revoked: watch::Receiver<Arc<Revoked>>,
     /// Whose tokens are good. Never empty.
     pub issuers: Vec<Issuer>,
     /// Where it counts.
@@ -111,6 +114,7 @@ impl Stage {
 struct Shared {
     settings: ProxySettings,
     signers: watch::Receiver<Arc<Signers>>,
+    revoked: watch::Receiver<Arc<Revoked>>,
     issuers: Vec<Issuer>,
     metrics: Metrics,
     log: Option<AccessLog>,
@@ -130,7 +134,7 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signers, issuers, metrics, log, clock, leaving } = parts;
+        let Parts { settings, signers, revoked, issuers, metrics, log, clock, leaving } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
         let respond =
@@ -144,6 +148,7 @@ impl Shared {
             respond,
             settings,
             signers,
+            revoked,
             issuers,
             metrics,
             log,

@@ -23,6 +23,7 @@ use super::target::Target;
 use super::upstream::{Answer, Upstream};
 use super::{Issuer, Shared};
 use crate::core::access::{Access, Testimony};
+use crate::core::clerk::revoked::Revoked;
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jws::UnverifiedToken;
@@ -40,6 +41,7 @@ pub(super) struct Pipeline {
     keys: RefCell<Vec<(Keys, Arc<Held>)>>,
     seen: RefCell<Seen>,
     signers: Rc<Snapshot<Signers>>,
+    revoked: Snapshot<Revoked>,
     upstream: Upstream,
     ids: RequestIds,
 }
@@ -57,6 +59,7 @@ impl Pipeline {
             seen: RefCell::new(Seen::new(shared.remembered.clone())),
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
+            revoked: Snapshot::new(shared.revoked.clone()),
             ids: RequestIds::new(),
             shared,
         }
@@ -178,6 +181,9 @@ impl Pipeline {
         self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
         if !known.names_party {
             self.shared.metrics.azp_missing(Carrier::Header);
+        }
+        if self.revoked.look().holds(known.class, &known.subject, known.session_id.as_deref()) {
+            return Err(Reject::SessionRevoked);
         }
         let now = self.shared.clock.now();
         let testimony = known.testimony(self.signers.look().assertions.as_ref(), now);

@@ -129,6 +129,7 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
             reveal_reason: true,
         },
         issuers: vec![clerk(issuer)],
+        revoked: None,
         http_client: HttpClientSettings::default(),
         signing: SigningSettings {
             requests: Some(Cover::default()),
