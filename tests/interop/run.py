@@ -229,4 +229,5 @@ def expired(cases, kept, keys):
         cases.check(f"{lane.name}: after its time: refused", late, reply)
 
 
-main(run)
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,16 @@
+# Says what the verifier told it, behind any Rack server, with VERIFIER as in python_app.py.
+
+require "json"
+require_relative "../../../deploy/verifiers/countersign"
+
+about = JSON.parse(File.read(ENV.fetch("VERIFIER")))
+keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks"])
+use Countersign, keys: keys, identity: about["identity"]
+
+run(lambda do |env|
+  headers = env.select { |name, _| name.start_with?("HTTP_") }
+               .map { |name, value| [name.delete_prefix("HTTP_").downcase.tr("_", "-"), value] }
+  path = URI::DEFAULT_PARSER.unescape(env["PATH_INFO"]).force_encoding("UTF-8")
+  seen = { told: env["countersign"], method: env["REQUEST_METHOD"], path: path, headers: headers }
+  [200, { "content-type" => "application/json" }, [JSON.generate(seen)]]
+end)
