@@ -2,7 +2,7 @@
 //
 //   const keys = secret(process.env.COUNTERSIGN_SIGNING_SECRET)        // or await ed25519(jwks)
 //   const told = verify(request, keys)                                 // an IncomingMessage; throws Refused
-//   app.use(guard(keys))                                               // Express, Connect; then request.countersign
+//   app.use(guard(keys))      // Express, Connect: before any router, which cut `url`; then request.countersign
 //
 // Node alone is enough. Made to be copied; list your own headers.
 
@@ -40,8 +40,7 @@ export function ed25519(jwks) {
 
 // Returns the identity headers, by name.
 export function verify(request, keys, { identity = IDENTITY, prefix = 'x-clerk-', now = Date.now() / 1000 } = {}) {
-  // The target as it came: Express takes off of `url` what a router was mounted at, and keeps all of it here.
-  const path = (request.originalUrl ?? request.url).split('?')[0];
+  const path = request.url.split('?')[0]; // as it came: Node decodes nothing
   const values = new Map();
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
     // A name with `_` would be taken for ours further on.

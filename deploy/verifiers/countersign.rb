@@ -20,7 +20,7 @@ class Countersign
   MEMBER = /(?:[^,"]|"(?:[^"\\]|\\.)*")+/
   PARAMS = /\A\(("[^"]+"(?:\ "[^"]+")*)\);created=([0-9]{1,15});expires=([0-9]{1,15})
             ;keyid="([^"]*)";alg="([^"]*)";tag="countersign"\z/x
-  DECODED = "this server does not hand the path on as it came, and only that is signed: use Puma, Unicorn or Passenger"
+  DECODED = "this server does not hand the path on as it came, and only that is signed: use Puma or Unicorn"
   # What stands before the 32 bytes of an Ed25519 public key in DER (RFC 8410).
   SPKI = ["302a300506032b6570032100"].pack("H*").freeze
 

@@ -5,6 +5,7 @@ one thing changed; and to refuse what our own key signed in a way the proxy does
 hands on no path as it came has to be refused with the reason, not guessed for.
 """
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -36,9 +37,21 @@ SERVERS = {
     "Node": ["node", APPS / "node_app.mjs"],
     "Puma": ["puma", "--quiet", "--environment", "production", APPS / "config.ru", "--bind"],
 }
+# Hand on no path as it came; uvicorn puts its root path before it, other servers do not.
 DECODING = {
+    "uvicorn with a root path": [*UVICORN, "--root-path", "/api", "--port"],
     "wsgiref": [sys.executable, APPS / "python_app.py", "wsgiref"],
-    "WEBrick": ["rackup", "--server", "webrick", "--env", "production", "--host", "127.0.0.1", APPS / "config.ru", "--port"],
+    "WEBrick": [
+        "rackup",
+        "--server",
+        "webrick",
+        "--env",
+        "production",
+        "--host",
+        "127.0.0.1",
+        APPS / "config.ru",
+        "--port",
+    ],
 }
 COVERED = [*IDENTITY, "x-clerk-user-name"]
 FLAGS = ["--claim", "x-clerk-user-name=/name"]
@@ -70,6 +83,7 @@ def run(cases):
                         parted(cases, one, got)
                         if "COUNTERSIGN_SIGNING_SECRET" in settings:
                             signed_otherwise(cases, one, got)
+        web_socket(cases)
         for server, command in DECODING.items():
             with lane(issuer, server, command, scratch, {"COUNTERSIGN_SIGNING_SECRET": SECRET}) as one:
                 decoding(cases, one, plain_is_believed=server == "wsgiref")
@@ -159,7 +173,9 @@ def tampered(cases, lane, got):
     case("another method", broken, method="PUT")
     case("the slash decoded", broken, target="/caf%C3%A9/a/b?dry=1")
     case("another host", broken, with_value("host", lambda _: "elsewhere.example.com"))
-    case("no signature", "our signature-input is there 0 times", [p for p in headers if not p[0].startswith("signature")])
+    case(
+        "no signature", "our signature-input is there 0 times", [p for p in headers if not p[0].startswith("signature")]
+    )
     less = with_value("signature-input", lambda text: text.replace('"x-clerk-user-id" ', ""))
     case("less covered", "does not cover", less)
     more_time = with_value("signature-input", lambda text: re.sub(r"expires=\d", "expires=9", text))
@@ -172,7 +188,13 @@ def tampered(cases, lane, got):
 
 def parted(cases, lane, got):
     """What servers make of odd names: the application must not see what was not signed."""
-    for name, text in ("X_Clerk_User_Id", "user_root"), ("SCRIPT_NAME", "/caf%C3%A9"), ("PATH_INFO", "/admin"):
+    odd = (
+        ("X_Clerk_User_Id", "user_root"),
+        ("SCRIPT_NAME", "/caf%C3%A9"),
+        ("PATH_INFO", "/admin"),
+        ("Rewrite-To", "/admin"),
+    )
+    for name, text in odd:
         reply = sent_again(lane, got, [*got["headers"], (name, text)])
         same = reply.status == 200 and reply.json().get("path") == "/café/a/b" and reply.json()["told"] == got["told"]
         unseen = same and "user_root" not in reply.text
@@ -182,25 +204,19 @@ def parted(cases, lane, got):
 
 def signed_otherwise(cases, lane, got):
     """What only somebody with the secret can send: each check has to hold without the signature's help."""
-    now = int(time.time())
     text = {name: value(got["headers"], name) for name in COVERED}
     path = got["target"].split("?")[0]
     derived = {"@method": "POST", "@authority": value(got["headers"], "host"), "@path": path}
 
-    def case(name, why=None, covered=(*COVERED, *DERIVED), created=now, expires=now + 30, keyid=KEYID, **more):
-        alg, tag, headers = more.get("alg", "hmac-sha256"), more.get("tag", "countersign"), more.get("headers", [])
-        listed = " ".join(f'"{name}"' for name in covered)
-        params = f'({listed});created={created};expires={expires};keyid="{keyid}";alg="{alg}";tag="{tag}"'
-        lines = "".join(f'"{name}": {(text | derived | dict(headers))[name]}\n' for name in covered)
-        mac = hmac.digest(SECRET.encode(), f'{lines}"@signature-params": {params}'.encode(), hashlib.sha256)
-        proof = [("signature-input", f"countersign={params}"), ("signature", f"countersign=:{base64.b64encode(mac).decode()}:")]
+    def case(name, why=None, covered=(*COVERED, *DERIVED), headers=(), **parameters):
+        proof = signed(text | derived | dict(headers), covered, **parameters)
         reply = sent_again(lane, got, [("host", derived["@authority"]), *text.items(), *headers, *proof])
         if why is None:
             cases.check(f"{lane.name}: signed here, {name}: believed", reply.status == 200, reply)
         else:
             cases.check(f"{lane.name}: signed here, {name}: refused", reply.status == 401 and why in reply.text, reply)
 
-    coverage = "does not cover what it must"
+    now, coverage = int(time.time()), "does not cover what it must"
     case("as the proxy does")
     case("a clock 3 s ahead", created=now + 3)
     case("a clock 20 s ahead", "not of this time", created=now + 20, expires=now + 50)
@@ -215,12 +231,53 @@ def signed_otherwise(cases, lane, got):
     case("for another algorithm", "no key of this id and algorithm", alg="ed25519")
 
 
+def signed(lines, covered, created=None, expires=None, keyid=KEYID, alg="hmac-sha256", tag="countersign"):
+    """The two headers as the proxy would make them over these lines, but for what is said."""
+    created = int(time.time()) if created is None else created
+    listed = " ".join(f'"{name}"' for name in covered)
+    params = f'({listed});created={created};expires={expires or created + 30};keyid="{keyid}";alg="{alg}";tag="{tag}"'
+    base = "".join(f'"{name}": {lines[name]}\n' for name in covered) + f'"@signature-params": {params}'
+    mac = base64.b64encode(hmac.digest(SECRET.encode(), base.encode(), hashlib.sha256)).decode()
+    return [("signature-input", f"countersign={params}"), ("signature", f"countersign=:{mac}:")]
+
+
+def web_socket(cases):
+    """The one way to an ASGI application that no server here can show: a handshake, called as a server calls it."""
+    sys.path.insert(0, str(HERE.parents[1] / "deploy" / "verifiers"))
+    import countersign
+
+    reached, sent = [], []
+
+    async def application(scope, receive, send):
+        reached.append(scope["countersign"]["x-clerk-user-id"])
+
+    async def send(message):
+        sent.append(message["type"])
+
+    guarded = countersign.asgi(application, countersign.secret(SECRET), identity=COVERED)
+    told = dict.fromkeys(COVERED, "") | {"x-clerk-user-id": "user_1"}
+    proof = signed(told | {"@method": "GET", "@authority": "a.example", "@path": "/caf%C3%A9"}, [*COVERED, *DERIVED])
+    for raw in b"/caf%C3%A9", b"/other":
+        headers = [(name.encode(), text.encode()) for name, text in [*told.items(), *proof, ("host", "a.example")]]
+        path = urllib.parse.unquote(raw.decode())
+        asyncio.run(guarded({"type": "websocket", "path": path, "raw_path": raw, "headers": headers}, None, send))
+    cases.check(
+        "ASGI: a WebSocket: believed, and refused on another path",
+        (reached, sent) == (["user_1"], ["websocket.close"]),
+        (reached, sent),
+    )
+
+
 def decoding(cases, lane, plain_is_believed):
     """A server that gives the application another path than came: only what cannot be two paths may pass."""
     for target in "/caf%C3%A9", "/a%2Fb", "/a+b", "/100%25", "/a%20b?q=1":
         reply = request(lane.proxy, "GET", target, [bearer(lane.token)])
-        said = "only" in reply.text and ("decodes the path" in reply.text or "hand the path on as it came" in reply.text)
-        cases.check(f"{lane.name}: {target}: refused, and why: {reply.text.strip()}", reply.status == 401 and said, reply)
+        said = "only" in reply.text and (
+            "decodes the path" in reply.text or "hand the path on as it came" in reply.text
+        )
+        cases.check(
+            f"{lane.name}: {target}: refused, and why: {reply.text.strip()}", reply.status == 401 and said, reply
+        )
     reply = request(lane.proxy, "GET", "/plain/path-1", [bearer(lane.token)])
     held = reply.status == (200 if plain_is_believed else 401)
     cases.check(f"{lane.name}: a plain path: {'believed' if plain_is_believed else 'refused'}", held, reply)

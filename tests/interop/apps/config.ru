@@ -5,6 +5,17 @@ require_relative "../../../deploy/verifiers/countersign"
 
 about = JSON.parse(File.read(ENV.fetch("VERIFIER")))
 keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks"])
+# As a middleware before ours might: the application would go by a path that nobody signed.
+use(Class.new do
+  def initialize(app)
+    @app = app
+  end
+
+  def call(env)
+    env["PATH_INFO"] = env["HTTP_REWRITE_TO"] if env.key?("HTTP_REWRITE_TO")
+    @app.call(env)
+  end
+end)
 use Countersign, keys: keys, identity: about["identity"]
 
 run(lambda do |env|
