@@ -368,12 +368,12 @@ def rotated(cases, source, lane, period):
         stop.set()
         for worker in workers:
             worker.join()
-    cases.check(
-        f"{lane}: rotation: both keys published after {both} s", both is not None and both <= 5, source.key_set()
-    )
-    old = source.directly(kept)
-    known = period > 50 or old.status == 200  # by then it may have expired
-    cases.check(f"{lane}: rotation: what the old key signed is accepted after it", known, old)
+    found = source.key_set()
+    in_time = both is not None and both <= 5
+    cases.check(f"{lane}: rotation: both keys published {both or 0:.1f} s after it", in_time, found)
+    if period <= 40:  # past that it may have expired
+        old = source.directly(kept)
+        cases.check(f"{lane}: rotation: what the old key signed is accepted after it", old.status == 200, old)
     cases.check(
         f"{lane}: rotation: {sum(kids.values())} verified by {kids}, {len(failures)} refused",
         not failures and sum(kids.values()) >= 100 and "old" in kids,
