@@ -82,11 +82,15 @@ def serve(keys_file, port):
             text = json.dumps(seen).encode()
             self.send_response(200 if error is None else 401)
             self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
+            if self.command == "HEAD":
+                self.send_header("x-seen", base64.b64encode(text).decode())
+            else:
+                self.send_header("content-length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
+            if self.command != "HEAD":
+                self.wfile.write(text)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
 
         def log_message(self, *_):
             pass

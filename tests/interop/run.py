@@ -1,4 +1,4 @@
-"""Backends in Node and in Python verify what the proxy signs, with libraries nobody here wrote.
+"""Backends in Node and in Python verify what the proxy signs, with three libraries nobody here wrote.
 
 Each lane is a proxy before a backend. Every request of a lane has to be believed there; then what
 the backend got is sent to it again without the proxy, first unchanged, then with one thing changed,
@@ -22,7 +22,12 @@ sys.path.insert(0, str(HERE.parent))
 from harness import Process, bearer, claims_of, demo, free_port, main, mint, request, serve
 
 VECTORS = HERE.parent / "fixtures" / "signature-vectors.json"
-JUDGES = {"node": ["node", HERE / "backend.mjs"], "python": [sys.executable, HERE / "backend.py"]}
+NODE = ["node", HERE / "backend.mjs"]
+JUDGES = {
+    "npm http-message-signatures": [*NODE, "http-message-signatures"],
+    "npm http-message-sig": [*NODE, "http-message-sig"],
+    "PyPI http-message-signatures": [sys.executable, HERE / "backend.py"],
+}
 IDENTITY = [
     "x-clerk-principal", "x-clerk-token-type", "x-clerk-user-id", "x-clerk-session-id", "x-clerk-org-id",
     "x-clerk-org-slug", "x-clerk-org-role", "x-clerk-org-permissions", "x-clerk-actor-id",
@@ -82,7 +87,7 @@ def lanes(judge, backend):
         yield Lane(f"{judge}, demo, hmac-sha256", backend, about["proxy"], about["admin"], about, "hmac-sha256", False)
     flags = ["--upstream", backend, "--public", "/open/**"]
     flags += ["--claim", "x-clerk-user-name=/name", "--claim", "x-clerk-nothing=/not/there"]
-    settings = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash"}
+    settings = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash,semicolon"}
     with demo() as (_, about):
         for alg, secret in ("hmac-sha256", {"COUNTERSIGN_SIGNING_SECRET": SECRET}), ("ed25519", {}):
             with serve(about, *flags, **settings, **secret) as (_, proxy, admin):
@@ -109,7 +114,7 @@ def believed(cases, lane):
     def case(name, method, target, headers=(), body=None, path=None, token=token, says=None):
         says = {"x-clerk-principal": "user", "x-clerk-user-id": user} | (says or {})
         reply = request(lane.proxy, method, target, [bearer(token), *headers] if token else headers, body)
-        got = {"headers": [], "body": ""} | reply.json()
+        got = {"headers": [], "body": ""} | seen(reply)
         host = value(got["headers"], "host") or "?"
         held = {
             "believed": got.get("verified") is True,
@@ -124,12 +129,21 @@ def believed(cases, lane):
         return got if not missed else None
 
     case("plain", "GET", "/")
+    for method in "GET", "HEAD", "DELETE", "OPTIONS":
+        case(f"{method} without a body", method, "/orders/1")
+    for method in "PUT", "PATCH", "DELETE":
+        case(f"{method} with a body", method, "/orders/1", [JSON], b'{"n": 2}')
     case("query", "GET", "/search?q=a%20b&empty=&q=%26")
-    case("escapes", "GET", "/caf%C3%A9/%20%2B")
+    case("a query alone", "GET", "/?")
+    # What a library that reads the path with its platform's URL type might write in another way.
+    for path in "/caf%C3%A9", "/caf%C3%A9/%20%2B", "/a+b", "/a%20b", "/a:b@c!$&'()*,=", "/%E2%98%83/%22%3C%3E%60%7B%7D":
+        case(path, "GET", path)
     case("an escaped tilde", "GET", "/%7Eme/list", path="/~me/list")
-    case("a port in Host", "GET", "/a", [("Host", "api.example.com:8443")])
-    case("the default port in Host", "GET", "/a", [("Host", "api.example.com:80")])
-    case("capitals in Host", "GET", "/a", [("Host", "API.Example.COM")])
+    case("escapes in small letters", "GET", "/caf%c3%a9", path="/caf%C3%A9")
+    for host in "api.example.com:8443", "api.example.com:80", "api.example.com:443", "[::1]:8080":
+        case(f"Host {host}", "GET", "/a", [("Host", host)])
+    for host in "API.Example.COM", "API.Example.COM:8443", "API.Example.COM:80":
+        case(f"Host {host}", "GET", "/a", [("Host", host)])
     case("somebody else's signature", "GET", "/a", THEIRS)
     case("a forged signature of ours", "GET", "/a", OURS)
     absent = {f"x-clerk-org-{part}": "" for part in ("id", "slug", "role", "permissions")}
@@ -138,14 +152,25 @@ def believed(cases, lane):
     case("an actor", "GET", "/a", token=mint(lane.about, act={"sub": actor}), says={"x-clerk-actor-id": actor})
     if lane.has_flags:
         case("an escaped slash", "GET", "/widgets/a%2Fb")
+        case("every character a path may hold", "GET", "/a:b@c!$&'()*,;=-._~")
         nobody = {name: "" for name in IDENTITY} | {"x-clerk-principal": "anonymous", "x-clerk-user-name": ""}
         case("nobody signed in", "GET", "/open/door", token=None, says=nobody)
         named = {"x-clerk-user-name": "J%C3%BCrgen%20O%27Neil", "x-clerk-nothing": ""}
         case("a claim in free text", "GET", "/a", token=mint(lane.about, name="Jürgen O'Neil"), says=named)
+        # As a claim that would end the header and begin another, and with spaces that a library may take off.
+        sly = mint(lane.about, name=" 50%,\r\nx-clerk-user-id: user_root \u2603\t")
+        written = "%2050%25%2C%0D%0Ax-clerk-user-id%3A%20user_root%20%E2%98%83%09"
+        case("a claim with a line break", "GET", "/a", token=sly, says={"x-clerk-user-name": written})
     else:
         reply = request(lane.proxy, "GET", "/widgets/a%2Fb", [bearer(token)])
         cases.check(f"{lane.name}: an escaped slash: refused unless allowed", reply.status == 400, reply)
     return case("POST with a body", "POST", "/orders?dry=1", [JSON], b'{"n": 1}')
+
+
+def seen(reply):
+    """What the backend saw; the answer to HEAD has no body, and says it in a header."""
+    header = reply.headers.get("x-seen")
+    return json.loads(base64.b64decode(header)) if header else reply.json()
 
 
 def is_the_profile(headers, lane):
@@ -204,4 +229,5 @@ def expired(cases, kept, keys):
         cases.check(f"{lane.name}: after its time: refused", late, reply)
 
 
-main(run)
+if __name__ == "__main__":
+    main(run)

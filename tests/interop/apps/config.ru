@@ -1,0 +1,27 @@
+# Says what the verifier told it, behind any Rack server, with VERIFIER as in python_app.py.
+
+require "json"
+require_relative "../../../deploy/verifiers/countersign"
+
+about = JSON.parse(File.read(ENV.fetch("VERIFIER")))
+keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks"])
+# As a middleware before ours might: the application would go by a path that nobody signed.
+use(Class.new do
+  def initialize(app)
+    @app = app
+  end
+
+  def call(env)
+    env["PATH_INFO"] = env["HTTP_REWRITE_TO"] if env.key?("HTTP_REWRITE_TO")
+    @app.call(env)
+  end
+end)
+use Countersign, keys: keys, identity: about["identity"]
+
+run(lambda do |env|
+  headers = env.select { |name, _| name.start_with?("HTTP_") }
+               .map { |name, value| [name.delete_prefix("HTTP_").downcase.tr("_", "-"), value] }
+  path = URI::DEFAULT_PARSER.unescape(env["PATH_INFO"]).force_encoding("UTF-8")
+  seen = { told: env["countersign"], method: env["REQUEST_METHOD"], path: path, headers: headers }
+  [200, { "content-type" => "application/json" }, [JSON.generate(seen)]]
+end)

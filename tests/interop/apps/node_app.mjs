@@ -1,0 +1,16 @@
+// Says what the verifier told it: node node_app.mjs PORT, with VERIFIER as in python_app.py.
+
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { ed25519, guard, secret } from '../../../deploy/verifiers/countersign.mjs';
+
+const about = JSON.parse(readFileSync(process.env.VERIFIER, 'utf8'));
+const keys = about.secret === undefined ? ed25519(about.jwks) : secret(about.secret);
+const guarded = guard(keys, { identity: about.identity });
+
+createServer((request, response) => guarded(request, response, () => {
+  const { countersign: told, method, url, rawHeaders: raw } = request;
+  const headers = raw.flatMap((name, i) => (i % 2 ? [] : [[name.toLowerCase(), raw[i + 1]]]));
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ told, method, path: decodeURIComponent(url.split('?')[0]), headers }));
+})).listen(Number(process.argv[2]), '127.0.0.1');
