@@ -181,6 +181,11 @@ const ALSO_OURS: &[&str] = &[
     "x-request-id",
 ];
 
+/// With `-` for `_`: what a gateway says of the path, in the words of CGI (RFC 3875 §4.1.5, §4.1.13).
+/// Servers of Python take them from whoever connects from loopback, and hand the application
+/// another path than the one that was matched.
+const OF_A_GATEWAY: [&str; 2] = ["path-info", "script-name"];
+
 /// With `-` for `_`.
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method", "x-http-method-override", "x-method-override"];
@@ -242,7 +247,9 @@ impl StripPolicy {
             return Some(Stripped::Identity);
         }
         // All of `x-forwarded-*` is made anew from what is trusted.
-        let claims_address = name.starts_with("x-forwarded-") || name == FORWARDED.as_str();
+        let claims_address = name.starts_with("x-forwarded-")
+            || name == FORWARDED.as_str()
+            || OF_A_GATEWAY.contains(&name);
         let foreign = || self.foreign.iter().any(|pattern| pattern.matches(name));
         (claims_address || foreign()).then_some(Stripped::ForeignIdentity)
     }

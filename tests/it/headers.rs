@@ -71,6 +71,7 @@ const SPOOFS: &[&str] = &[
     "SSL-Client-Cert: root\r\nX-SSL-Client-S-DN: root",
     "X-Original-URL: /root\r\nX-Original-URI: /root\r\nX-Rewrite-URL: /root",
     "X-Envoy-Original-Path: /root\r\nX-Accel-Redirect: /root",
+    "SCRIPT_NAME: /root\r\nPATH_INFO: /root\r\nScript-Name: /root",
     "X-Request-Id: root",
     "Signature: countersign=:cm9vdA==:\r\nSignature-Input: countersign=();keyid=\"root\"",
     "Signature: \"root\"\r\nSignature-Input: (root",
