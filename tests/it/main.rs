@@ -3,16 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod assertion;
 mod corpus;
 mod corpus_requests;
 mod cors;
 mod credential;
 mod forward;
 mod headers;
+mod issuers;
 mod keys;
 mod lifecycle;
 mod limits;
 mod observe;
 mod paths;
+mod revoked;
 mod signature;
 mod support;
