@@ -9,6 +9,8 @@ mod cors;
 mod credential;
 mod forward;
 mod headers;
+mod key_faults;
+mod key_sources;
 mod keys;
 mod lifecycle;
 mod limits;
