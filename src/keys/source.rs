@@ -73,7 +73,9 @@ impl Source {
                 self.discovery.fetch(issuer, &mut self.remote, settings).await
             }
             KeySource::File(path) => {
-                let text = read(path).map_err(Failure::of)?;
+                let text = read(path);
+                let text =
+                    text.map_err(|error| Failure::of(format!("{}: {error}", path.display())))?;
                 Ok(Answer { set: parse(settings, &text)?, lifetime: FILE_AGAIN })
             }
             KeySource::Pem(text) => from_pem(text, settings.algorithms),
