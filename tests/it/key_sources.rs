@@ -189,6 +189,27 @@ async fn keys_turn_stale_with_time_and_end_with_max_stale() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_machine_that_slept_through_an_outage_asks_at_once() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    scene.server.reply(Reply::http("500 Oh", "", ""));
+    time::pause();
+    time::advance(Duration::from_secs(500)).await;
+    let failed = async || scene.counts(&proxy).await[2] >= 6; // waits half a minute from now on
+    until_every(LOOK, "the issuer failed", failed).await;
+    scene.server.reply(Reply::json(&published_by(&scene.issuer).await));
+
+    // The wall clock goes on in a machine that sleeps; timers do not.
+    scene.clock.set(NOW.plus(Duration::from_secs(2 * 86_400)));
+    let woke = Instant::now();
+    assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 503);
+    let good = async || proxy.get("/", &scene.issuer.token()).await.status == 200;
+    until("there are keys", good).await;
+
+    assert!(woke.elapsed() < SECOND, "{:?}", woke.elapsed());
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_issuer_that_asks_to_be_left_alone_is_not_asked_for_unknown_keys_either() {
     let scene = Scene::set().await;
     let proxy = scene.proxy().await;
