@@ -63,6 +63,10 @@ impl KeySet {
     ///
     /// [`BadKeySet`] where nothing in it can be used.
     pub fn parse(text: &[u8], allowed: Algorithms) -> Result<(Self, KeySetNotes), BadKeySet> {
+        // A list of members in their order would be read as an object too.
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return Err(BadKeySet::Malformed);
+        }
         let Written { keys } = serde_json::from_slice(text).map_err(|_| BadKeySet::Malformed)?;
         if keys.len() > Self::MAX_KEYS {
             return Err(BadKeySet::TooMany(keys.len()));

@@ -315,6 +315,7 @@ fn nested(levels: usize) -> Value {
 fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
     let twice = format!(r#"{{"keys":[],"keys":[{}]}}"#, rsa_jwk());
     let bom = format!("\u{feff}{}", json!({"keys": [rsa_jwk()]}));
+    let list = json!([[rsa_jwk()]]).to_string();
     for text in [
         "",
         "{}",
@@ -328,6 +329,7 @@ fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
         r#"{"keys":[]}x"#,
         &twice,
         &bom,
+        &list,
     ] {
         let shown = &text[..text.len().min(80)];
         let answer = KeySet::parse(text.as_bytes(), Algorithms::CLERK);

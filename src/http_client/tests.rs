@@ -257,6 +257,49 @@ async fn an_own_authority_vouches_for_the_name_it_certified_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_believed_within_its_time_and_from_an_authority() {
+    let authority = Authority::new();
+    let now = rcgen::date_time_ymd(2000, 1, 1);
+    let (past, future) = (rcgen::date_time_ymd(1990, 1, 1), rcgen::date_time_ymd(4000, 1, 1));
+    let own = KeyPair::generate().unwrap();
+    let params = |not_before, not_after| {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (not_before, not_after);
+        params
+    };
+    let signed = |params: CertificateParams| params.signed_by(&own, &authority.issuer).unwrap();
+    for (what, certificate, good) in [
+        ("of now", signed(params(past, future)), true),
+        ("expired", signed(params(past, now)), false),
+        ("not yet", signed(params(future, future)), false),
+        ("of its own", params(past, future).self_signed(&own).unwrap(), false),
+    ] {
+        let (listener, plain) = listen().await;
+        let port = plain.endpoint().port;
+        let acceptor = acceptor(&certificate, &own);
+        let server = tokio::spawn(async move {
+            let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            serve(&mut stream, OK).await;
+        });
+        let trusting = HttpClientSettings { ca_pem: Some(authority.pem()), ..settings() };
+        let url = FetchUrl::parse(&format!("https://localhost:{port}/")).unwrap();
+
+        let outcome = HttpClient::new(&trusting).unwrap().get(&url, &HeaderMap::new()).await;
+
+        assert_eq!(outcome.err().map(|it| it.label()), (!good).then_some("tls"), "{what}");
+        assert_eq!(server.await.is_ok(), good, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_is_not_found() {
+    // Never a name (RFC 6761 §6.4), with or without anybody to ask.
+    let url = FetchUrl::parse("https://nowhere.invalid/").unwrap();
+    let outcome = client().get(&url, &HeaderMap::new()).await;
+    assert_eq!(outcome.unwrap_err().label(), "dns");
+}
+
+#[tokio::test]
 async fn a_server_that_speaks_no_tls_is_told_apart() {
     let (listener, plain) = listen().await;
     let url = FetchUrl::parse(&plain.origin().replace("http:", "https:")).unwrap();
@@ -461,13 +504,18 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(&certificate, &key)
     }
+}
+
+/// A server's side of TLS with this certificate.
+fn acceptor(certificate: &rcgen::Certificate, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }

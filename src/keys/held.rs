@@ -14,6 +14,9 @@ use crate::core::time::UnixTime;
 /// load balancer, an old and a new key set may be served in turn.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
 
+/// A fetch that is due for longer than any may take was never begun.
+const LATE: Duration = Duration::from_secs(15);
+
 /// The keys held, and what is known about them.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
@@ -113,6 +116,11 @@ impl Held {
         self.failures > 0 && !self.set.is_empty() && past
     }
 
+    /// Tells whether the next fetch should long have ended at the time `now`.
+    pub(super) fn overdue(&self, now: UnixTime) -> bool {
+        self.next_refresh.is_some_and(|due| now >= due.plus(LATE))
+    }
+
     /// Tells whether the issuer is left alone at the time `now`, because it asked for it.
     pub(super) fn is_held_off(&self, now: Instant) -> bool {
         self.held_off.is_some_and(|until| now < until)
@@ -207,6 +215,18 @@ mod tests {
             assert_eq!(held.usable(day, at(now)), usable, "{now}");
         }
         assert!(!Held::default().usable(day, at(0)), "no keys are never usable");
+    }
+
+    #[test]
+    fn a_fetch_is_overdue_once_it_would_have_ended() {
+        let due = |secs| Held { next_refresh: Some(at(secs)), ..Held::default() };
+        for (held, now, overdue) in [
+            (due(100), 114, false),
+            (due(100), 115, true),
+            (Held::default(), 1_000_000, false), // the first is under way
+        ] {
+            assert_eq!(held.overdue(at(now)), overdue, "{now}");
+        }
     }
 
     #[test]

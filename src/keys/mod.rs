@@ -4,6 +4,14 @@
 //! A request waits for a fetch in two cases only: the first has not ended yet, or its token names
 //! a key nobody knows. However many such requests there are, they share one fetch, and there is
 //! at most one in ten seconds, so that a stranger who invents key names moves nothing.
+//!
+//! ```text
+//!  find a key       mod → unknown    the keys of this moment; may this token have them fetched?
+//!  the task         refresher        waits, fetches, publishes, counts
+//!  one fetch        source → remote, discovery    an address, the issuer's own word for it, a file
+//!  what it changes  held             the keys, which are missing, until when they are good
+//!  and when next    schedule         Cache-Control, Retry-After, back-off, chance
+//! ```
 
 mod discovery;
 mod held;
@@ -126,31 +134,36 @@ impl Keys {
     /// [`Reject::KeysUnavailable`] where no usable key set was to be had, [`Reject::KeyUnknown`]
     /// where there is one and the key is not in it.
     pub async fn find(&self, kid: Option<&KeyId>, now: UnixTime) -> Result<Found, Reject> {
-        let max_stale = self.shared.settings.max_stale;
-        let mut waited = false;
-        let mut held = self.snapshot();
-        if held.failures == 0 && !held.usable(max_stale, now) {
-            if held.fetches > 0 {
-                // The machine slept: the keys grew old, and the refresher's timer did not run.
-                self.shared.wanted.notify_one();
-            }
-            waited = true;
-            held = self.after(held.fetches + 1, None, FIRST_FETCH).await;
-        }
-        if !held.usable(max_stale, now) {
-            return Err(Reject::KeysUnavailable);
-        }
-        if !held.set.find(kid).is_empty() {
-            return Ok(Found { held, waited });
+        let found = self.usable_at(now).await?;
+        if !found.held.set.find(kid).is_empty() {
+            return Ok(found);
         }
         let unknown = Reject::KeyUnknown { kid: kid.cloned() };
         let Some(kid) = kid else { return Err(unknown) };
-        let held = self.fetched_for(kid, &held).await?;
+        let held = self.fetched_for(kid, &found.held).await?;
         if held.set.find(Some(kid)).is_empty() {
             Err(unknown)
         } else {
             Ok(Found { held, waited: true })
         }
+    }
+
+    /// Returns keys that are usable at the time `now`; waits where none could be fetched yet.
+    async fn usable_at(&self, now: UnixTime) -> Result<Found, Reject> {
+        let max_stale = self.shared.settings.max_stale;
+        let mut found = Found { held: self.snapshot(), waited: false };
+        if found.held.usable(max_stale, now) {
+            return Ok(found);
+        }
+        if found.held.overdue(now) {
+            // The machine slept: the keys grew old, and the refresher's timer did not run.
+            self.shared.wanted.notify_one();
+        }
+        if found.held.failures == 0 {
+            let held = self.after(found.held.fetches + 1, None, FIRST_FETCH).await;
+            found = Found { held, waited: true };
+        }
+        if found.held.usable(max_stale, now) { Ok(found) } else { Err(Reject::KeysUnavailable) }
     }
 
     /// Has keys fetched for one nobody knows, or waits for the fetch that is under way.
@@ -165,7 +178,9 @@ impl Keys {
                 self.shared.metrics.unknown_kid(action);
                 return Err(match action {
                     UnknownKid::Throttled if held.failures > 0 => Reject::KeysUnavailable,
-                    _ => Reject::KeyUnknown { kid: Some(kid.clone()) },
+                    UnknownKid::Throttled | UnknownKid::NegativeCached | UnknownKid::Refetched => {
+                        Reject::KeyUnknown { kid: Some(kid.clone()) }
+                    }
                 });
             }
             Ask::Refetch(fetch) => {

@@ -72,13 +72,16 @@ impl Source {
             KeySource::Discovery(issuer) => {
                 self.discovery.fetch(issuer, &mut self.remote, settings).await
             }
-            KeySource::File(path) => {
-                let text = read(path).map_err(Failure::of)?;
-                Ok(Answer { set: parse(settings, &text)?, lifetime: FILE_AGAIN })
-            }
+            KeySource::File(path) => from_file(path, settings),
             KeySource::Pem(text) => from_pem(text, settings.algorithms),
         }
     }
+}
+
+fn from_file(path: &Path, settings: &KeySettings) -> Result<Answer, Failure> {
+    let text = read(path);
+    let text = text.map_err(|error| Failure::of(format!("{}: {error}", path.display())))?;
+    Ok(Answer { set: parse(settings, &text)?, lifetime: FILE_AGAIN })
 }
 
 fn from_pem(text: &str, algorithms: Algorithms) -> Result<Answer, Failure> {

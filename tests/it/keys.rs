@@ -17,42 +17,42 @@ use tokio::time::{self, Instant};
 use crate::support::key_server::{KeyServer, Reply, published_by};
 use crate::support::{Answer, Client, Issuer, Proxy, Upstream, client, settings, until};
 
-const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// A proxy whose keys come from a server of the test's, in place of the issuer itself.
-struct Scene {
-    issuer: Issuer,
-    upstream: Upstream,
-    server: KeyServer,
-    clock: Clock,
+pub(crate) struct Scene {
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+    pub(crate) server: KeyServer,
+    pub(crate) clock: Clock,
 }
 
 impl Scene {
     /// The server publishes what the issuer does.
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let clock = Clock::fixed(NOW);
         let issuer = Issuer::start(clock.clone()).unwrap();
         let server = KeyServer::start(Reply::json(&published_by(&issuer).await)).await;
         Self { issuer, upstream: Upstream::start().await, server, clock }
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let mut settings = settings(&self.issuer, &self.upstream);
         settings.issuers[0].keys.source = self.server.source();
         settings
     }
 
-    async fn proxy(&self) -> Proxy {
+    pub(crate) async fn proxy(&self) -> Proxy {
         Proxy::start_with(self.settings(), self.clock.clone()).await
     }
 
     /// Publishes what the issuer has now.
-    async fn publish(&self) {
+    pub(crate) async fn publish(&self) {
         self.server.reply(Reply::json(&published_by(&self.issuer).await));
     }
 
     /// Moves both clocks, and waits for the refresh that is due by then.
-    async fn refresh_after(&self, span: Duration) {
+    pub(crate) async fn refresh_after(&self, span: Duration) {
         let before = self.server.fetches();
         self.clock.set(self.clock.now().plus(span));
         time::advance(span).await;
@@ -90,7 +90,7 @@ async fn load(proxy: &Proxy, issuer: &Rc<Issuer>, deed: impl Fn(&Issuer)) -> Vec
 }
 
 /// The same token, naming another key.
-fn naming(token: &str, kid: &str) -> String {
+pub(crate) fn naming(token: &str, kid: &str) -> String {
     let (header, rest) = token.split_once('.').unwrap();
     let mut header: Value =
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
@@ -385,62 +385,6 @@ async fn a_removed_key_ends_with_the_second_fetch_without_it_and_all_its_tokens_
         assert_eq!((answer.status, answer.reason().as_str()), (401, "jwk-kid-mismatch"));
     }
     assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200);
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_key_set_that_is_a_lie_changes_nothing() {
-    let scene = Scene::set().await;
-    let proxy = scene.proxy().await;
-    let good = published_by(&scene.issuer).await;
-    let elsewhere = KeyServer::start(Reply::json(&good)).await;
-    let away = format!("location: http://{}/jwks\r\n", elsewhere.address);
-    let key = serde_json::from_str::<Value>(&good).unwrap()["keys"][0].clone();
-    let many: Vec<_> = (0..101)
-        .map(|number| {
-            let mut key = key.clone();
-            key["kid"] = format!("key-{number}").into();
-            key
-        })
-        .collect();
-    let json = "content-type: application/json\r\n";
-    let cut = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{good}", good.len() + 1);
-    let drip = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{good}", good.len());
-    let zipped = format!("{json}content-encoding: gzip\r\n");
-    let symmetric = r#"{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"a","alg":"HS256"}]}"#;
-    time::pause();
-
-    for (lie, reply) in [
-        ("a page", Reply::http("200 OK", "content-type: text/html\r\n", "<html>Sign in</html>")),
-        ("no keys", Reply::json(r#"{"keys":[]}"#)),
-        ("no member", Reply::json("{}")),
-        ("a list", Reply::json("[]")),
-        ("null", Reply::json("null")),
-        ("nothing", Reply::json("")),
-        ("no usable key", Reply::json(symmetric)),
-        ("2 MiB", Reply::json(&format!("{good}{}", " ".repeat(2 << 20)))),
-        ("dripping", Reply::Drip(drip.into_bytes())),
-        ("silence", Reply::Silence),
-        ("cut", Reply::Bytes(cut.into_bytes())),
-        ("gzip", Reply::http("200 OK", &zipped, &good)),
-        ("away", Reply::http("302 Found", &away, "")),
-        ("101 keys", Reply::json(&json!({ "keys": many }).to_string())),
-        ("500", Reply::http("500 Internal Server Error", json, &good)),
-        ("304", Reply::Bytes(b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec())),
-        ("no HTTP", Reply::Bytes(good.clone().into_bytes())),
-    ] {
-        let issuer = scene.issuer.origin();
-        let errors =
-            format!(r#"countersign_jwks_refreshes_total{{issuer="{issuer}",result="error"}}"#);
-        let before = proxy.metric(&errors).await;
-        scene.server.reply(reply);
-        time::advance(Duration::from_secs(600)).await;
-        until(lie, async || proxy.metric(&errors).await > before).await;
-
-        let answer = proxy.get("/", &scene.issuer.token()).await;
-
-        assert_eq!(answer.status, 200, "{lie}: {}", answer.text());
-    }
-    assert_eq!(elsewhere.fetches(), 0, "a redirect to another origin is not followed");
 }
 
 #[tokio::test(flavor = "local")]

@@ -11,6 +11,8 @@ mod credential;
 mod forward;
 mod headers;
 mod issuers;
+mod key_faults;
+mod key_sources;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -115,12 +115,18 @@ impl Proxy {
 }
 
 /// Waits until `so` holds: a moment of the runtime's time, paused or not, between two looks.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, so: impl AsyncFnMut() -> bool) {
+    until_every(Duration::from_millis(1), what, so).await;
+}
+
+/// Waits until `so` holds, with so much of the runtime's time between two looks; for what takes
+/// seconds while the time is paused.
+pub(crate) async fn until_every(span: Duration, what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..20_000 {
         if so().await {
             return;
         }
-        time::sleep(Duration::from_millis(1)).await;
+        time::sleep(span).await;
     }
     panic!("never came true: {what}");
 }
