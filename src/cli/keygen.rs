@@ -10,14 +10,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-};
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::pkcs8::Document;
+use aws_lc_rs::rand;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use zeroize::Zeroizing;
+
+use crate::core::jwk::KeyId;
+use crate::core::signing_key::{SharedSecret, SigningKey};
 
 /// What kind of key, and where to put it.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +45,7 @@ pub enum Algorithm {
     /// An Ed25519 key pair.
     #[value(name = "ed25519")]
     Ed25519,
-    /// A key pair on P-256, for the assertions of a later version.
+    /// A key pair on P-256, which signs assertions (`signing.mode`) alone.
     #[value(name = "es256")]
     Es256,
 }
@@ -105,8 +107,13 @@ impl From<Unspecified> for KeygenError {
 pub fn run(args: &Args) -> Result<Published, KeygenError> {
     let (private, published) = match args.alg {
         Algorithm::HmacSha256 => new_secret()?,
-        Algorithm::Ed25519 => new_ed25519(kid(&args.out)?)?,
-        Algorithm::Es256 => new_es256(kid(&args.out)?)?,
+        // PKCS#8 in version 1: version 2, which carries the public key too, is not read by every
+        // OpenSSL.
+        Algorithm::Ed25519 => new_pair(&Ed25519KeyPair::generate()?.to_pkcs8v1()?, kid(&args.out)?),
+        Algorithm::Es256 => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+            new_pair(&pair.to_pkcs8v1()?, kid(&args.out)?)
+        }
     };
     write_new(&args.out, private.as_bytes())?;
     Ok(published)
@@ -122,36 +129,23 @@ fn new_secret() -> Result<(Secret, Published), KeygenError> {
     let mut text = Zeroizing::new("base64:".to_owned());
     STANDARD.encode_string(bytes.as_slice(), &mut text);
     text.push('\n');
-    let key = hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice());
-    Ok((text, Published::KeyId(hex(&hmac::sign(&key, b"kid").as_ref()[..4]))))
+    let id = SharedSecret::new(bytes.as_slice(), None).id().to_string();
+    Ok((text, Published::KeyId(id)))
 }
 
-/// PKCS#8 in version 1: version 2, which carries the public key too, is not read by every OpenSSL.
-fn new_ed25519(kid: &str) -> Result<(Secret, Published), KeygenError> {
-    let pair = Ed25519KeyPair::generate()?;
-    let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-    let jwk = json!({
-        "kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "use": "sig", "alg": "EdDSA",
-    });
-    Ok((pem(pair.to_pkcs8v1()?.as_ref()), Published::Jwk(jwk)))
-}
-
-fn new_es256(kid: &str) -> Result<(Secret, Published), KeygenError> {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-    // SEC 1 §2.3.3: 4 for "not compressed", then both coordinates.
-    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-    let jwk = json!({
-        "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "use": "sig", "alg": "ES256",
-    });
-    Ok((pem(pair.to_pkcs8v1()?.as_ref()), Published::Jwk(jwk)))
+fn new_pair(pkcs8: &Document, kid: KeyId) -> (Secret, Published) {
+    let key = SigningKey::from_pkcs8(pkcs8.as_ref(), Some(kid));
+    let key = key.expect("a key that was just made is one");
+    (pem(pkcs8.as_ref()), Published::Jwk(key.public_jwk()))
 }
 
 /// Returns the name of the key in `file`. It will stand between quotes in `Signature-Input`.
-fn kid(file: &Path) -> Result<&str, KeygenError> {
-    let good = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+fn kid(file: &Path) -> Result<KeyId, KeygenError> {
+    let good = |byte: u8| !matches!(byte, b'"' | b'\\');
     let stem = file.file_stem().and_then(|stem| stem.to_str());
-    stem.filter(|stem| stem.bytes().all(good)).ok_or_else(|| KeygenError::BadName(file.to_owned()))
+    let stem = stem.filter(|stem| stem.bytes().all(good));
+    stem.and_then(|stem| KeyId::parse(stem).ok())
+        .ok_or_else(|| KeygenError::BadName(file.to_owned()))
 }
 
 /// Writes PKCS#8 as RFC 7468 has it: 64 characters a line.
@@ -167,10 +161,6 @@ fn pem(pkcs8: &[u8]) -> Secret {
     }
     text.push_str("\n-----END PRIVATE KEY-----\n");
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes a file that must not be there yet, not as a link either, for its owner's eyes only.
@@ -193,8 +183,10 @@ fn write_new(file: &Path, content: &[u8]) -> Result<(), KeygenError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use aws_lc_rs::hmac;
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use clap::Parser;
     use tempfile::tempdir;
 
@@ -274,7 +266,8 @@ mod tests {
         let secret = STANDARD.decode(base64.unwrap()).unwrap();
         assert_eq!(secret.len(), 32);
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), b"kid");
-        assert_eq!(published.to_string(), hex(tag.as_ref())[..8]);
+        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(published.to_string(), hex[..8]);
         assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

@@ -66,6 +66,11 @@ impl SharedSecret {
         });
         Self { id, key: Box::new(key) }
     }
+
+    /// Returns the name verifiers know the secret by.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
 }
 
 impl SigningKey {
