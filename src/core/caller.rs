@@ -75,9 +75,10 @@ impl IssuerPolicy {
 }
 
 impl Caller {
-    /// Tells whether the token names the party it was given to.
+    /// Tells whether the token names the party it was given to, where that is an origin of the
+    /// application: another issuer's `azp` is something else.
     pub fn names_party(&self) -> bool {
-        self.claims.contains_key("azp")
+        self.class == TokenClass::Oidc || self.claims.contains_key("azp")
     }
 
     /// Returns the id of the Clerk user; another issuer's subject is none.

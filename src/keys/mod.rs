@@ -112,14 +112,9 @@ impl Keys {
         Arc::clone(&self.held.borrow())
     }
 
-    /// Tells whether there are newer keys than those this clone has seen.
-    pub fn have_changed(&self) -> bool {
-        self.held.has_changed().unwrap_or(false)
-    }
-
-    /// Returns the keys of this moment and takes them as seen.
-    pub fn latest(&mut self) -> Arc<Held> {
-        Arc::clone(&self.held.borrow_and_update())
+    /// Returns what every later key set comes through.
+    pub fn watch(&self) -> watch::Receiver<Arc<Held>> {
+        self.held.clone()
     }
 
     /// Returns what the keys were set up with.

@@ -29,7 +29,7 @@ use crate::core::header;
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
-use crate::keys::{Held, Keys};
+use crate::keys::Held;
 use crate::signing::Signers;
 use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
@@ -37,8 +37,8 @@ use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 #[derive(Debug)]
 pub(super) struct Pipeline {
     shared: Arc<Shared>,
-    /// The keys of each issuer as this worker last saw them.
-    keys: RefCell<Vec<(Keys, Arc<Held>)>>,
+    /// The keys of each issuer, in their order.
+    keys: Vec<Snapshot<Held>>,
     seen: RefCell<Seen>,
     signers: Rc<Snapshot<Signers>>,
     revoked: Snapshot<Revoked>,
@@ -48,14 +48,10 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let keys = shared.issuers.iter().map(|issuer| {
-            let mut keys = issuer.keys.clone();
-            let held = keys.latest();
-            (keys, held)
-        });
+        let keys = shared.issuers.iter().map(|issuer| Snapshot::new(issuer.keys.watch()));
         let signers = Rc::new(Snapshot::new(shared.signers.clone()));
         Self {
-            keys: RefCell::new(keys.collect()),
+            keys: keys.collect(),
             seen: RefCell::new(Seen::new(shared.remembered.clone())),
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
@@ -208,7 +204,7 @@ impl Pipeline {
             self.shared.metrics.looked_up(Lookup::Miss);
             return Ok(None);
         };
-        let held = self.held(known.place);
+        let held = self.keys[known.place].look();
         let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
         if !held.usable(max_stale, now) {
             return Ok(None); // whoever finds keys has them fetched, or says there are none
@@ -238,6 +234,7 @@ impl Pipeline {
         let admitted = issuer.policy.admit(unverified)?;
         let kid = admitted.kid();
         let found = issuer.keys.find(kid.as_ref(), now).await?;
+        let now = self.shared.clock.now(); // it may have taken a while
         let verified = admitted.verify(found.held.set.find(kid.as_ref()))?;
         let key = Arc::clone(&verified.key);
         let caller = issuer.policy.caller(verified, now)?;
@@ -258,16 +255,6 @@ impl Pipeline {
         let mut issuers = self.shared.issuers.iter().enumerate();
         let found = issuers.find(|(_, issuer)| issuer.policy.is_named_by(token));
         found.ok_or(Reject::IssuerUnknown)
-    }
-
-    /// The keys of an issuer as this worker last saw them: a look at a counter where they have not
-    /// changed.
-    fn held(&self, place: usize) -> Arc<Held> {
-        let (keys, held) = &mut self.keys.borrow_mut()[place];
-        if keys.have_changed() {
-            *held = keys.latest();
-        }
-        Arc::clone(held)
     }
 
     fn admit_body(
