@@ -124,6 +124,7 @@ fn value<'a>(name: &str, head: &'a Parts) -> Result<Cow<'a, [u8]>, VerifyError> 
     match name {
         "@method" => Ok(head.method.as_str().as_bytes().into()),
         "@path" => Ok(head.uri.path().as_bytes().into()),
+        "@query" => Ok(format!("?{}", head.uri.query().unwrap_or_default()).into_bytes().into()),
         "@authority" => {
             let host = only(&head.headers, &HOST)?.to_ascii_lowercase();
             Ok(host.strip_suffix(b":80").unwrap_or(&host).to_owned().into())

@@ -230,6 +230,51 @@ async fn our_keys_are_exchanged_under_load_and_no_verification_fails() {
     assert_eq!(set["keys"][0].get("d"), None);
 }
 
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_cannot_be_read_in_the_directory_changes_nothing() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str| home.path().join(name);
+    write_key(&file("one.pem"));
+    let mut settings = asserting(&issuer, &upstream);
+    settings.signing.keys = Some(KeysDir { path: home.path().to_owned(), active: None });
+    let proxy = Proxy::start(settings).await;
+    let token = issuer.mint(json!({"exp": Clock::System.now().as_secs() + 3600}));
+    let published = async || proxy.admin("/.well-known/jwks.json").await.json();
+    let before = published().await;
+
+    let (whole, deeds): (_, [(&str, &dyn Fn()); 5]) = (
+        fs::read(file("one.pem")).unwrap(),
+        [
+            ("half a file", &|| fs::write(file("one.pem"), "-----BEGIN PRIV").unwrap()),
+            ("another key under its name", &|| write_key(&file("one.pem"))),
+            ("no file", &|| fs::remove_file(file("one.pem")).unwrap()),
+            ("no key", &|| fs::write(file("two.pem"), "junk").unwrap()),
+            ("a link to nowhere", &|| {
+                std::os::unix::fs::symlink("nowhere", file("three.pem")).unwrap();
+            }),
+        ],
+    );
+    for (what, deed) in deeds {
+        deed();
+        time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(published().await, before, "{what}");
+        assert_eq!(proxy.get("/", &token).await.status, 200);
+        let assertion = upstream.last().header(HEADER).unwrap().to_owned();
+        assert_eq!(decode_header(&assertion).unwrap().kid.as_deref(), Some("one"), "{what}");
+    }
+    let logged = proxy.logged();
+    for told in ["not a private key", "another key was put in the place of `one`", "no key is left"]
+    {
+        assert!(logged.contains(told), "{told}: {logged}");
+    }
+    fs::write(file("one.pem"), whole).unwrap();
+    fs::remove_file(file("two.pem")).unwrap();
+    time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(published().await, before);
+}
+
 #[tokio::test(flavor = "local")]
 async fn the_key_set_is_the_public_half_alone_and_only_on_the_admin_listener() {
     let issuer = Issuer::start(Clock::System).unwrap();

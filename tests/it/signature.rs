@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::clock::Clock;
 use countersign::core::jwk::KeyId;
 use countersign::core::path::PathPolicy;
+use countersign::core::sign::Cover;
 use countersign::core::time::UnixTime;
 use countersign::dev::verifier::{Countersignature, Verifier};
 use countersign::signing::Secret;
@@ -118,6 +119,25 @@ async fn the_key_is_the_secrets_or_one_that_is_published() {
     let found = verify(&upstream.last(), &verifier, Clock::System.now()).unwrap();
     assert_eq!((found.alg.as_str(), &jwk["kid"]), ("ed25519", &found.keyid.as_str().into()));
     assert!(verify(&upstream.last(), &Verifier::hmac(SECRET), Clock::System.now()).is_err());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_query_that_is_covered_is_the_one_that_was_sent() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.signing.requests = Some(Cover { query: true });
+    let proxy = Proxy::start(settings).await;
+    let verified = |seen: &Seen| verify(seen, &Verifier::hmac(SECRET), Clock::System.now());
+    for target in ["/a", "/a?", "/a?b=c&d=%20+'", "/a?b=[c]|{d}"] {
+        assert_eq!(proxy.get(target, &issuer.token()).await.status, 200, "{target}");
+        let seen = upstream.last();
+        assert_eq!(seen.target, target);
+        verified(&seen).unwrap();
+        assert!(seen.header("signature-input").unwrap().contains(r#""@path" "@query")"#));
+        let other = Seen { target: "/a?b=x".to_owned(), ..seen };
+        assert!(verified(&other).is_err(), "{target}");
+    }
 }
 
 #[tokio::test(flavor = "local")]
