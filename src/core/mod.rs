@@ -31,3 +31,4 @@ pub mod route;
 pub mod sign;
 pub mod signing_key;
 pub mod time;
+pub mod verdict;
