@@ -15,6 +15,7 @@ pub mod claims;
 pub mod clerk;
 pub mod cookie;
 pub mod credential;
+pub mod explain;
 mod fact;
 pub mod header;
 pub mod identity;
