@@ -40,8 +40,9 @@ fn verdict(report: &Report) -> String {
     match &report.verdict {
         Ok(class) => format!("✓ Accepted, as {}.\n", class.as_str()),
         Err(reject) => {
-            let (status, label) = (reject.status().as_u16(), reject.label());
-            format!("✗ Refused: {status} {label}: {reject}.\n")
+            let failed = |step: &&Step| matches!(step.outcome, Outcome::Failed(_));
+            let step = report.steps.iter().find(failed).map_or("all", |step| step.name);
+            format!("✗ Refused at {step}: {} {}\n", reject.status().as_u16(), reject.label())
         }
     }
 }
@@ -52,9 +53,14 @@ fn push_step(out: &mut String, step: &Step, names: usize) {
         Outcome::Failed(_) => '✗',
         Outcome::Skipped => '–',
     };
-    push(out, &format!("  {mark} {:names$}  {}", step.name, step.found));
+    let line = format!("  {mark} {:names$}  {}", step.name, step.found);
+    let known = step.expected.is_empty() || step.expected == step.found;
+    if step.outcome == Outcome::Passed && !known {
+        return push(out, &format!("{line}   ({})", step.expected));
+    }
+    push(out, &line);
     let indent = " ".repeat(names + 6);
-    if !step.expected.is_empty() {
+    if !known {
         push_wrapped(out, &indent, &format!("expected: {}", step.expected));
     }
     if !step.advice.is_empty() {
@@ -92,7 +98,7 @@ fn push_route(out: &mut String, answer: &RouteAnswer) {
     };
     let access = answer.access.as_str();
     let Some(route) = &answer.route else {
-        return push(out, &format!("  {mark} every other path ({access}){why}"));
+        return push(out, &format!("  {mark} every path without a route ({access}){why}"));
     };
     let methods = route.methods.iter().flatten().map(|it| format!("{it} "));
     let methods: String = methods.collect();

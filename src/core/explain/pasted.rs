@@ -30,7 +30,7 @@ impl<'a> Pasted<'a> {
         }
         if let Some(token) = without_prefix(rest, "bearer ") {
             notes.push(
-                "\"Bearer\" was taken off: it belongs into the header, and is not of the token.",
+                "\"Bearer\" was taken off: it stands in the header before a token, and is not of it.",
             );
             rest = token;
         }

@@ -50,9 +50,8 @@ pub(super) fn look<'a>(pasted: &Pasted<'a>, question: &'a Question<'a>) -> Looke
 }
 
 fn form(text: &str, longest: usize, result: Result<(), &Reject>) -> Step {
-    let expected = format!(
-        "a JWT: three parts of base64url with dots between, the first two JSON objects, at most {longest} bytes"
-    );
+    let expected =
+        format!("a JWT: 3 parts of base64url, 2 of them JSON objects, at most {longest} bytes");
     let slip = Slip::of(text, longest);
     let found = match (result, slip) {
         (Err(_), Some(slip)) => slip.found(text),
@@ -177,7 +176,7 @@ fn published(keys: &KeysFound, question: &Question<'_>) -> String {
     let mut named: Vec<_> = keys.set.iter().map(|key| named(key)).collect();
     named.sort();
     let when = keys.fetched.map(|when| relative(when, question.now));
-    let when = when.map_or_else(|| "never had".to_owned(), |when| format!("as of {when}"));
+    let when = when.map_or_else(|| "never answered".to_owned(), |when| format!("as of {when}"));
     let keys_there = if named.is_empty() { "no key".to_owned() } else { named.join("; ") };
-    format!("{keys_there}, of {} ({when})", keys.source)
+    format!("{keys_there}; from {}, {when}", keys.source)
 }

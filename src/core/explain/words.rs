@@ -67,9 +67,11 @@ pub(super) fn date(claims: &Object, name: &'static str, now: UnixTime) -> String
     }
 }
 
-/// Says how long ago a moment is, or how far ahead.
+/// Says how long ago a moment is, or how far ahead; less than a second is no difference.
 pub(super) fn relative(moment: UnixTime, now: UnixTime) -> String {
-    if moment > now {
+    if moment.as_secs() == now.as_secs() {
+        "now".to_owned()
+    } else if moment > now {
         format!("in {}", span(moment.since(now)))
     } else {
         format!("{} ago", span(now.since(moment)))
@@ -133,6 +135,7 @@ mod tests {
         for (exp, want) in [
             (json!(1_699_999_990), "1699999990, 2023-11-14T22:13:10Z, 10 s ago"),
             (json!(1_700_000_060), "1700000060, 2023-11-14T22:14:20Z, in 1 min"),
+            (json!(1_700_000_000), "1700000000, 2023-11-14T22:13:20Z, now"),
             (json!("soon"), "\"soon\""),
         ] {
             let claims = json!({"exp": exp});
