@@ -1,6 +1,6 @@
 //! What becomes of a token, step by step: for whoever asks why a request was refused.
 //!
-//! The verdict is that of the proxy: it comes out of [`verdict`](super::verdict), as for a request.
+//! The verdict is that of the proxy: it comes out of [`verdict`], as for a request.
 //! The steps call the same rules one by one, and go on after the first that fails, so that all is
 //! told at once. What a step tells are claims and settings, never the token or its signature.
 

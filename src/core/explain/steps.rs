@@ -81,8 +81,8 @@ impl Scene<'_> {
                 let accepted = [TokenClass::SessionToken, TokenClass::JwtTemplate]
                     .into_iter()
                     .filter(|class| issuer.claims(*class).is_some())
-                    .map(|class| class.as_str().to_owned());
-                one_of(&accepted.collect::<Vec<_>>())
+                    .map(TokenClass::as_str);
+                accepted.collect::<Vec<_>>().join(" or ")
             }
             TokenPolicy::Oidc(_) => "any token of this issuer".to_owned(),
         };
@@ -126,11 +126,11 @@ impl Scene<'_> {
         let found = shown(self.header("alg"));
         let Some(issuer) = self.issuer else { return Step::skipped("alg", found) };
         let allowed = Algorithm::ALL.into_iter().filter(|it| issuer.algorithms.allow(*it));
-        let allowed: Vec<_> = allowed.map(|it| it.as_str().to_owned()).collect();
+        let allowed: Vec<_> = allowed.map(Algorithm::as_str).collect();
         let result = self.token.algorithm(issuer.algorithms).map(drop);
         let result = result.ok_or(Reject::AlgorithmRefused);
         let advice = || advice::algorithm(&found, issuer);
-        Step::judged("alg", (one_of(&allowed), found.clone()), result, advice)
+        Step::judged("alg", (allowed.join(", "), found.clone()), result, advice)
     }
 
     fn key(&self) -> Step {
