@@ -2,7 +2,8 @@
 
 A verifier has to believe every request of the proxy, with the path as it came; to refuse it with any
 one thing changed; and to refuse what our own key signed in a way the proxy does not. A server that
-hands on no path as it came has to be refused with the reason, not guessed for.
+hands on no path as it came has to be refused with the reason, not guessed for. Beside one of them,
+the lines that README.md shows get the same requests.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ import urllib.parse
 
 from run import ASSERTION, BOTH_MODES, DERIVED, HERE, IDENTITY, QUERY, SECRET, THEIRS, value
 
-from harness import START, Process, bearer, claims_of, demo, free_port, main, mint, request, serve
+from harness import ROOT, START, Process, bearer, claims_of, demo, free_port, main, mint, request, serve
 
 APPS = HERE / "apps"
 PYTHON = [sys.executable, "-m"]
@@ -95,6 +96,8 @@ def run(cases):
                     parted(cases, one, got)
                     if name != "ed25519":
                         signed_otherwise(cases, one, got)
+                        if server == "Node":  # hands on every header as it came
+                            shown(cases, one, got)
         web_socket(cases)
         for server, command in DECODING.items():
             with lane(issuer, server, command, scratch, *WAYS["hmac-sha256"]) as one:
@@ -279,6 +282,32 @@ def signed(lines, covered, created=None, expires=None, keyid=KEYID, alg="hmac-sh
     base = "".join(f'"{name}": {lines[name]}\n' for name in covered) + f'"@signature-params": {params}'
     mac = base64.b64encode(hmac.digest(SECRET.encode(), base.encode(), hashlib.sha256)).decode()
     return [("signature-input", f"countersign={params}"), ("signature", f"countersign=:{mac}:")]
+
+
+def shown(cases, lane, got):
+    """What README.md's Python says of the same request: its checks are fewer, so only what it claims is asked."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    names = {}
+    exec(code, names)  # our own README
+    path = got["target"].split("?")[0]
+
+    def case(name, believes, target=got["target"], **changed):
+        headers = dict(got["headers"]) | {name.replace("_", "-"): text for name, text in changed.items()}
+        try:
+            said = names["caller"](headers, "POST", target, SECRET.encode())
+        except PermissionError as refused:
+            said = [refused]
+        how = "believed" if believes else "refused"
+        cases.check(f"README.md, {lane.name}: {name}: {how}", (said[0] == lane.user) is believes, said)
+
+    case("the same request", True)
+    case("another user", False, x_clerk_user_id="user_root")
+    case("another path", False, target="/a?dry=1")
+    case("a header more", False, x_clerk_admin="true")
+    covers_query = "@query" in lane.derived
+    case("another query", not covers_query, target=f"{path}?dry=0")
+    case("no query", not covers_query, target=path)
+    case("another assertion", False, x_clerk_assertion="e30.e30.AAAA")
 
 
 def web_socket(cases):
