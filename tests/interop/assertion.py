@@ -361,7 +361,8 @@ def shown(cases, source):
 def rotated(cases, source, lane, period):
     """While requests run, the key is replaced: no verification may fail, whoever verifies from a cache."""
     kids, failures, stop = {}, [], threading.Event()
-    tokens = [mint(source.issuer, sub=f"user_2rotation{n}") for n in range(4)]
+    ends = int(time.time() + period) + 60
+    tokens = [mint(source.issuer, sub=f"user_2rotation{n}", exp=ends) for n in range(4)]
 
     def load(token):
         while not stop.is_set():
