@@ -139,6 +139,8 @@ impl Pipeline {
         self.shared.metrics.stripped(stripped);
         if preflight {
             head = head.without_credentials_and_body();
+        } else if settings.routes.look_at_methods() {
+            head = head.without_method_overrides();
         }
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
@@ -270,7 +272,7 @@ impl Pipeline {
     fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
         let (mut parts, incoming) = answer.response.into_parts();
         record.answered(parts.status);
-        header::strip_response(&mut parts.headers, &self.shared.settings.identity);
+        header::strip_response(&mut parts.headers, &self.shared.ours);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
