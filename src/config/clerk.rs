@@ -40,6 +40,9 @@ pub(super) struct Common {
     pub(super) max_stale: Duration,
 }
 
+/// What names an instance, beside the ways to say where its keys are.
+const INSTANCE: [&str; 3] = ["clerk.publishable_key", "clerk.issuer", "clerk.frontend_api_url"];
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,11 @@ pub(super) fn settings(
     check_complete(reader, has_others);
 
     let common = common(reader);
-    let (tokens, parties) = tokens(reader, common, public_origin);
+    let has_instance = INSTANCE.iter().chain(&SOURCES).any(|name| reader.is_written(name));
+    if !has_instance {
+        warn_of_no_effect(reader);
+    }
+    let (tokens, parties) = tokens(reader, common, public_origin, has_instance);
     let algorithms = Algorithms::CLERK;
     let issuer = issuers.first().cloned().zip(source).map(|(issuer, source)| IssuerSettings {
         policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
@@ -74,6 +81,22 @@ pub(super) fn settings(
     });
     let revoked = revoked(reader);
     Clerk { issuer, parties, common, revoked }
+}
+
+/// Says what is written for nothing where no instance is: the rest of `clerk` holds for others too.
+fn warn_of_no_effect(reader: &mut Reader<'_>) {
+    const REVOKED: &str = "clerk.revoked_file";
+    const OF_AN_INSTANCE: [&str; 4] =
+        ["clerk.accept", "clerk.audience", "clerk.azp", "clerk.impersonation"];
+    for key in OF_AN_INSTANCE {
+        if reader.is_written(key) {
+            reader.warn(key, "has no effect without a Clerk instance (`clerk.publishable_key`)");
+        }
+    }
+    if reader.is_written(REVOKED) {
+        reader
+            .mistake(REVOKED, "revokes nobody without a Clerk instance (`clerk.publishable_key`)");
+    }
 }
 
 fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
@@ -152,9 +175,15 @@ fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<St
 pub(super) fn issuer(text: &str) -> Result<String, &'static str> {
     let known = text.starts_with("https://") || text.starts_with("http://");
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let right =
-        "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`";
-    if known && visible { Ok(text.to_owned()) } else { Err(right) }
+    if !known || !visible {
+        return Err(
+            "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`",
+        );
+    }
+    if text.contains('@') {
+        return Err("a user or password in it would stand in logs and metrics; take it out");
+    }
+    Ok(text.to_owned())
 }
 
 /// Checks that something says who issues tokens and something where the keys are.
@@ -210,11 +239,12 @@ fn tokens(
     reader: &mut Reader<'_>,
     common: Common,
     public_origin: Option<String>,
+    has_instance: bool,
 ) -> (ClerkPolicy, Vec<String>) {
     let words =
         [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
     let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
-    let parties = parties(reader, azp, public_origin);
+    let parties = parties(reader, azp, public_origin, has_instance);
     let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
     let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
 
@@ -282,7 +312,12 @@ pub(super) fn audience(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(text.to_owned())
 }
 
-fn parties(reader: &mut Reader<'_>, azp: AzpPolicy, public_origin: Option<String>) -> Vec<String> {
+fn parties(
+    reader: &mut Reader<'_>,
+    azp: AzpPolicy,
+    public_origin: Option<String>,
+    has_instance: bool,
+) -> Vec<String> {
     const KEY: &str = "clerk.authorized_parties";
     match (reader.many(KEY, address::origin), public_origin) {
         (Some(parties), _) => parties,
@@ -291,7 +326,7 @@ fn parties(reader: &mut Reader<'_>, azp: AzpPolicy, public_origin: Option<String
             vec![origin]
         }
         // A public URL that was no good is told as such.
-        (None, None) if reader.is_written("public_url") => Vec::new(),
+        (None, None) if reader.is_written("public_url") || !has_instance => Vec::new(),
         (None, None) => {
             match azp {
                 AzpPolicy::Enforce => reader.mistake(
@@ -378,6 +413,8 @@ mod tests {
             "clerk.jwks_url = \"https://user:hunter2@a.com\"",
             "upstream.url = \"http://user:hunter2@a.com\"",
             "clerk.jwt_key = \"hunter2\"",
+            "[[issuer]]\naudience = [\"a\"]\nurl = \"https://u:hunter2@x\"",
+            "[[issuer]]\naudience = [\"a\"]\njwks_file = \"keys.json\"\nurl = \"https://u:hunter2@x\"",
             "clerk.publishable_key = \"sk_live_hunter2\"",
         ] {
             assert!(!mistakes(text).is_empty());
