@@ -1,7 +1,6 @@
 //! What goes and what stays.
 
 use super::*;
-use crate::core::identity::{Field, Source};
 
 fn policy() -> StripPolicy {
     StripPolicy {

@@ -233,12 +233,9 @@ async fn identity_has_the_names_and_claims_of_the_settings() {
     let field = |field: Field| (format!("x-id-{}", field.name()), Source::Field(field));
     let claim = |name: &str, pointer: &str| (name.to_owned(), Source::Claim(pointer.to_owned()));
     let mut headers: Vec<_> = Field::ALL.iter().copied().map(field).collect();
-    headers.extend(PROFILE_CLAIMS.map(|name| {
-        claim(
-            &format!("x-id-{}", countersign::core::header::folded(&name).into_owned()),
-            &format!("/{name}"),
-        )
-    }));
+    headers.extend(
+        PROFILE_CLAIMS.map(|name| claim(&format!("x-id-{}", folded(name)), &format!("/{name}"))),
+    );
     headers.push(claim("x-plan", "/meta/plan"));
     headers.push(claim("x-roles", "/https:~1~1ns~1roles"));
     headers.push(claim("x-deep", "/meta"));
