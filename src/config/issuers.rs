@@ -7,10 +7,11 @@ use crate::core::jwk_set::KeySet;
 use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 
-use super::clerk::{self, Common};
+use super::clerk;
 use super::key::Home;
 use super::reader::Reader;
 use super::settings::IssuerSettings;
+use super::tokens::{self, Common};
 use super::written::Entries;
 
 /// Puts the issuers that were written after the Clerk instance, where there is one.
@@ -97,7 +98,7 @@ fn audience(reader: &mut Reader<'_>) -> Option<Option<Vec<String>>> {
         );
         return None;
     }
-    let audience = reader.many(KEY, clerk::audience)?;
+    let audience = reader.many(KEY, tokens::audience)?;
     if audience == ["any"] {
         reader.warn(KEY, "a token that this issuer made for any other service is good here");
         return Some(None);

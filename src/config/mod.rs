@@ -24,6 +24,7 @@ mod routes;
 mod settings;
 mod shown;
 mod signing;
+mod tokens;
 mod units;
 mod written;
 
