@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 
 use crate::support::key_server::{KeyServer, Reply, published_by};
-use crate::support::{Answer, Client, Issuer, Proxy, Upstream, client, settings, until};
+use crate::support::{
+    Answer, Client, Issuer, Proxy, Upstream, client, settings, until, until_every,
+};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -262,11 +264,51 @@ async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_server_that_hangs_from_the_start_is_found_within_two_seconds_of_its_return() {
+    let Scene { issuer, upstream, server: _, clock } = Scene::set().await;
+    let good = Reply::json(&published_by(&issuer).await);
+    time::pause();
+    // Wherever in a fetch the server comes back.
+    for millis in (20_000..26_000).step_by(600) {
+        let server = KeyServer::start(Reply::Silence).await;
+        let mut settings = settings(&issuer, &upstream);
+        settings.issuers[0].keys.source = server.source();
+        let proxy = Proxy::start_at(settings, clock.clone()).await;
+        time::sleep(Duration::from_millis(millis)).await;
+        let refused = proxy.get("/", &issuer.token()).await;
+        assert_eq!((refused.status, refused.reason().as_str()), (503, "keys-unavailable"));
+        let (asked, spent) = (server.fetches(), millis / 600);
+        assert!(asked <= spent, "it was asked {asked} times in {millis} ms");
+
+        let back = Instant::now();
+        server.reply(good.clone());
+        let ready = async || proxy.admin("/readyz").await.status == 200;
+        until_every(Duration::from_millis(20), "the proxy is ready", ready).await;
+
+        assert!(back.elapsed() <= Duration::from_secs(2), "{millis}: {:?}", back.elapsed());
+        assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_server_that_takes_three_seconds_is_waited_for() {
+    let scene = Scene::set().await;
+    let slow = Reply::json(&published_by(&scene.issuer).await).after(Duration::from_secs(3));
+    scene.server.reply(slow);
+    time::pause();
+
+    let began = Instant::now();
+    let _proxy = Proxy::start_with(scene.settings(), scene.clock.clone()).await;
+
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_request_that_comes_during_the_first_fetch_waits_for_it() {
     let scene = Scene::set().await;
     scene
         .server
-        .reply(Reply::json(&published_by(&scene.issuer).await).after(Duration::from_secs(1)));
+        .reply(Reply::json(&published_by(&scene.issuer).await).after(Duration::from_millis(700)));
     time::pause();
     let proxy = Proxy::start_at(scene.settings(), scene.clock.clone()).await;
 

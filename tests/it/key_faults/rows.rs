@@ -40,7 +40,7 @@ pub(super) const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("KEY-13", &["a_point_that_is_not_on_its_curve_is_no_key"], "every bad point"),
     ("KEY-14", &["an_edwards_point_of_small_order_is_no_key"], "every point of small order"),
     ("KEY-18", &["an_own_authority_vouches_for_the_name_it_certified_and_no_other", "a_certificate_is_believed_within_its_time_and_from_an_authority", "a_host_without_an_address_is_not_found"], "names and certificates"),
-    ("KEY-20", &["an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return"], "down at the start"),
+    ("KEY-20", &["an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return", "a_server_that_hangs_from_the_start_is_found_within_two_seconds_of_its_return", "an_issuer_without_keys_is_left_alone_for_two_seconds_at_most"], "down at the start"),
     ("KEY-23", &["invented_keys_cost_a_broken_issuer_no_more_than_a_sound_one"], "a storm while it is down"),
     ("KEY-24", &["a_new_key_is_fetched_once_for_a_thousand_requests_that_name_it"], "a real rotation"),
     ("KEY-26", &["the_keys_of_one_issuer_do_not_wait_for_those_of_another"], "another issuer is down"),
