@@ -34,6 +34,7 @@ pub use self::refresher::Refresher;
 use self::unknown::{Ask, UNKNOWN_KEY, Unknown};
 use crate::clock::Clock;
 use crate::core::jwk::{Algorithms, KeyId};
+use crate::core::jwk_set::KeyNames;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::http_client::{FetchUrl, HttpClient};
@@ -48,6 +49,8 @@ pub struct KeySettings {
     pub source: KeySource,
     /// What the issuer may sign with.
     pub algorithms: Algorithms,
+    /// What the names of its keys are to the issuer.
+    pub names: KeyNames,
     /// How long the last good keys serve while no newer ones can be had.
     ///
     /// File: `clerk.max_stale = "24h"`. At least 1 min. Default: 24 h.

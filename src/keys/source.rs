@@ -102,7 +102,8 @@ fn from_pem(text: &str, algorithms: Algorithms) -> Result<Answer, Failure> {
 /// [`Failure`] where nothing in it can be used.
 pub(super) fn parse(settings: &KeySettings, text: &[u8]) -> Result<KeySet, Failure> {
     let issuer = &settings.issuer;
-    let (set, notes) = KeySet::parse(text, settings.algorithms).map_err(Failure::of)?;
+    let (set, notes) =
+        KeySet::parse(text, settings.algorithms, settings.names).map_err(Failure::of)?;
     if !notes.private.is_empty() {
         warn!(issuer, keys = ?notes.private, "the key set was published with private parts; they are ignored, and known to everybody");
     }

@@ -36,6 +36,8 @@ pub(super) enum UnknownToken {
 /// Where a row of the catalogue is proven that has another script than this table's.
 #[rustfmt::skip]
 pub(super) const ELSEWHERE: &[(&str, &[&str], &str)] = &[
+    ("KEY-08", &["keys_and_tokens_of_an_oidc_issuer_need_no_name_and_those_of_clerk_do", "an_issuer_may_give_its_keys_no_names"], "keys without a name"),
+    ("KEY-09", &["keys_and_tokens_of_an_oidc_issuer_need_no_name_and_those_of_clerk_do", "the_key_of_a_token_is_guessed_among_eight_and_no_more"], "tokens without one, of an OIDC issuer"),
     ("KEY-12", &["a_weak_rsa_key_is_no_key"], "every bad modulus and exponent"),
     ("KEY-13", &["a_point_that_is_not_on_its_curve_is_no_key"], "every bad point"),
     ("KEY-14", &["an_edwards_point_of_small_order_is_no_key"], "every point of small order"),
@@ -279,7 +281,7 @@ fn bad_keys(good: &str) -> Vec<Row> {
     .collect();
 
     let once = Outcome { fetches: 1, refreshes: [0, 1, 0], ..well() };
-    let nameless = row("KEY-09", "a token without kid", good, Reply::json(good), once);
+    let nameless = row("KEY-09", "a token of Clerk's without kid", good, Reply::json(good), once);
     rows.push(Row { unknown: UnknownToken::Nameless, ..nameless });
 
     let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
