@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
 use crate::core::issuer::{IssuerPolicy, TokenPolicy};
 use crate::core::jwk::{Algorithms, VerificationKey};
-use crate::core::jwk_set::KeySet;
+use crate::core::jwk_set::{KeyNames, KeySet};
 use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 use crate::listen::ListenAddress;
@@ -62,7 +62,13 @@ pub(super) fn settings(
     let algorithms = Algorithms::CLERK;
     let issuer = issuers.first().cloned().zip(source).map(|(issuer, source)| IssuerSettings {
         policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
-        keys: KeySettings { issuer, source, algorithms, max_stale: common.max_stale },
+        keys: KeySettings {
+            issuer,
+            source,
+            algorithms,
+            names: KeyNames::Required,
+            max_stale: common.max_stale,
+        },
     });
     let revoked = tokens::revoked(reader);
     Clerk { issuer, parties, common, revoked }
@@ -93,7 +99,7 @@ fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<
     }
     let url = url.map(KeySource::Url);
     let file = reader.content("clerk.jwks_file").and_then(|file| {
-        match KeySet::parse(&file.bytes, Algorithms::CLERK) {
+        match KeySet::parse(&file.bytes, Algorithms::CLERK, KeyNames::Required) {
             Ok(_) => Some(KeySource::File(file.path)),
             Err(error) => {
                 reader.mistake("clerk.jwks_file", format!("{}: {error}", file.path.display()));

@@ -3,7 +3,7 @@
 use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::issuer::{IssuerPolicy, TokenPolicy};
 use crate::core::jwk::{Algorithm, Algorithms};
-use crate::core::jwk_set::KeySet;
+use crate::core::jwk_set::{KeyNames, KeySet};
 use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 
@@ -57,7 +57,13 @@ fn issuer(reader: &mut Reader<'_>, common: Common) -> Option<IssuerSettings> {
             algorithms,
             tokens: TokenPolicy::Oidc(claims),
         },
-        keys: KeySettings { issuer, source: source?, algorithms, max_stale: common.max_stale },
+        keys: KeySettings {
+            issuer,
+            source: source?,
+            algorithms,
+            names: KeyNames::Optional,
+            max_stale: common.max_stale,
+        },
     })
 }
 
@@ -73,7 +79,7 @@ fn source(reader: &mut Reader<'_>, algorithms: Algorithms) -> Option<KeySource> 
     }
     if reader.is_written(file) {
         let content = reader.content(file)?;
-        return match KeySet::parse(&content.bytes, algorithms) {
+        return match KeySet::parse(&content.bytes, algorithms, KeyNames::Optional) {
             Ok(_) => Some(KeySource::File(content.path)),
             Err(error) => {
                 reader.mistake(file, format!("{}: {error}", content.path.display()));
@@ -215,6 +221,13 @@ mod tests {
             let warned = warnings(&text).iter().any(|it| it.starts_with("issuer[1].audience: "));
             assert_eq!(warned, text.contains("any"), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_need_no_names_where_the_issuer_is_not_clerk() {
+        let issuers = settings(WHOLE).issuers;
+        let names: Vec<_> = issuers.iter().map(|issuer| issuer.keys.names).collect();
+        assert_eq!(names, [KeyNames::Required, KeyNames::Optional]);
     }
 
     #[test]

@@ -102,11 +102,27 @@ impl IssuerPolicy {
     /// # Errors
     ///
     /// [`Reject::TokenClassRefused`], then those of its `typ` and `alg`
-    /// ([`TokenMalformed`](Reject::TokenMalformed), [`AlgorithmRefused`](Reject::AlgorithmRefused)).
+    /// ([`TokenMalformed`](Reject::TokenMalformed), [`AlgorithmRefused`](Reject::AlgorithmRefused)),
+    /// then that of [`check_key_name`](Self::check_key_name).
     pub fn admit<'a>(&self, token: UnverifiedToken<'a>) -> Result<AdmittedToken<'a>, Reject> {
         let class = self.class_of(token.header(), token.claims());
         let class = class.ok_or(Reject::TokenClassRefused)?;
-        token.admitted(class, self.algorithms)
+        let key_name = self.check_key_name(&token);
+        let admitted = token.admitted(class, self.algorithms)?;
+        key_name.map(|()| admitted)
+    }
+
+    /// Checks, where a token need not name its key, that it does not do so in a way no key could be
+    /// named: that is not to name none, which leaves us to guess.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::KeyUnknown`].
+    pub fn check_key_name(&self, token: &UnverifiedToken<'_>) -> Result<(), Reject> {
+        match self.tokens {
+            TokenPolicy::Oidc(_) if token.has_odd_kid() => Err(Reject::KeyUnknown { kid: None }),
+            TokenPolicy::Oidc(_) | TokenPolicy::Clerk(_) => Ok(()),
+        }
     }
 
     /// Returns what tokens of `class` must say; nothing where they are refused.

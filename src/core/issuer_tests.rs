@@ -37,6 +37,29 @@ fn token(header: &Value, claims: &Value) -> String {
 }
 
 #[test]
+fn a_key_that_is_named_in_a_way_none_could_be_is_not_left_to_be_guessed() {
+    let odd = Err(Reject::KeyUnknown { kid: None });
+    for (kid, of_oidc) in [
+        (json!("k"), Ok(())),
+        (json!(""), odd.clone()),
+        (json!("a b"), odd.clone()),
+        (json!("k".repeat(129)), odd.clone()),
+        (json!(5), odd.clone()),
+        (json!(null), odd.clone()),
+        (json!(["k"]), odd),
+    ] {
+        let text = token(&json!({"alg": "RS256", "kid": kid}), &json!({"sid": "sess_1"}));
+        let parsed = || UnverifiedToken::parse(BearerToken::of(&text)).unwrap();
+        let admit = |issuer: &IssuerPolicy| issuer.admit(parsed()).map(drop);
+        assert_eq!(admit(&issuer(TokenPolicy::Oidc(claims()))), of_oidc, "{kid}");
+        assert_eq!(admit(&clerk(true, false)), Ok(()), "{kid}: there a name is always asked for");
+    }
+    let text = token(&json!({"alg": "RS256"}), &json!({}));
+    let parsed = UnverifiedToken::parse(BearerToken::of(&text)).unwrap();
+    assert!(issuer(TokenPolicy::Oidc(claims())).admit(parsed).is_ok(), "none is named");
+}
+
+#[test]
 fn an_issuer_is_named_to_the_letter() {
     for (iss, named) in [
         (json!("https://clerk.example.com"), true),

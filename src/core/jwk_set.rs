@@ -5,14 +5,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::core::json;
-use crate::core::jwk::{Algorithms, BadKey, KeyId, PrivateParts, VerificationKey};
+use crate::core::jwk::{Algorithm, Algorithms, BadKey, KeyId, PrivateParts, VerificationKey};
 
 /// The usable keys of one issuer.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
+    names: KeyNames,
     named: HashMap<KeyId, Arc<VerificationKey>>,
-    /// From PEM: tried whatever `kid` a token carries.
     unnamed: Vec<Arc<VerificationKey>>,
+    /// What may have signed a token that names no key, where its issuer's need not.
+    guesses: Vec<Arc<VerificationKey>>,
+}
+
+/// What the name of a key, `kid`, is to an issuer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyNames {
+    /// Every key has one and every token names one, as with Clerk. A key without is not used.
+    #[default]
+    Required,
+    /// A key may have none, and a token name none (OpenID Connect Core §10.1): then each key of
+    /// the token's algorithm may have signed it. A token that names a key means that one alone.
+    Optional,
+    /// It says nothing of a key without one, which may have signed any token: as those in PEM.
+    Ignored,
 }
 
 /// What was wrong in a key set that could be used all the same.
@@ -55,14 +70,21 @@ fn first_reason(notes: &KeySetNotes) -> String {
 impl KeySet {
     /// The most keys that are read from one set.
     pub const MAX_KEYS: usize = 100;
+    /// The most keys of one algorithm among which that of a token is guessed: each costs whoever
+    /// signs nothing, and us a verification.
+    pub const MAX_GUESSES: usize = 8;
 
-    /// Reads a JWK Set (RFC 7517 §5). One bad key costs only itself; of two keys with one name
+    /// Reads a JWK Set (RFC 7517 §5) of an issuer to whom names are this. One bad key costs only itself; of two keys with one name
     /// the last counts, as in Clerk's library.
     ///
     /// # Errors
     ///
     /// [`BadKeySet`] where nothing in it can be used.
-    pub fn parse(text: &[u8], allowed: Algorithms) -> Result<(Self, KeySetNotes), BadKeySet> {
+    pub fn parse(
+        text: &[u8],
+        allowed: Algorithms,
+        names: KeyNames,
+    ) -> Result<(Self, KeySetNotes), BadKeySet> {
         // A list of members in their order would be read as an object too.
         if !text.trim_ascii_start().starts_with(b"{") {
             return Err(BadKeySet::Malformed);
@@ -71,7 +93,8 @@ impl KeySet {
         if keys.len() > Self::MAX_KEYS {
             return Err(BadKeySet::TooMany(keys.len()));
         }
-        let (mut set, mut notes) = (Self::default(), KeySetNotes::default());
+        let (mut named, mut unnamed) = (HashMap::new(), Vec::new());
+        let mut notes = KeySetNotes::default();
         for (place, jwk) in keys.iter().enumerate() {
             let jwk = json::parse(jwk.get().as_bytes());
             let jwk = jwk.map_err(|_| BadKey::Malformed("no JSON that can be read in one way"));
@@ -80,34 +103,72 @@ impl KeySet {
                     if private {
                         notes.private.push(place);
                     }
-                    // A key without a name can be meant by no token that names one (KEY-08).
                     match key.kid().cloned() {
-                        Some(kid) => drop(set.named.insert(kid, Arc::new(key))),
-                        None => notes.skipped.push((place, BadKey::Malformed("no kid"))),
+                        Some(kid) => drop(named.insert(kid, Arc::new(key))),
+                        // A key without a name can be meant by no token that names one (KEY-08).
+                        None if names == KeyNames::Required => {
+                            notes.skipped.push((place, BadKey::Malformed("no kid")));
+                        }
+                        None => unnamed.push(Arc::new(key)),
                     }
                 }
                 Err(why) => notes.skipped.push((place, why)),
             }
         }
-        if set.named.is_empty() { Err(BadKeySet::NoUsableKey(notes)) } else { Ok((set, notes)) }
+        let set = Self::of(names, named, unnamed);
+        if set.is_empty() { Err(BadKeySet::NoUsableKey(notes)) } else { Ok((set, notes)) }
     }
 
     /// Creates a set of keys without a name: each is tried for every token.
     pub fn unnamed(keys: Vec<VerificationKey>) -> Self {
-        Self { named: HashMap::new(), unnamed: keys.into_iter().map(Arc::new).collect() }
+        let keys = keys.into_iter().map(Arc::new).collect();
+        Self::of(KeyNames::Ignored, HashMap::new(), keys)
     }
 
-    /// Finds the keys that may have signed a token with this `kid`: one, or those without a name.
+    fn of(
+        names: KeyNames,
+        named: HashMap<KeyId, Arc<VerificationKey>>,
+        unnamed: Vec<Arc<VerificationKey>>,
+    ) -> Self {
+        let guesses = match names {
+            KeyNames::Optional => guesses(named.values().chain(&unnamed)),
+            KeyNames::Required | KeyNames::Ignored => Vec::new(),
+        };
+        Self { names, named, unnamed, guesses }
+    }
+
+    /// Finds the keys that may have signed a token with this `kid`, or with none: the one of that
+    /// name, or by what names are to the issuer.
     pub fn find(&self, kid: Option<&KeyId>) -> &[Arc<VerificationKey>] {
-        match kid.and_then(|kid| self.named.get(kid)) {
-            Some(key) => std::slice::from_ref(key),
-            None => &self.unnamed,
+        match (kid.and_then(|kid| self.named.get(kid)), kid, self.names) {
+            (Some(key), _, _) => std::slice::from_ref(key),
+            (None, _, KeyNames::Ignored) => &self.unnamed,
+            (None, None, KeyNames::Optional) => &self.guesses,
+            (None, Some(_), KeyNames::Optional) | (None, _, KeyNames::Required) => &[],
         }
+    }
+
+    /// Returns what names are to the issuer.
+    pub fn names(&self) -> KeyNames {
+        self.names
     }
 
     /// Tells whether this very key is in the set.
     pub fn holds(&self, key: &Arc<VerificationKey>) -> bool {
-        self.find(key.kid()).iter().any(|own| Arc::ptr_eq(own, key))
+        let same = |own: &Arc<VerificationKey>| Arc::ptr_eq(own, key);
+        match key.kid() {
+            Some(kid) => self.named.get(kid).is_some_and(same),
+            None => self.unnamed.iter().any(same),
+        }
+    }
+
+    /// Tells whether the set has a key in the place of this one: one of its name, or the same if
+    /// it has none.
+    pub fn succeeds(&self, key: &VerificationKey) -> bool {
+        match key.kid() {
+            Some(kid) => self.named.contains_key(kid),
+            None => self.unnamed.iter().any(|own| own.is_same(key)),
+        }
     }
 
     /// Returns the keys, in no order.
@@ -130,18 +191,32 @@ impl KeySet {
     /// A key that did not change stays the same allocation, so that what was verified with it
     /// need not be verified again.
     #[must_use]
-    pub fn renewed(&self, newer: Self, kept: impl Fn(&KeyId) -> bool) -> Self {
-        let mut named: HashMap<_, _> = self
-            .named
-            .iter()
-            .filter(|(kid, _)| !newer.named.contains_key(*kid) && kept(kid))
-            .map(|(kid, key)| (kid.clone(), Arc::clone(key)))
-            .collect();
-        let same = |key: &Arc<VerificationKey>| self.iter().find(|old| old.is_same(key)).cloned();
-        for (kid, key) in newer.named {
-            named.insert(kid, same(&key).unwrap_or(key));
+    pub fn renewed(&self, newer: Self, kept: impl Fn(&Arc<VerificationKey>) -> bool) -> Self {
+        let (mut named, mut unnamed) = (HashMap::new(), Vec::new());
+        let mut add = |key: Arc<VerificationKey>| match key.kid().cloned() {
+            Some(kid) => drop(named.insert(kid, key)),
+            None => unnamed.push(key),
+        };
+        for key in self.iter().filter(|key| !newer.succeeds(key) && kept(key)) {
+            add(Arc::clone(key));
         }
-        let unnamed = newer.unnamed.into_iter().map(|key| same(&key).unwrap_or(key));
-        Self { named, unnamed: unnamed.collect() }
+        for key in newer.named.into_values().chain(newer.unnamed) {
+            let same = self.iter().find(|old| old.is_same(&key)).cloned();
+            add(same.unwrap_or(key));
+        }
+        Self::of(newer.names, named, unnamed)
     }
+}
+
+/// Returns the keys that are tried for a token that names none: all but those of an algorithm of
+/// which there are too many.
+fn guesses<'a>(
+    keys: impl Iterator<Item = &'a Arc<VerificationKey>> + Clone,
+) -> Vec<Arc<VerificationKey>> {
+    let mut too_many = Algorithm::ALL.to_vec();
+    too_many.retain(|algorithm| {
+        keys.clone().filter(|key| key.is_for(*algorithm)).count() > KeySet::MAX_GUESSES
+    });
+    let few = |key: &&Arc<VerificationKey>| !too_many.iter().any(|it| key.is_for(*it));
+    keys.filter(few).cloned().collect()
 }

@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
 use serde_json::json;
 
 use super::*;
-use crate::core::jwk_set::{BadKeySet, KeySet, KeySetNotes};
+use crate::core::jwk_set::{BadKeySet, KeyNames, KeySet, KeySetNotes};
 
 static RSA_PAIR: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
@@ -75,7 +75,11 @@ fn refusal(jwk: &Value, allowed: Algorithms) -> Option<BadKey> {
 }
 
 fn set(keys: &Value) -> Result<(KeySet, KeySetNotes), BadKeySet> {
-    KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), Algorithms::CLERK)
+    KeySet::parse(
+        json!({"keys": keys}).to_string().as_bytes(),
+        Algorithms::CLERK,
+        KeyNames::Required,
+    )
 }
 
 fn id(text: &str) -> KeyId {
@@ -300,7 +304,8 @@ fn a_key_that_can_be_read_in_two_ways_costs_only_itself() {
     let twice = rsa_jwk().to_string().replacen('{', r#"{"kid":"other","#, 1);
     let text = format!(r#"{{"keys":[{twice},{}]}}"#, with(rsa_jwk(), &json!({"kid": "good"})));
 
-    let (set, notes) = KeySet::parse(text.as_bytes(), Algorithms::CLERK).unwrap();
+    let (set, notes) =
+        KeySet::parse(text.as_bytes(), Algorithms::CLERK, KeyNames::Required).unwrap();
 
     assert_eq!(set.len(), 1);
     assert_eq!(notes.skipped, [(0, BadKey::Malformed("no JSON that can be read in one way"))]);
@@ -332,7 +337,7 @@ fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
         &list,
     ] {
         let shown = &text[..text.len().min(80)];
-        let answer = KeySet::parse(text.as_bytes(), Algorithms::CLERK);
+        let answer = KeySet::parse(text.as_bytes(), Algorithms::CLERK, KeyNames::Required);
         assert_eq!(answer.err(), Some(BadKeySet::Malformed), "{shown}");
     }
     for (keys, skipped) in [
@@ -390,6 +395,44 @@ fn a_key_is_found_by_its_name_alone() {
 }
 
 #[test]
+fn an_issuer_may_give_its_keys_no_names() {
+    let nameless = |x: &str| with(okp_jwk(&decode_hex(x)), &json!({"kid": "-"}));
+    let one = nameless("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    let named = rsa_jwk();
+    let keys = json!([one, named]).to_string();
+    let text = format!(r#"{{"keys":{keys}}}"#);
+    let parse = |names| KeySet::parse(text.as_bytes(), Algorithms::ALL, names).unwrap();
+    for (names, len, skipped, of_named, of_other, of_none) in [
+        (KeyNames::Required, 1, 1, 1, 0, 0),
+        (KeyNames::Optional, 2, 0, 1, 0, 2),
+        (KeyNames::Ignored, 2, 0, 1, 1, 1),
+    ] {
+        let (set, notes) = parse(names);
+        assert_eq!((set.len(), notes.skipped.len()), (len, skipped), "{names:?}");
+        let found = |kid: Option<&str>| set.find(kid.map(id).as_ref()).len();
+        let found = (found(Some("good")), found(Some("other")), found(None));
+        assert_eq!(found, (of_named, of_other, of_none), "{names:?}");
+        assert!(set.iter().all(|key| set.holds(key)), "{names:?}");
+    }
+    let alone = format!(r#"{{"keys":[{one}]}}"#);
+    assert!(KeySet::parse(alone.as_bytes(), Algorithms::ALL, KeyNames::Optional).is_ok());
+    assert!(KeySet::parse(alone.as_bytes(), Algorithms::ALL, KeyNames::Required).is_err());
+}
+
+#[test]
+fn the_key_of_a_token_is_guessed_among_eight_and_no_more() {
+    let ed = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    for (count, guesses) in [(0, 1), (1, 2), (8, 9), (9, 1), (50, 1)] {
+        let rsa = |place: usize| with(rsa_jwk(), &json!({"kid": format!("k{place}")}));
+        let mut keys: Vec<_> = (0..count).map(rsa).collect();
+        keys.push(with(okp_jwk(&decode_hex(ed)), &json!({"kid": "-"})));
+        let text = json!({ "keys": keys }).to_string();
+        let parsed = KeySet::parse(text.as_bytes(), Algorithms::ALL, KeyNames::Optional);
+        assert_eq!(parsed.unwrap().0.find(None).len(), guesses, "{count}");
+    }
+}
+
+#[test]
 fn a_key_verifies_what_it_was_published_for_and_the_issuer_may_use() {
     for (alg, allowed, want) in [
         (json!("-"), Algorithms::CLERK, &["RS256", "RS384", "RS512"][..]),
@@ -431,7 +474,7 @@ fn a_renewed_set_keeps_the_keys_that_did_not_change() {
         assert_eq!(renewed.len(), 1);
         assert_eq!(renewed.holds(old_key), same, "{renewed:?}");
     }
-    let renewed = old.renewed(own(json!({"kid": "other"})), |kid| kid.as_str() == "good");
+    let renewed = old.renewed(own(json!({"kid": "other"})), |key| key.kid() == Some(&id("good")));
     assert_eq!(renewed.len(), 2);
 }
 

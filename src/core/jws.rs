@@ -61,6 +61,11 @@ impl<'a> UnverifiedToken<'a> {
         self.header.get("kid").and_then(Value::as_str).and_then(|kid| KeyId::parse(kid).ok())
     }
 
+    /// Tells whether the token names a key in a way no key could be named.
+    pub(super) fn has_odd_kid(&self) -> bool {
+        self.header.contains_key("kid") && self.kid().is_none()
+    }
+
     /// Returns the algorithm it says it was signed with, where that is one of those `allowed`.
     pub(super) fn algorithm(&self, allowed: Algorithms) -> Option<Algorithm> {
         let algorithm = self.header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse);

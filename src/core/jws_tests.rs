@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
-use crate::core::jwk_set::KeySet;
+use crate::core::jwk_set::{KeyNames, KeySet};
 
 static PAIR: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
@@ -23,7 +23,7 @@ static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     let n = encode(key.modulus().big_endian_without_leading_zero());
     let e = encode(key.exponent().big_endian_without_leading_zero());
     let set = json!({"keys": [{"kty": "RSA", "kid": "ins_1", "n": n, "e": e, "alg": "RS256"}]});
-    KeySet::parse(set.to_string().as_bytes(), Algorithms::CLERK).unwrap().0
+    KeySet::parse(set.to_string().as_bytes(), Algorithms::CLERK, KeyNames::Required).unwrap().0
 });
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::KeySettings;
 use super::remote::Remote;
@@ -15,50 +16,76 @@ const PATH: &str = "/.well-known/openid-configuration";
 /// An address that was found is looked for again after this time: a move is rare and announced.
 const FOUND_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Finds a key set through its issuer, and keeps the address while fetches succeed.
+/// Finds a key set through its issuer, and keeps the address.
+///
+/// An address that was good is not given up before there is another: the issuer's word for it and
+/// the keys themselves may be served by two machines, and fail one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
-    found: Option<(FetchUrl, Instant)>,
+    found: Option<Found>,
+}
+
+/// Where the keys were found.
+#[derive(Debug)]
+struct Found {
+    url: FetchUrl,
+    since: Instant,
+    /// The last fetch from there failed: the keys may have moved.
+    failed: bool,
 }
 
 impl Discovery {
-    /// Fetches the key set of the issuer at the URL `issuer`.
+    /// Fetches the key set of the issuer at the URL `issuer`; from where it was the last time, if
+    /// it cannot be found out where it is now.
     ///
     /// # Errors
     ///
-    /// [`Failure`] where the address could not be found, or no usable key set is there.
+    /// [`Failure`] where the address could never be found, or no usable key set is there.
     pub(super) async fn fetch(
         &mut self,
         issuer: &FetchUrl,
         remote: &mut Remote,
         settings: &KeySettings,
     ) -> Result<Answer, Failure> {
-        let url = self.find(issuer, remote, settings).await?;
-        let answer = remote.fetch(&url, settings).await;
-        if answer.is_err() {
-            self.found = None;
-        }
-        answer
-    }
-
-    async fn find(
-        &mut self,
-        issuer: &FetchUrl,
-        remote: &Remote,
-        settings: &KeySettings,
-    ) -> Result<FetchUrl, Failure> {
-        match &self.found {
-            Some((url, since)) if since.elapsed() < FOUND_FOR => Ok(url.clone()),
-            _ => {
-                let document = issuer.join(PATH).map_err(Failure::of)?;
-                let document = remote.document(&document).await?;
-                let url = jwks_uri(&document.body, &settings.issuer, issuer);
-                let url = url.map_err(Failure::of)?;
-                self.found = Some((url.clone(), Instant::now()));
-                Ok(url)
+        if self.found.as_ref().is_none_or(Found::is_due) {
+            match find(issuer, remote, settings).await {
+                Ok(url) => {
+                    self.found = Some(Found { url, since: Instant::now(), failed: false });
+                }
+                Err(failure) if self.found.is_none() => return Err(failure),
+                Err(Failure { problem, .. }) => {
+                    let issuer = &settings.issuer;
+                    warn!(
+                        issuer,
+                        problem,
+                        "the issuer does not say where its keys are; they are fetched from where they were"
+                    );
+                }
             }
         }
+        let found = self.found.as_mut().expect("without an address there was a failure");
+        let answer = remote.fetch(&found.url, settings).await;
+        found.failed = answer.is_err();
+        answer
     }
+}
+
+impl Found {
+    /// Tells whether the address is to be looked for again.
+    fn is_due(&self) -> bool {
+        self.failed || self.since.elapsed() >= FOUND_FOR
+    }
+}
+
+/// Asks the issuer where its keys are.
+async fn find(
+    issuer: &FetchUrl,
+    remote: &Remote,
+    settings: &KeySettings,
+) -> Result<FetchUrl, Failure> {
+    let document = issuer.join(PATH).map_err(Failure::of)?;
+    let document = remote.document(&document).await?;
+    jwks_uri(&document.body, &settings.issuer, issuer).map_err(Failure::of)
 }
 
 /// A discovery document that leads to no keys.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::jwk::KeyId;
+use crate::core::jwk::{KeyId, VerificationKey};
 use crate::core::jwk_set::KeySet;
 use crate::core::time::UnixTime;
 
@@ -27,7 +27,7 @@ pub struct Held {
     /// When a good key set last came.
     pub last_success: Option<UnixTime>,
     /// Good keys that were not in the last key set, and since when.
-    pub(super) missing: HashMap<KeyId, UnixTime>,
+    pub(super) missing: Vec<(Arc<VerificationKey>, UnixTime)>,
     /// When each key was first seen.
     pub first_seen: HashMap<KeyId, UnixTime>,
     /// Fetches that ended, well or not.
@@ -48,16 +48,15 @@ impl Held {
     /// Returns the state after a good answer, whose keys are fresh for `lifetime`.
     #[must_use]
     pub fn renewed(&self, fetched: KeySet, lifetime: Duration, now: UnixTime) -> Self {
-        let absent = |kid: &KeyId| fetched.find(Some(kid)).iter().all(|key| key.kid() != Some(kid));
-        let missing: HashMap<_, _> = self
+        let missing: Vec<_> = self
             .set
             .iter()
-            .filter_map(|key| key.kid())
-            .filter(|kid| absent(kid))
-            .map(|kid| (kid.clone(), self.missing.get(kid).copied().unwrap_or(now)))
+            .filter(|key| !fetched.succeeds(key))
+            .map(|key| (Arc::clone(key), self.missing_since(key).unwrap_or(now)))
             .filter(|(_, since)| now < since.plus(GONE_AFTER))
             .collect();
-        let set = self.set.renewed(fetched, |kid| missing.contains_key(kid));
+        let is_missing = |key: &_| missing.iter().any(|(missing, _)| Arc::ptr_eq(missing, key));
+        let set = self.set.renewed(fetched, is_missing);
         let same = set.len() == self.set.len() && set.iter().all(|key| self.set.holds(key));
         let first_seen = set
             .iter()
@@ -76,6 +75,11 @@ impl Held {
             fresh_until: Some(now.plus(lifetime)),
             held_off: None,
         }
+    }
+
+    fn missing_since(&self, key: &Arc<VerificationKey>) -> Option<UnixTime> {
+        let found = self.missing.iter().find(|(missing, _)| Arc::ptr_eq(missing, key));
+        found.map(|(_, since)| *since)
     }
 
     /// Returns the state after a failure: the keys stay.
@@ -130,14 +134,16 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::jwk::{Algorithms, VerificationKey};
+    use crate::core::jwk::Algorithms;
+    use crate::core::jwk_set::KeyNames;
     use serde_json::json;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn set(keys: &[(&str, &str)]) -> KeySet {
         let keys: Vec<_> = keys.iter().map(|(kid, x)| ec(kid, x)).collect();
-        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), Algorithms::ALL).unwrap().0
+        let text = json!({ "keys": keys }).to_string();
+        KeySet::parse(text.as_bytes(), Algorithms::ALL, KeyNames::Required).unwrap().0
     }
 
     /// Two Ed25519 keys: that of RFC 8037 appendix A.2, and that of RFC 8032 §7.1, test 2.
@@ -205,6 +211,37 @@ mod tests {
         };
         let held = Held::default().renewed(unnamed(), HOUR, at(0));
         assert_eq!(held.renewed(unnamed(), HOUR, at(600)).generation, held.generation);
+    }
+
+    /// Keys of an issuer that gives them no names.
+    fn nameless(which: &[&str]) -> KeySet {
+        let mut keys: Vec<_> = which.iter().map(|which| ec("a", which)).collect();
+        for jwk in &mut keys {
+            jwk.as_object_mut().unwrap().remove("kid");
+        }
+        let text = json!({ "keys": keys }).to_string();
+        KeySet::parse(text.as_bytes(), Algorithms::ALL, KeyNames::Optional).unwrap().0
+    }
+
+    #[test]
+    fn a_key_without_a_name_is_gone_after_two_fetches_without_it_30_s_apart() {
+        let held = Held::default().renewed(nameless(&["one", "two"]), HOUR, at(0));
+        let keys: Vec<_> = held.set.iter().map(Arc::clone).collect();
+        let holds = |held: &Held| [held.set.holds(&keys[0]), held.set.holds(&keys[1])];
+
+        let again = held.renewed(nameless(&["two", "one"]), HOUR, at(90));
+        assert_eq!((again.generation, holds(&again)), (held.generation, [true, true]));
+        assert!(!again.misses_any());
+        for (secs, still) in [(100, true), (129, true)] {
+            let held = again.renewed(nameless(&["two"]), HOUR, at(100));
+            let held = held.renewed(nameless(&["two"]), HOUR, at(secs));
+            assert_eq!((holds(&held), held.misses_any()), ([still, true], true), "{secs}");
+            assert_eq!(held.set.find(None).len(), 2, "either may have signed");
+        }
+        let held = again.renewed(nameless(&["two"]), HOUR, at(100));
+        let held = held.renewed(nameless(&["two"]), HOUR, at(130));
+        assert_eq!((holds(&held), held.misses_any()), ([false, true], false));
+        assert_eq!(held.generation, again.generation + 1);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Where verification keys come from: find, fetch, refresh.
 //!
 //! One task a key set ([`Refresher::run`]) fetches and publishes; every request reads a snapshot.
-//! A request waits for a fetch in two cases only: the first has not ended yet, or its token names
-//! a key nobody knows. However many such requests there are, they share one fetch, and there is
-//! at most one in ten seconds, so that a stranger who invents key names moves nothing.
+//! A request waits for a fetch in three cases only: the first has not ended yet, its token names a
+//! key nobody knows, or its signature is not of the key that it names, in whose place there may be
+//! another by now. However many such requests there are, they share one fetch, and there is at most
+//! one in ten seconds, so that a stranger who invents key names or signatures moves nothing.
 //!
 //! ```text
 //!  find a key       mod → unknown    the keys of this moment; may this token have them fetched?
@@ -34,6 +35,7 @@ pub use self::refresher::Refresher;
 use self::unknown::{Ask, UNKNOWN_KEY, Unknown};
 use crate::clock::Clock;
 use crate::core::jwk::{Algorithms, KeyId};
+use crate::core::jwk_set::KeyNames;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::http_client::{FetchUrl, HttpClient};
@@ -48,6 +50,8 @@ pub struct KeySettings {
     pub source: KeySource,
     /// What the issuer may sign with.
     pub algorithms: Algorithms,
+    /// What the names of its keys are to the issuer.
+    pub names: KeyNames,
     /// How long the last good keys serve while no newer ones can be had.
     ///
     /// File: `clerk.max_stale = "24h"`. At least 1 min. Default: 24 h.
@@ -93,7 +97,7 @@ struct Shared {
     metrics: KeyMetrics,
     /// Asks the refresher for a fetch.
     wanted: Notify,
-    /// Held for a few lines, never across a wait; only requests with unknown keys come here.
+    /// Held for a few lines, never across a wait; only requests with unknown or other keys come here.
     unknown: Mutex<Unknown>,
 }
 
@@ -155,7 +159,7 @@ impl Keys {
             self.shared.wanted.notify_one();
         }
         if found.held.failures == 0 {
-            let held = self.after(found.held.fetches + 1, None, FIRST_FETCH).await;
+            let held = self.after(found.held.fetches + 1, |_| false, FIRST_FETCH).await;
             found = Found { held, waited: true };
         }
         if found.held.usable(max_stale, now) { Ok(found) } else { Err(Reject::KeysUnavailable) }
@@ -189,8 +193,9 @@ impl Keys {
                 fetch
             }
         };
-        let held = self.after(fetch, Some(kid), UNKNOWN_KEY).await;
-        if !held.set.find(Some(kid)).is_empty() {
+        let brought = |held: &Held| !held.set.find(Some(kid)).is_empty();
+        let held = self.after(fetch, brought, UNKNOWN_KEY).await;
+        if brought(&held) {
             return Ok(held);
         }
         if held.failures > 0 || held.fetches < fetch {
@@ -200,11 +205,43 @@ impl Keys {
         Ok(held)
     }
 
+    /// Finds the key set in which another key has taken the place of the one named `kid` in those
+    /// `held`, for a token whose signature is not of that; nothing where none has, or that cannot
+    /// be found out now.
+    ///
+    /// The name may well stay the same when a key is replaced: Clerk's is the instance's.
+    pub async fn replaced(&self, kid: Option<&KeyId>, held: &Held) -> Option<Arc<Held>> {
+        let before = held.set.find(Some(kid?));
+        let replaced = |held: &Held| {
+            let now = held.set.find(kid);
+            !now.is_empty() && !now.iter().all(|key| before.iter().any(|it| Arc::ptr_eq(it, key)))
+        };
+        let now = self.snapshot();
+        if replaced(&now) {
+            return Some(now);
+        }
+        let fetch = match self.shared.ask(kid?, &now) {
+            Ask::Refuse(_) => return None,
+            Ask::Refetch(fetch) => {
+                debug!(issuer = self.shared.settings.issuer, kid = %kid?, "bad signature: fetching the key set");
+                self.shared.wanted.notify_one();
+                fetch
+            }
+            Ask::Wait(fetch) => fetch,
+        };
+        let now = self.after(fetch, replaced, UNKNOWN_KEY).await;
+        replaced(&now).then_some(now)
+    }
+
     /// Waits, no longer than `at_most`, until this fetch has ended, or one before it has brought
-    /// the key that is asked for.
-    async fn after(&self, fetch: u64, kid: Option<&KeyId>, at_most: Duration) -> Arc<Held> {
+    /// what is looked for.
+    async fn after(
+        &self,
+        fetch: u64,
+        brought: impl Fn(&Held) -> bool,
+        at_most: Duration,
+    ) -> Arc<Held> {
         let mut held = self.held.clone();
-        let brought = |held: &Held| kid.is_some_and(|kid| !held.set.find(Some(kid)).is_empty());
         let fetched = held.wait_for(|held| {
             held.fetches >= fetch || brought(held) || held.is_held_off(Instant::now())
         });

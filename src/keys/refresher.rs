@@ -10,7 +10,7 @@ use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
 use super::held::{GONE_AFTER, Held};
-use super::schedule::{Jitter, Outlook, Wait, second_look};
+use super::schedule::{Jitter, Outlook, Stake, Wait, second_look};
 use super::source::{Answer, Failure, Source};
 use super::{KeySource, Shared};
 use crate::clock::Clock;
@@ -65,8 +65,9 @@ impl Refresher {
     async fn refresh(&mut self) -> Wait {
         let settings = &self.shared.settings;
         self.shared.begin();
-        let outcome = self.source.fetch(settings).await;
         let before = Arc::clone(&self.publish.borrow());
+        let stake = Stake::of(before.usable_for(settings.max_stale, self.clock.now()));
+        let outcome = self.source.fetch(settings, stake).await;
         let now = self.clock.now();
         let (mut held, wait) = next(&before, outcome, settings.max_stale, now, jitter());
         held.held_off = (!wait.held_off.is_zero()).then(|| Instant::now() + wait.held_off);

@@ -1,12 +1,18 @@
 //! A key set behind an address: asked for again only where it changed.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
 use http::header::{
     CACHE_CONTROL, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::KeySettings;
-use super::schedule::{lifetime, retry_after};
+use super::schedule::{Stake, lifetime, retry_after};
 use super::source::{Answer, Failure, parse};
 use crate::clock::Clock;
 use crate::core::time::UnixTime;
@@ -14,12 +20,17 @@ use crate::http_client::{FetchUrl, Fetched, HttpClient};
 
 /// A validator this long, in bytes, or longer is not sent back. Known ones have 20 to 70.
 const MAX_VALIDATOR: usize = 1024;
+/// With everything at stake, so long after one try the next begins, though the first may hang:
+/// what a server that is back was asked before, it will never answer.
+const TRY_AGAIN: Duration = Duration::from_millis(800);
 
 /// Fetches a key set from its address.
 #[derive(Debug)]
 pub(super) struct Remote {
     client: HttpClient,
     clock: Clock,
+    /// How much depends on the next fetch.
+    pub(super) stake: Stake,
     last: Option<Last>,
 }
 
@@ -35,7 +46,7 @@ struct Last {
 impl Remote {
     /// Creates one that has fetched nothing yet.
     pub(super) fn new(client: HttpClient, clock: Clock) -> Self {
-        Self { client, clock, last: None }
+        Self { client, clock, stake: Stake::Service, last: None }
     }
 
     /// Fetches the key set at `url`.
@@ -83,7 +94,12 @@ impl Remote {
     }
 
     async fn get(&self, url: &FetchUrl, headers: &HeaderMap) -> Result<Fetched, Failure> {
-        self.client.get(url, headers).await.map_err(Failure::of)
+        let get = || self.client.get(url, headers);
+        let fetched = match self.stake {
+            Stake::Freshness => get().await,
+            Stake::Service => first_answer(get).await,
+        };
+        fetched.map_err(Failure::of)
     }
 
     /// Returns the last good answer again; its lifetime may have changed (RFC 9111 §4.3.4).
@@ -95,6 +111,36 @@ impl Remote {
         }
         Ok(last.answer.clone())
     }
+}
+
+/// Tries, and again while earlier tries hang. The first answer counts; without one, what became of
+/// the first try.
+async fn first_answer<T, E, F>(begin: impl Fn() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut first = pin!(begin());
+    let mut later = Vec::new();
+    let mut again = time::interval_at(Instant::now() + TRY_AGAIN, TRY_AGAIN);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    poll_fn(|context| {
+        if let Poll::Ready(outcome) = first.as_mut().poll(context) {
+            return Poll::Ready(outcome);
+        }
+        while again.poll_tick(context).is_ready() {
+            later.push(Box::pin(begin()));
+        }
+        let mut answer = None;
+        later.retain_mut(|attempt| match attempt.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(outcome) => {
+                answer = answer.take().or(outcome.ok());
+                false
+            }
+        });
+        answer.map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
+    })
+    .await
 }
 
 /// What an answer of this status says: nothing of keys, and perhaps when to come again.
@@ -141,7 +187,7 @@ mod tests {
     use super::*;
     use crate::core::jwk_set::KeySet;
     use crate::http_client::HttpClientSettings;
-    use std::time::Duration;
+    use std::cell::Cell;
 
     fn headers(lines: &[(HeaderName, &[u8])]) -> HeaderMap {
         lines
@@ -197,7 +243,7 @@ mod tests {
             let hour = Duration::from_secs(3600);
             let answer = Answer { set: KeySet::default(), lifetime: hour };
             let last = Some(Last { url, answer, conditions });
-            Remote { client: client.unwrap(), clock: Clock::System, last }
+            Remote { last, ..Remote::new(client.unwrap(), Clock::System) }
         };
         let conditions = headers(&[(IF_NONE_MATCH, b"\"a\"")]);
         for (conditions, cache_control, want) in [
@@ -210,6 +256,35 @@ mod tests {
                 cache_control.iter().map(|it| (CACHE_CONTROL, it.as_bytes())).collect();
             let got = remote(conditions).not_modified(&headers(&lines));
             assert_eq!(got.ok().map(|it| it.lifetime.as_secs()), want, "{cache_control:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_try_hangs_the_next_begins() {
+        const NEVER: u64 = 100_000;
+        // What becomes of each try, after how many milliseconds; the others hang.
+        for (tries, want, tried, took) in [
+            (&[(10, Ok(1))][..], Ok(1), 1, 10),
+            (&[(10, Err(1))], Err(1), 1, 10),
+            (&[(5_000, Err(1))], Err(1), 7, 5_000),
+            (&[(3_000, Ok(1))], Ok(1), 4, 3_000),
+            (&[(NEVER, Ok(1)), (10, Ok(2))], Ok(2), 2, 810),
+            (&[(5_000, Err(1)), (10, Err(2)), (NEVER, Ok(3)), (10, Ok(4))], Ok(4), 4, 2_410),
+            (&[(900, Err(1)), (10, Err(2))], Err(1), 2, 900),
+            (&[(NEVER, Ok(1)), (2_000, Ok(2)), (100, Ok(3))], Ok(3), 3, 1_700),
+        ] {
+            let (began, count) = (Instant::now(), Cell::new(0));
+            let got: Result<i32, i32> = first_answer(|| {
+                let (millis, outcome) = *tries.get(count.get()).unwrap_or(&(NEVER, Ok(0)));
+                count.set(count.get() + 1);
+                async move {
+                    time::sleep(Duration::from_millis(millis)).await;
+                    outcome
+                }
+            })
+            .await;
+            let elapsed = began.elapsed().as_millis();
+            assert_eq!((got, count.get(), elapsed), (want, tried, took), "{tries:?}");
         }
     }
 }

@@ -17,10 +17,29 @@ const NO_KEYS: Duration = Duration::from_secs(1);
 const BACK_OFF: Duration = Duration::from_secs(60);
 /// The longest time an issuer is left alone because it asks for it, while there are usable keys.
 const HOLD_OFF: Duration = Duration::from_secs(5 * 60);
-/// The same without usable keys.
-const HOLD_OFF_WITHOUT_KEYS: Duration = Duration::from_secs(10);
+/// The same without usable keys: within two seconds of the issuer's return tokens are good again.
+const HOLD_OFF_WITHOUT_KEYS: Duration = Duration::from_secs(2);
 /// What is kept for further tries, whatever the issuer asks for, before keys can be used no longer.
 const LAST_TRIES: Duration = Duration::from_secs(30);
+
+/// The longest a refresh takes: a fetch has five seconds, and one by discovery is two.
+const LONGEST_REFRESH: Duration = Duration::from_secs(10);
+
+/// How much depends on a fetch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stake {
+    /// There are keys, whatever becomes of it.
+    Freshness,
+    /// There are none, or none by the time it has ended: every request waits for it.
+    Service,
+}
+
+impl Stake {
+    /// Says how much depends on a fetch that begins while keys may be used for so long.
+    pub(super) fn of(usable_for: Duration) -> Self {
+        if usable_for > LONGEST_REFRESH { Self::Freshness } else { Self::Service }
+    }
+}
 
 /// A random number from 0 to 1, so that a thousand sidecars do not fetch at the same moment.
 #[derive(Clone, Copy, Debug)]
@@ -204,9 +223,10 @@ mod tests {
             (1, 30, 300, 1, 0),
             (7, 29, 300, 29, 0),
             (1, 0, 0, 1, 0),
-            (1, 0, 5, 5, 5),
-            (1, 0, 10, 10, 10),
-            (9, 0, 11, 10, 10),
+            (1, 0, 1, 1, 1),
+            (1, 0, 2, 2, 2),
+            (9, 0, 3, 2, 2),
+            (9, 0, 3600, 2, 2),
             (0, DAY, 20, 420, 0), // a good answer asks for nothing
         ] {
             let outlook = outlook(failures, usable_for, Some(asked));
@@ -224,6 +244,18 @@ mod tests {
             usable_for: Duration::from_secs(usable_for),
             lifetime: USUAL,
             retry_after: retry_after.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn everything_depends_on_a_fetch_that_may_end_without_keys() {
+        for (secs, stake) in [
+            (0, Stake::Service),
+            (10, Stake::Service),
+            (11, Stake::Freshness),
+            (86_400, Stake::Freshness),
+        ] {
+            assert_eq!(Stake::of(Duration::from_secs(secs)), stake, "{secs}");
         }
     }
 

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::discovery::Discovery;
 use super::remote::Remote;
+use super::schedule::Stake;
 use super::{KeySettings, KeySource};
 use crate::clock::Clock;
 use crate::core::jwk::{Algorithms, VerificationKey};
@@ -61,12 +62,17 @@ impl Source {
         Self { remote: Remote::new(client, clock), discovery: Discovery::default() }
     }
 
-    /// Fetches the keys once.
+    /// Fetches the keys once; with everything at stake, not put off by a server that hangs.
     ///
     /// # Errors
     ///
     /// [`Failure`] where no key set came that could be used.
-    pub(super) async fn fetch(&mut self, settings: &KeySettings) -> Result<Answer, Failure> {
+    pub(super) async fn fetch(
+        &mut self,
+        settings: &KeySettings,
+        stake: Stake,
+    ) -> Result<Answer, Failure> {
+        self.remote.stake = stake;
         match &settings.source {
             KeySource::Url(url) => self.remote.fetch(url, settings).await,
             KeySource::Discovery(issuer) => {
@@ -96,7 +102,8 @@ fn from_pem(text: &str, algorithms: Algorithms) -> Result<Answer, Failure> {
 /// [`Failure`] where nothing in it can be used.
 pub(super) fn parse(settings: &KeySettings, text: &[u8]) -> Result<KeySet, Failure> {
     let issuer = &settings.issuer;
-    let (set, notes) = KeySet::parse(text, settings.algorithms).map_err(Failure::of)?;
+    let (set, notes) =
+        KeySet::parse(text, settings.algorithms, settings.names).map_err(Failure::of)?;
     if !notes.private.is_empty() {
         warn!(issuer, keys = ?notes.private, "the key set was published with private parts; they are ignored, and known to everybody");
     }

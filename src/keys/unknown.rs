@@ -1,8 +1,9 @@
-//! Keys nobody knows: when a token that names one may have the key set fetched.
+//! Keys nobody knows: when a token that names one may have the key set fetched, or one that is not
+//! signed with the key that it names.
 //!
-//! A stranger can invent names as fast as the network carries them. However many there are, they
-//! share one fetch, and there is at most one in ten seconds; none while the issuer asked to be left
-//! alone.
+//! A stranger can invent names and signatures as fast as the network carries them. However many
+//! there are, they share one fetch, and there is at most one in ten seconds; none while the issuer
+//! asked to be left alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) struct Unknown {
     names: HashMap<KeyId, Instant>,
 }
 
-/// What to do for a key nobody knows.
+/// What to do for a key nobody knows, or that may have been replaced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ask {
     /// Have this fetch made and wait for it.
@@ -48,7 +49,8 @@ impl Unknown {
         self.begun += 1;
     }
 
-    /// Decides what to do at the time `now` for `kid`, which is not among the keys `held`.
+    /// Decides what to do at the time `now` for `kid`, which is not among the keys `held`, or is not
+    /// the key that signed.
     pub(super) fn ask(&mut self, kid: &KeyId, held: &Held, now: Instant) -> Ask {
         if self.names.get(kid).is_some_and(|until| now < *until) {
             return Ask::Refuse(UnknownKid::NegativeCached);

@@ -29,7 +29,7 @@ use crate::core::header;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::core::verdict;
-use crate::keys::Held;
+use crate::keys::{Found, Held};
 use crate::signing::Signers;
 use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
@@ -232,10 +232,21 @@ impl Pipeline {
         let (place, admitted) = verdict::admit(token, settings.limits.token, policies)?;
         let issuer = &self.shared.issuers[place];
         let kid = admitted.kid();
-        let found = issuer.keys.find(kid.as_ref(), now).await?;
-        let now = self.shared.clock.now(); // it may have taken a while
-        let keys = found.held.set.find(kid.as_ref());
-        let (caller, key) = verdict::caller(admitted, &issuer.policy, keys, now)?;
+        let mut found = issuer.keys.find(kid.as_ref(), now).await?;
+        let judge = |admitted, held: &Held| {
+            let now = self.shared.clock.now(); // it may have taken a while
+            verdict::caller(admitted, &issuer.policy, held.set.find(kid.as_ref()), now)
+        };
+        let mut judged = judge(admitted, &found.held);
+        if matches!(judged, Err(Reject::SignatureInvalid))
+            && let Some(held) = issuer.keys.replaced(kid.as_ref(), &found.held).await
+        {
+            let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
+            let (_, again) = verdict::admit(token, settings.limits.token, policies)?;
+            found = Found { held, waited: true };
+            judged = judge(again, &found.held);
+        }
+        let (caller, key) = judged?;
         let leeway = issuer.policy.leeway(caller.class);
         let proof = Proof { place, leeway, key, generation: found.held.generation };
         let assertions = self.signers.look();

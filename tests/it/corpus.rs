@@ -20,7 +20,7 @@ use countersign::core::clerk::session_claims::SessionClaims;
 use countersign::core::credential::BearerToken;
 use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::{Algorithms, VerificationKey};
-use countersign::core::jwk_set::KeySet;
+use countersign::core::jwk_set::{KeyNames, KeySet};
 use countersign::core::jws::UnverifiedToken;
 use countersign::core::reject::Reject;
 use countersign::core::time::UnixTime;
@@ -184,7 +184,7 @@ fn keys(case: &Value, options: &Value) -> Result<KeySet, &'static str> {
     let answer = &case["bapi"]["GET /v1/jwks"];
     let set = case.get("jwks").or(answer.get("json")).map(Value::to_string);
     let set = set.unwrap_or_else(|| text(&answer["text"]).to_owned());
-    match KeySet::parse(set.as_bytes(), Algorithms::CLERK) {
+    match KeySet::parse(set.as_bytes(), Algorithms::CLERK, KeyNames::Required) {
         Ok((keys, _)) => Ok(keys),
         Err(_) => Err(Reject::KeysUnavailable.label()),
     }

@@ -6,6 +6,7 @@ use countersign::core::claims::AzpPolicy;
 use countersign::core::identity::{Field, IdentityPolicy, PROFILE_CLAIMS, Source};
 use countersign::core::issuer::{IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::Algorithms;
+use countersign::core::jwk_set::KeyNames;
 use countersign::keys::{KeySettings, KeySource};
 use http::HeaderName;
 use serde_json::{Value, json};
@@ -31,7 +32,13 @@ fn oidc(issuer: &Issuer, source: KeySource, audience: &str) -> IssuerSettings {
             algorithms,
             tokens: TokenPolicy::Oidc(claims),
         },
-        keys: KeySettings { issuer: name, source, algorithms, max_stale: KeySettings::MAX_STALE },
+        keys: KeySettings {
+            issuer: name,
+            source,
+            algorithms,
+            names: KeyNames::Optional,
+            max_stale: KeySettings::MAX_STALE,
+        },
     }
 }
 
@@ -124,7 +131,69 @@ async fn keys_of_one_issuer_never_verify_a_token_of_another_whatever_they_are_ca
             assert_eq!(verdict(&proxy.get("/", &token).await), want, "{what}");
         }
     }
-    assert_eq!((clerk_keys.fetches(), other_keys.fetches()), (1, 1), "no token caused a fetch");
+    let fetches = (clerk_keys.fetches(), other_keys.fetches());
+    assert_eq!(fetches, (2, 2), "one at the start, one for signatures that are another's");
+}
+
+/// A server of the issuer's keys, without their names.
+async fn nameless(issuer: &Issuer) -> KeyServer {
+    let mut set: Value = serde_json::from_str(&published_by(issuer).await).unwrap();
+    for key in set["keys"].as_array_mut().unwrap() {
+        key.as_object_mut().unwrap().remove("kid");
+    }
+    KeyServer::start(Reply::json(&set.to_string())).await
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_and_tokens_of_an_oidc_issuer_need_no_name_and_those_of_clerk_do() {
+    let (clerk, other) = (Issuer::start(Clock::System), Issuer::start(Clock::System));
+    let (clerk, other) = (clerk.unwrap(), other.unwrap());
+    other.rotate(); // two keys, of which the second signs
+    let upstream = Upstream::start().await;
+    let named = KeyServer::start(Reply::json(&published_by(&other).await)).await;
+    let nameless = nameless(&other).await;
+
+    // What a token says of its key, and what comes of it where keys have names and where not.
+    for (kid, with_names, without) in [
+        (Some(json!(null)), "200", "200"), // taken off
+        (None, "200", "jwk-kid-mismatch"),
+        (Some(json!("another")), "jwk-kid-mismatch", "jwk-kid-mismatch"),
+        (Some(json!("")), "jwk-kid-mismatch", "jwk-kid-mismatch"),
+        (Some(json!(5)), "jwk-kid-mismatch", "jwk-kid-mismatch"),
+    ] {
+        for (server, want) in [(&named, with_names), (&nameless, without)] {
+            let mut settings = settings(&clerk, &upstream);
+            settings.issuers.push(oidc(&other, server.source(), "api"));
+            let proxy = Proxy::start(settings).await;
+            let fetched = server.fetches();
+            let header = kid.as_ref().map_or(json!({}), |kid| json!({ "kid": kid }));
+            let claims = json!({"aud": "api", "sid": null, "azp": "a-client", "$header": header});
+            let token = other.mint(claims);
+            for _ in 0..2 {
+                let answer = proxy.get("/", &token).await;
+                assert_eq!(verdict(&answer), want, "{kid:?}");
+            }
+            // A name that could be one is looked for once; for all else nothing is fetched.
+            let fetches =
+                u64::from(want != "200" && kid.as_ref().is_none_or(|it| *it == "another"));
+            assert_eq!(server.fetches() - fetched, fetches, "{kid:?}");
+
+            let of_clerk = clerk.mint(json!({"$header": {"kid": null}}));
+            assert_eq!(verdict(&proxy.get("/", &of_clerk).await), "jwk-kid-mismatch");
+        }
+    }
+
+    // Who signs with another's key is not among those who may have.
+    let mut settings = settings(&clerk, &upstream);
+    settings.issuers.push(oidc(&other, nameless.source(), "api"));
+    let proxy = Proxy::start(settings).await;
+    let fetched = nameless.fetches();
+    let forged = clerk.mint(json!({
+        "iss": other.origin(), "aud": "api", "sid": null, "azp": "a-client",
+        "$header": {"kid": null},
+    }));
+    assert_eq!(verdict(&proxy.get("/", &forged).await), "token-invalid-signature");
+    assert_eq!(nameless.fetches(), fetched, "a token that names no key has none fetched");
 }
 
 #[tokio::test(flavor = "local")]

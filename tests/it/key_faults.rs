@@ -90,6 +90,7 @@ async fn whatever_a_key_server_does_wrong_the_keys_that_are_held_serve() {
 fn what_is_proven_elsewhere_is() {
     let files = [
         include_str!("key_faults.rs"),
+        include_str!("issuers.rs"),
         include_str!("key_sources.rs"),
         include_str!("keys.rs"),
         include_str!("../../src/core/jwk_tests.rs"),

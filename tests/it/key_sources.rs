@@ -110,17 +110,50 @@ async fn keys_are_found_through_the_discovery_document_of_their_issuer() {
     // After a day the address is looked for again, and now somebody else answers for the issuer.
     scene.server.reply(document("https://evil.example", &keys));
     time::advance(Duration::from_secs(24 * 60 * 60)).await;
-    until("there is an error", async || scene.counts(&proxy).await[2] == 2).await;
-    assert_eq!(keys.fetches(), 3, "its keys are not even fetched");
+    until("they are fetched from where they were", async || moved.fetches() == 2).await;
+    assert_eq!(asked(&keys), (3, 3), "where a stranger says they are nothing is fetched");
     assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200);
-    let status = proxy.admin("/status").await.json();
-    let told = status["issuers"][0]["last_error"].as_str().unwrap();
-    assert_eq!(
-        told,
-        format!(
-            "the discovery document is of the issuer \"https://evil.example\", not of {issuer:?}"
-        )
+    let told = format!(
+        "the discovery document is of the issuer \"https://evil.example\", not of {issuer:?}"
     );
+    let escaped = told.replace('"', "\\\"");
+    assert!(proxy.logged().contains(&escaped), "{}", proxy.logged());
+    assert_eq!(
+        scene.counts(&proxy).await[2],
+        1,
+        "no refresh failed but the one from the old address"
+    );
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_address_that_was_discovered_is_kept_while_the_issuer_names_no_other() {
+    let scene = Scene::set().await;
+    let keys = Reply::json(&published_by(&scene.issuer).await);
+    let (document, uri) = ("/.well-known/openid-configuration", scene.server.url("/keys"));
+    let text = json!({ "issuer": scene.issuer.origin(), "jwks_uri": uri.as_uri().to_string() });
+    let both =
+        |document: (&'static str, Reply), keys| Reply::Paths(vec![document, ("/keys", keys)]);
+    scene.server.reply(both((document, Reply::json(&text.to_string())), keys.clone()));
+    let mut settings = scene.settings();
+    settings.issuers[0].keys.source = KeySource::Discovery(scene.server.url("/"));
+    let proxy = Proxy::start_with(settings, scene.clock.clone()).await;
+    time::pause();
+
+    // From now on the issuer does not say where its keys are, and one fetch of them fails.
+    let gone = || (document, Reply::http("404 Not Found", "", ""));
+    scene.server.reply(both(gone(), Reply::http("503 No", "", "")));
+    refresh(&scene, &proxy).await;
+    assert_eq!(scene.counts(&proxy).await, [1, 0, 1]);
+    scene.server.reply(both(gone(), keys.clone()));
+
+    let healed = async || scene.counts(&proxy).await == [1, 1, 1];
+    until_every(LOOK, "the keys are fetched from where they were", healed).await;
+
+    // Nor does it help after a day to have nothing but the address.
+    time::advance(Duration::from_secs(24 * 60 * 60)).await;
+    let after_a_day = async || scene.counts(&proxy).await[1] >= 2;
+    until_every(LOOK, "they are fetched again", after_a_day).await;
+    assert_eq!(scene.counts(&proxy).await[2], 1);
 }
 
 /// Has a refresh made that is due, whatever it comes to.
@@ -233,7 +266,7 @@ async fn an_issuer_that_asks_to_be_left_alone_is_not_asked_for_unknown_keys_eith
 }
 
 #[tokio::test(flavor = "local")]
-async fn an_issuer_without_keys_is_left_alone_for_ten_seconds_at_most() {
+async fn an_issuer_without_keys_is_left_alone_for_two_seconds_at_most() {
     let scene = Scene::set().await;
     scene.server.reply(Reply::http("503 No", "retry-after: 3600\r\n", ""));
     time::pause();
@@ -244,7 +277,7 @@ async fn an_issuer_without_keys_is_left_alone_for_ten_seconds_at_most() {
     until_every(LOOK, "it is asked again", async || scene.server.fetches() == 2).await;
 
     let waited = asked.elapsed().as_secs_f64();
-    assert!((9.5..=10.5).contains(&waited), "{waited} s");
+    assert!((1.8..=2.2).contains(&waited), "{waited} s");
 }
 
 #[tokio::test(flavor = "local")]

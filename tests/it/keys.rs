@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 
 use crate::support::key_server::{KeyServer, Reply, published_by};
-use crate::support::{Answer, Client, Issuer, Proxy, Upstream, client, settings, until};
+use crate::support::{
+    Answer, Client, Issuer, Proxy, Upstream, client, settings, until, until_every,
+};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -191,6 +193,115 @@ async fn ten_thousand_invented_keys_cost_the_issuer_six_fetches_a_minute() {
     assert_eq!(proxy.metric(&line("negative_cached")).await, 1.0);
 }
 
+/// The key set that the issuer publishes, every key in it called the same, and a token to go with
+/// its last key.
+async fn under_one_name(issuer: &Issuer) -> (Reply, String) {
+    let mut set: Value = serde_json::from_str(&published_by(issuer).await).unwrap();
+    for key in set["keys"].as_array_mut().unwrap() {
+        key["kid"] = "ins_same".into();
+    }
+    let token = issuer.mint(json!({
+        "exp": NOW.as_secs() + 7200, "$header": {"kid": "ins_same"},
+    }));
+    (Reply::json(&set.to_string()), token)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_new_key_under_the_name_of_the_old_one_is_fetched_once_for_all_its_tokens() {
+    let scene = Scene::set().await;
+    let (old_keys, of_old) = under_one_name(&scene.issuer).await;
+    scene.server.reply(old_keys);
+    let proxy = scene.proxy().await;
+    assert_eq!(proxy.get("/", &of_old).await.status, 200);
+    scene.issuer.rotate_and_drop();
+    let (new_keys, of_new) = under_one_name(&scene.issuer).await;
+    scene.server.reply(new_keys.after(Duration::from_millis(200)));
+
+    let mut requests = JoinSet::new();
+    for _ in 0..200 {
+        let (client, token) = (proxy.client(), of_new.clone());
+        requests.spawn_local(async move { client.bearer(&token).get("/").await.status });
+    }
+    let answers = requests.join_all().await;
+
+    assert_eq!(answers, [200; 200]);
+    assert_eq!(scene.server.fetches(), 2, "one at the start, one for the new key");
+    let answer = proxy.get("/", &of_old).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (401, "token-invalid-signature"));
+    assert_eq!(scene.server.fetches(), 2, "just now there was one");
+    for action in ["refetched", "throttled", "negative_cached"] {
+        let issuer = scene.issuer.origin();
+        let line =
+            format!(r#"countersign_jwks_unknown_kid_total{{action="{action}",issuer="{issuer}"}}"#);
+        assert_eq!(proxy.metric(&line).await, 0.0, "{action}: its name is known");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn forged_signatures_share_six_fetches_a_minute_with_invented_keys_and_slow_nobody() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    let remembered = scene.issuer.mint(json!({ "exp": NOW.as_secs() + 7200 }));
+    assert_eq!(proxy.get("/", &remembered).await.status, 200);
+    time::pause();
+    let (began, before) = (Instant::now(), scene.server.fetches());
+    let token = scene.issuer.token();
+    let forged = |number: usize| {
+        let (input, signature) = token.rsplit_once('.').unwrap();
+        format!("{input}.{}{}", &signature[..300], "A".repeat(signature.len() - 300)).replacen(
+            &signature[..8],
+            &format!("{number:08}"),
+            1,
+        )
+    };
+
+    for step in 0..59 {
+        for number in 0..10 {
+            let answer = proxy.get("/", &forged(step * 10 + number)).await;
+            assert_eq!(answer.reason(), "token-invalid-signature", "step {step}");
+        }
+        let invented = proxy.get("/", &naming(&token, &format!("invented-{step}"))).await;
+        assert_eq!(invented.reason(), "jwk-kid-mismatch", "step {step}");
+        for good in [&remembered, &scene.issuer.token()] {
+            let asked = Instant::now();
+            assert_eq!(proxy.get("/", good).await.status, 200, "step {step}");
+            assert!(asked.elapsed() < Duration::from_millis(100), "step {step}");
+        }
+        time::advance(Duration::from_secs(1)).await;
+    }
+
+    // On a machine that is busy, the paused clock may run a little further than it was moved.
+    let most = 1 + began.elapsed().as_secs() / 10;
+    let fetches = scene.server.fetches() - before;
+    assert!((5..=most).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_forged_signature_is_refused_as_such_whatever_becomes_of_the_fetch() {
+    let scene = Scene::set().await;
+    let proxy = scene.proxy().await;
+    time::pause();
+    let token = scene.issuer.token();
+    let forged = format!("{}{}", &token[..token.len() - 40], "A".repeat(40));
+
+    for reply in [Reply::Bytes(Vec::new()), Reply::http("500 Oh", "", ""), Reply::Silence] {
+        scene.server.reply(reply.clone());
+        time::advance(Duration::from_secs(20)).await;
+        let before = scene.server.fetches();
+        let asked = Instant::now();
+        let answer = proxy.get("/", &forged).await;
+        let reason = answer.reason();
+        assert_eq!((answer.status, reason.as_str()), (401, "token-invalid-signature"), "{reply:?}");
+        assert!(asked.elapsed() < Duration::from_secs(6), "{reply:?}: {:?}", asked.elapsed());
+        assert!(scene.server.fetches() > before, "{reply:?}: there was a fetch");
+
+        let asked = Instant::now();
+        assert_eq!(proxy.get("/", &forged).await.status, 401);
+        assert!(asked.elapsed() < Duration::from_millis(100), "{reply:?}: just now there was one");
+        assert_eq!(proxy.get("/", &scene.issuer.token()).await.status, 200, "{reply:?}");
+    }
+}
+
 #[tokio::test(flavor = "local")]
 async fn a_new_key_is_found_though_a_fetch_was_under_way_when_it_was_published() {
     let scene = Scene::set().await;
@@ -262,11 +373,51 @@ async fn an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_server_that_hangs_from_the_start_is_found_within_two_seconds_of_its_return() {
+    let Scene { issuer, upstream, server: _, clock } = Scene::set().await;
+    let good = Reply::json(&published_by(&issuer).await);
+    time::pause();
+    // Wherever in a fetch the server comes back.
+    for millis in (20_000..26_000).step_by(600) {
+        let server = KeyServer::start(Reply::Silence).await;
+        let mut settings = settings(&issuer, &upstream);
+        settings.issuers[0].keys.source = server.source();
+        let proxy = Proxy::start_at(settings, clock.clone()).await;
+        time::sleep(Duration::from_millis(millis)).await;
+        let refused = proxy.get("/", &issuer.token()).await;
+        assert_eq!((refused.status, refused.reason().as_str()), (503, "keys-unavailable"));
+        let (asked, spent) = (server.fetches(), millis / 600);
+        assert!(asked <= spent, "it was asked {asked} times in {millis} ms");
+
+        let back = Instant::now();
+        server.reply(good.clone());
+        let ready = async || proxy.admin("/readyz").await.status == 200;
+        until_every(Duration::from_millis(20), "the proxy is ready", ready).await;
+
+        assert!(back.elapsed() <= Duration::from_secs(2), "{millis}: {:?}", back.elapsed());
+        assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_server_that_takes_three_seconds_is_waited_for() {
+    let scene = Scene::set().await;
+    let slow = Reply::json(&published_by(&scene.issuer).await).after(Duration::from_secs(3));
+    scene.server.reply(slow);
+    time::pause();
+
+    let began = Instant::now();
+    let _proxy = Proxy::start_with(scene.settings(), scene.clock.clone()).await;
+
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_request_that_comes_during_the_first_fetch_waits_for_it() {
     let scene = Scene::set().await;
     scene
         .server
-        .reply(Reply::json(&published_by(&scene.issuer).await).after(Duration::from_secs(1)));
+        .reply(Reply::json(&published_by(&scene.issuer).await).after(Duration::from_millis(700)));
     time::pause();
     let proxy = Proxy::start_at(scene.settings(), scene.clock.clone()).await;
 

@@ -92,6 +92,9 @@ pub(super) fn key(keys: &KeysFound) -> String {
     }
 }
 
+/// For a `kid` that no key could have.
+pub(super) const KID: &str = "No key can have such a name. How does the issuer make its tokens?";
+
 /// For a signature that is not the key's.
 pub(super) fn signature(reject: &Reject) -> String {
     if *reject == Reject::KeyMismatch {

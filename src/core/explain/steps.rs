@@ -9,6 +9,7 @@ use crate::core::clerk::token_class::{Category, is_machine};
 use crate::core::issuer::{IssuerPolicy, TokenClass, TokenPolicy};
 use crate::core::json::Object;
 use crate::core::jwk::{Algorithm, VerificationKey};
+use crate::core::jwk_set::KeyNames;
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::verdict;
@@ -135,6 +136,10 @@ impl Scene<'_> {
 
     fn key(&self) -> Step {
         let found = shown(self.header("kid"));
+        if let Some(Err(reject)) = self.issuer.map(|it| it.check_key_name(&self.token)) {
+            let expected = "1 to 128 visible ASCII characters, or none".to_owned();
+            return Step::judged("kid", (expected, found), Err(reject), || advice::KID.to_owned());
+        }
         let Some(keys) = self.question.keys else { return Step::skipped("kid", found) };
         let result = keys.found.as_ref().map(drop).map_err(Clone::clone);
         let advice = || advice::key(keys);
@@ -170,7 +175,11 @@ fn published(keys: &KeysFound, question: &Question<'_>) -> String {
     let named = |key: &VerificationKey| {
         let fitting = Algorithm::ALL.into_iter().filter(|it| key.is_for(*it));
         let fitting: Vec<_> = fitting.map(Algorithm::as_str).collect();
-        let kid = key.kid().map_or("any name", |kid| kid.as_str());
+        let nameless = match keys.set.names() {
+            KeyNames::Ignored => "any name",
+            KeyNames::Optional | KeyNames::Required => "no name",
+        };
+        let kid = key.kid().map_or(nameless, |kid| kid.as_str());
         format!("{kid} for {}", fitting.join(", "))
     };
     let mut named: Vec<_> = keys.set.iter().map(|key| named(key)).collect();

@@ -12,6 +12,7 @@ use crate::core::base64url;
 use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::issuer::{ClerkPolicy, Impersonation, TokenPolicy};
 use crate::core::jwk::Algorithms;
+use crate::core::jwk_set::KeyNames;
 use crate::core::route::{Case, PathPattern};
 
 const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -23,7 +24,9 @@ static PAIR: LazyLock<Ed25519KeyPair> = LazyLock::new(|| Ed25519KeyPair::generat
 static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
     let x = base64url::encode(PAIR.public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ins_1", "x": x}]});
-    Arc::new(KeySet::parse(set.to_string().as_bytes(), Algorithms::ALL).unwrap().0)
+    Arc::new(
+        KeySet::parse(set.to_string().as_bytes(), Algorithms::ALL, KeyNames::Required).unwrap().0,
+    )
 });
 
 fn policy() -> ClaimsPolicy {
@@ -311,5 +314,27 @@ fn public_routes_admit_anybody_and_others_the_good_alone() {
         let answers: Vec<_> = routes.iter().map(|it| it.answer.clone()).collect();
         assert_eq!(answers, [Ok(()), rest]);
         assert!(routes[1].route.is_none());
+    }
+}
+
+#[test]
+fn a_token_of_another_issuer_names_its_key_or_names_none() {
+    let (names, algorithms) = (vec![ISSUER.to_owned()], Algorithms::ALL);
+    let claims = ClaimsPolicy { azp: AzpPolicy::Off, parties: Vec::new(), ..policy() };
+    let mut scene =
+        Scene::of(IssuerPolicy { names, algorithms, tokens: TokenPolicy::Oidc(claims) });
+    let x = base64url::encode(PAIR.public_key().as_ref());
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}).to_string();
+    let set = KeySet::parse(set.as_bytes(), Algorithms::ALL, KeyNames::Optional).unwrap().0;
+    scene.keys.set = Arc::new(set);
+    scene.keys.found = Ok(Arc::clone(&scene.keys.set));
+
+    for (kid, refused) in [(json!(null), false), (json!("ins_1"), true), (json!(5), true)] {
+        let report = scene.explain(&token(&json!({ "kid": kid }), &json!({})));
+        assert_eq!(report.verdict.is_err(), refused, "{kid}");
+        let failed = failed(&report).map(|(step, reject)| (step.name, reject.clone()));
+        assert_eq!(failed, report.verdict.err().map(|reject| ("kid", reject)), "{kid}");
+        let step = report.steps.iter().find(|step| step.name == "kid").unwrap();
+        assert!(kid == 5 || step.expected.starts_with("no name for EdDSA; "), "{step:?}");
     }
 }

@@ -36,14 +36,17 @@ pub(super) enum UnknownToken {
 /// Where a row of the catalogue is proven that has another script than this table's.
 #[rustfmt::skip]
 pub(super) const ELSEWHERE: &[(&str, &[&str], &str)] = &[
+    ("KEY-08", &["keys_and_tokens_of_an_oidc_issuer_need_no_name_and_those_of_clerk_do", "an_issuer_may_give_its_keys_no_names"], "keys without a name"),
+    ("KEY-09", &["keys_and_tokens_of_an_oidc_issuer_need_no_name_and_those_of_clerk_do", "the_key_of_a_token_is_guessed_among_eight_and_no_more"], "tokens without one, of an OIDC issuer"),
     ("KEY-12", &["a_weak_rsa_key_is_no_key"], "every bad modulus and exponent"),
     ("KEY-13", &["a_point_that_is_not_on_its_curve_is_no_key"], "every bad point"),
     ("KEY-14", &["an_edwards_point_of_small_order_is_no_key"], "every point of small order"),
     ("KEY-18", &["an_own_authority_vouches_for_the_name_it_certified_and_no_other", "a_certificate_is_believed_within_its_time_and_from_an_authority", "a_host_without_an_address_is_not_found"], "names and certificates"),
-    ("KEY-20", &["an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return"], "down at the start"),
+    ("KEY-20", &["an_issuer_that_is_down_at_the_start_is_found_within_two_seconds_of_its_return", "a_server_that_hangs_from_the_start_is_found_within_two_seconds_of_its_return", "an_issuer_without_keys_is_left_alone_for_two_seconds_at_most"], "down at the start"),
     ("KEY-23", &["invented_keys_cost_a_broken_issuer_no_more_than_a_sound_one"], "a storm while it is down"),
     ("KEY-24", &["a_new_key_is_fetched_once_for_a_thousand_requests_that_name_it"], "a real rotation"),
     ("KEY-26", &["the_keys_of_one_issuer_do_not_wait_for_those_of_another"], "another issuer is down"),
+    ("KEY-28", &["a_new_key_under_the_name_of_the_old_one_is_fetched_once_for_all_its_tokens", "forged_signatures_share_six_fetches_a_minute_with_invented_keys_and_slow_nobody"], "tokens of the new key, and of none"),
     ("KEY-29", &["keys_of_replicas_that_disagree_are_good_while_both_answer"], "replicas that disagree"),
     ("KEY-30", &["no_good_request_is_refused_while_a_key_is_added"], "many connections after a rotation"),
     ("KEY-31", &["a_key_set_is_fresh_for_a_minute_to_a_day"], "every Cache-Control"),
@@ -279,7 +282,7 @@ fn bad_keys(good: &str) -> Vec<Row> {
     .collect();
 
     let once = Outcome { fetches: 1, refreshes: [0, 1, 0], ..well() };
-    let nameless = row("KEY-09", "a token without kid", good, Reply::json(good), once);
+    let nameless = row("KEY-09", "a token of Clerk's without kid", good, Reply::json(good), once);
     rows.push(Row { unknown: UnknownToken::Nameless, ..nameless });
 
     let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
@@ -287,6 +290,7 @@ fn bad_keys(good: &str) -> Vec<Row> {
     let replaced = Reply::json(&json!({ "keys": [other] }).to_string());
     let known = "401 token-invalid-signature".into();
     let new_alone = Outcome { known, refreshes: [1, 1, 0], ..well() };
+    // The token of the old key has the second fetch made, and the unknown key comes too soon after.
     rows.push(row("KEY-28", "another key, same kid", good, replaced, new_alone));
     rows
 }

@@ -8,6 +8,7 @@ use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, Stri
 use countersign::core::identity::{Field, IdentityPolicy, Source};
 use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::Algorithms;
+use countersign::core::jwk_set::KeyNames;
 use countersign::core::path::PathPolicy;
 use countersign::core::route::{Case, PathPattern, Route, Routes};
 use countersign::core::sign::Cover;
@@ -53,6 +54,7 @@ fn clerk(issuer: &str) -> IssuerSettings {
                 FetchUrl::parse(&format!("{issuer}/.well-known/jwks.json")).unwrap(),
             ),
             algorithms: Algorithms::CLERK,
+            names: KeyNames::Required,
             max_stale: KeySettings::MAX_STALE,
         },
     }
