@@ -236,9 +236,9 @@ fn is_truthy(value: &Value) -> bool {
 fn names(iss: &Value, host: &str) -> bool {
     let without_scheme = |text: &str| {
         let lower = text.to_ascii_lowercase();
-        let start = ["https://", "http://"].iter().find_map(|scheme| {
-            lower.starts_with(scheme).then_some(scheme.len())
-        });
+        let start = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| lower.starts_with(scheme).then_some(scheme.len()));
         text[start.unwrap_or(0)..].to_owned()
     };
     iss.as_str().is_some_and(|iss| without_scheme(iss) == host)
@@ -274,9 +274,11 @@ fn parse_int(text: &str) -> i64 {
     })
 }
 
-/// Reads a whole number; anything else counts as none, so that a loop is counted from there.
+/// Reads a whole number, however it is written; anything else counts as none, so that a loop is
+/// counted from there.
 fn count(text: &str) -> u32 {
-    text.trim().parse().unwrap_or(0)
+    let number = text.trim().parse::<f64>().unwrap_or(0.0);
+    if number.fract() == 0.0 && (0.0..1e6).contains(&number) { number as u32 } else { 0 }
 }
 
 #[cfg(test)]

@@ -37,10 +37,7 @@ fn a_suffix_is_a_hash_of_the_key_as_it_was_written() {
     for (key, suffix) in [
         ("pk_test_Y2xlcmsuY2xlcmsuZGV2JA", "QvfNY2dr"),
         ("pk_live_ZmFrZS1jbGVyay10ZXN0LmNsZXJrLmFjY291bnRzLmRldiQ=", "qReyu04C"),
-        (
-            "pk_test_ZW5vdWdoLWFscGFjYS04Mi5jbGVyay5hY2NvdW50cy5sY2xjbGVyay5jb20k",
-            "jtYvyt_H",
-        ),
+        ("pk_test_ZW5vdWdoLWFscGFjYS04Mi5jbGVyay5hY2NvdW50cy5sY2xjbGVyay5jb20k", "jtYvyt_H"),
     ] {
         assert_eq!(CookieSuffix::of(&PublishableKey::parse(key).unwrap()).0, suffix, "{key}");
     }
@@ -68,7 +65,11 @@ fn a_cookie_is_read_as_clerks_library_reads_it() {
     ] {
         let got = read(&production(), cookies);
         assert_eq!(got.session.as_deref(), session, "{cookies}");
-        assert_eq!(got.contradicts, cookies.contains("=b") && cookies.contains("; __"), "{cookies}");
+        assert_eq!(
+            got.contradicts,
+            cookies.contains("=b") && cookies.contains("; __"),
+            "{cookies}"
+        );
     }
     let mut headers = HeaderMap::new();
     headers.append(COOKIE, "a=1".parse().unwrap());
@@ -95,7 +96,18 @@ fn numbers_are_read_as_javascript_reads_them() {
     ] {
         assert_eq!(parse_int(text), want, "{text:?}");
     }
-    for (text, want) in [("3", 3), (" 3 ", 3), ("x", 0), ("", 0), ("-1", 0), ("9999999999", 0)] {
+    for (text, want) in [
+        ("3", 3),
+        (" 3 ", 3),
+        ("x", 0),
+        ("", 0),
+        ("-1", 0),
+        ("9999999999", 0),
+        ("03", 3),
+        ("3.0", 3),
+        ("3.5", 0),
+        ("nan", 0),
+    ] {
         assert_eq!(count(text), want, "{text:?}");
     }
 }
@@ -118,7 +130,9 @@ fn the_family_that_counts_is_chosen_in_eight_steps() {
         ("3: nothing at all", "a=1".to_owned(), false),
         (
             "4: the plain one is newer",
-            format!("__session={new}; __client_uat=1; __session_{suffix}={old}; __client_uat_{suffix}=1"),
+            format!(
+                "__session={new}; __client_uat=1; __session_{suffix}={old}; __client_uat_{suffix}=1"
+            ),
             false,
         ),
         (
@@ -129,7 +143,9 @@ fn the_family_that_counts_is_chosen_in_eight_steps() {
         ("7: a session without its state", format!("__session_{suffix}={new}"), false),
         (
             "8: both",
-            format!("__session={old}; __client_uat=1; __session_{suffix}={new}; __client_uat_{suffix}=1"),
+            format!(
+                "__session={old}; __client_uat=1; __session_{suffix}={new}; __client_uat_{suffix}=1"
+            ),
             true,
         ),
         ("8: signed out everywhere", format!("__client_uat=0; __client_uat_{suffix}=0"), true),
@@ -148,7 +164,8 @@ fn in_development_an_expired_suffixed_session_gives_way() {
     ] {
         let CookieSuffix(suffix) = &owner.suffix;
         let session = token(json!({"iss": "https://clerk.example.com", "exp": exp}));
-        let cookies = format!("__client_uat=0; __session_{suffix}={session}; __client_uat_{suffix}=1");
+        let cookies =
+            format!("__client_uat=0; __session_{suffix}={session}; __client_uat_{suffix}=1");
         assert_eq!(read(owner, &cookies).uses_suffix, suffixed, "{exp}");
     }
 }

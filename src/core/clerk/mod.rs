@@ -1,6 +1,10 @@
 //! Clerk's own rules, where the standards leave a choice or Clerk adds a claim.
 
 pub mod cookies;
+pub mod handshake;
+pub mod instance;
+pub mod organization_sync;
+pub mod public_url;
 pub mod publishable_key;
 pub mod revoked;
 pub mod session_claims;
