@@ -173,6 +173,26 @@ fn nothing_at_all_is_two_mistakes() {
 }
 
 #[test]
+fn whose_tokens_are_good_can_be_said_without_a_backend() {
+    let sources = |key: &str, more: &[(&str, &str)]| Sources {
+        flags: Flags { publishable_key: Some(key.to_owned()), ..Flags::default() },
+        environment: more.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        files: &Disk,
+        cpus: 1,
+        terminal: Terminal::No,
+    };
+    let key = "pk_live_Y2xlcmsuYS5jb20k";
+
+    let good = load_for_tokens(&sources(key, &[])).unwrap();
+    let two = sources("sk_live_x", &[("COUNTERSIGN_UPSTREAM", "3000")]);
+    let mistakes = load_for_tokens(&two).unwrap_err();
+
+    assert_eq!(good.issuers[0].policy.names, ["https://clerk.a.com"]);
+    let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
+    assert_eq!(keys, ["clerk.publishable_key", "upstream.url"], "what is written has to be right");
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = "workers = 3\nclerk.audience = [\"file\"]\n[identity.claims]\nx-a = \"/a\"\n[[route]]\npath = \"/file\"";
     let flags = || Flags {

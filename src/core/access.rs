@@ -34,6 +34,14 @@ pub struct Testimony {
 pub struct Permit(Testimony);
 
 impl Access {
+    /// Returns the word that settings have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Required => "required",
+        }
+    }
+
     /// Lets a caller in, or nobody in particular where the route asks for nobody.
     ///
     /// # Errors

@@ -149,11 +149,14 @@ pub struct Routes {
 pub struct RouteMatch {
     /// The place, for what is kept beside each route; nothing where no rule matched.
     pub place: Option<usize>,
-    /// What is asked of the caller. Where no rule matched: [`Access::Required`].
+    /// What is asked of the caller. Where no rule matched: [`Routes::OTHERWISE`].
     pub access: Access,
 }
 
 impl Routes {
+    /// What is asked of the caller where no rule matches.
+    pub const OTHERWISE: Access = Access::Required;
+
     /// Creates the table.
     pub fn new(routes: Vec<Route>, case: Case) -> Self {
         Self { routes, case }
@@ -168,7 +171,7 @@ impl Routes {
         });
         match found {
             Some((place, route)) => RouteMatch { place: Some(place), access: route.access },
-            None => RouteMatch { place: None, access: Access::Required },
+            None => RouteMatch { place: None, access: Self::OTHERWISE },
         }
     }
 

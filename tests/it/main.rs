@@ -8,6 +8,7 @@ mod corpus;
 mod corpus_requests;
 mod cors;
 mod credential;
+mod explain;
 mod forward;
 mod headers;
 mod issuers;
