@@ -197,6 +197,13 @@ impl Exchange<'_> {
         nonce.map(Brought::Nonce).or_else(|| token().map(Brought::Token))
     }
 
+    /// Returns the address that a browser is sent to once a development handshake was looked at:
+    /// the same, without what Clerk had put into it.
+    pub fn clean_url(&self) -> Option<String> {
+        let clerks = [HANDSHAKE, "__clerk_help", DEV_BROWSER, HANDSHAKE_NONCE];
+        self.instance.is_development().then(|| self.url.without(&clerks))
+    }
+
     /// Row 2: a satellite that shows no state has it from its primary domain.
     fn of_satellite(&self) -> Option<Verdict> {
         let satellite = self.instance.satellite.as_ref()?;

@@ -4,18 +4,24 @@
 //! the cookies that are set. What the shell does around the decision (fetch keys, ask the Backend
 //! API) is done here by hand.
 
+use countersign::core::caller::Caller;
 use countersign::core::clerk::cookies::ClerkCookies;
-use countersign::core::clerk::handshake::{Exchange, Next, Verdict};
+use countersign::core::clerk::directives::Directives;
+use countersign::core::clerk::handshake::{Brought, Exchange, Next, Verdict};
 use countersign::core::clerk::instance::{Instance, Payload, Satellite};
 use countersign::core::clerk::organization_sync::{OrganizationSync, Pattern};
 use countersign::core::clerk::public_url::{PublicUrl, origin_of};
 use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
-use countersign::core::issuer::TokenClass;
+use countersign::core::clerk::refresh;
+use countersign::core::credential::BearerToken;
+use countersign::core::issuer::{IssuerPolicy, TokenClass};
+use countersign::core::jws::UnverifiedToken;
+use countersign::core::reject::Reject;
 use countersign::core::time::UnixTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
-use super::{Verdicts, list, one_word, policy, text, verified_caller};
+use super::{Verdicts, keys, list, one_word, policy, text, verified_caller};
 
 /// `authenticateRequest`, where cookies decide.
 pub(super) fn page(case: &Value, clerk: &Value) -> Verdicts {
@@ -49,29 +55,35 @@ fn verdict(case: &Value) -> Value {
         cookies: &cookies,
     };
     let policy = policy(options, issuers(options, &instance));
-    let is_session = |token: &countersign::core::jws::UnverifiedToken<'_>| {
+    let is_session = |token: &UnverifiedToken<'_>| {
         policy.class_of(token.header(), token.claims()) == Some(TokenClass::SessionToken)
     };
-    let verdict = match exchange.before(false, is_session) {
-        Next::Resolve(_) => return json!("a handshake's result"),
+    let mut next = exchange.before(false, &is_session);
+    if let Next::Resolve(brought) = &next {
+        match resolved(&exchange, brought, case, options, &policy) {
+            Some(answer) => return answer,
+            None => next = exchange.before(true, &is_session),
+        }
+    }
+    let verdict = match next {
+        Next::Resolve(_) => panic!("it was resolved"),
         Next::Decided(verdict) => verdict,
         Next::Verify => {
             let token = cookies.session.as_deref().unwrap();
-            match verified_caller(token, case, options, &policy) {
-                Ok(caller) => {
-                    let organization = caller.session.organization.as_ref();
-                    let active = organization.map(|org| (org.id.as_str(), org.slug.as_deref()));
-                    match exchange.signed_in(active) {
-                        None => {
-                            return json!({"in": caller.subject, "location": null, "cookies": []});
-                        }
-                        Some(verdict) => verdict,
-                    }
-                }
-                Err(reject) => exchange.refused(reject, "non-eligible-no-refresh-cookie"),
+            let verified = verified_caller(token, case, options, &policy);
+            match verified {
+                Ok(caller) => return signed_in(&exchange, &caller, &[]),
+                Err(reject) => match refreshed(&exchange, &reject, case, options, &policy) {
+                    Ok((caller, lines)) => return signed_in(&exchange, &caller, &lines),
+                    Err(detail) => exchange.refused(reject, &detail),
+                },
             }
         }
     };
+    told(&verdict)
+}
+
+fn told(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::SignedOut(reason) => json!({"refused": reason.as_str()}),
         Verdict::Refused(reject) => json!({"refused": reject.label()}),
@@ -80,6 +92,75 @@ fn verdict(case: &Value) -> Value {
             "cookies": [redirect.cookie],
         }),
     }
+}
+
+fn signed_in(exchange: &Exchange<'_>, caller: &Caller, lines: &[String]) -> Value {
+    let organization = caller.session.organization.as_ref();
+    let active = organization.map(|org| (org.id.as_str(), org.slug.as_deref()));
+    match exchange.signed_in(active) {
+        None => json!({"in": caller.subject, "location": null, "cookies": lines}),
+        Some(verdict) => told(&verdict),
+    }
+}
+
+/// What a handshake has brought, looked at; nothing where the request is decided as if it had not.
+fn resolved(
+    exchange: &Exchange<'_>,
+    brought: &Brought,
+    case: &Value,
+    options: &Value,
+    policy: &IssuerPolicy,
+) -> Option<Value> {
+    let directives = match brought {
+        Brought::Nonce(_) => {
+            let answer = &case["bapi"]["GET /v1/clients/handshake_payload"]["json"];
+            Directives::of_answer(answer.to_string().as_bytes(), "directives").unwrap_or_default()
+        }
+        Brought::Token(token) => {
+            let token = UnverifiedToken::parse(BearerToken::of(token)).ok()?;
+            let token = policy.admit(token).ok()?;
+            let keys = keys(case, options).ok()?;
+            let kid = token.kid();
+            Directives::of_handshake(&token.verify(keys.find(kid.as_ref())).ok()?)
+        }
+    };
+    let lines = lines(&directives);
+    let location = exchange.clean_url();
+    let Some(token) = directives.session_token() else {
+        return Some(json!({"refused": "session-token-missing"}));
+    };
+    let mut verified = verified_caller(token, case, options, policy);
+    if exchange.instance.is_development() && verified.as_ref().is_err_and(Reject::is_of_a_date) {
+        verified = verified_caller(token, case, options, &policy.lenient());
+    }
+    let caller = verified.ok()?;
+    Some(json!({"in": caller.subject, "location": location, "cookies": lines}))
+}
+
+fn lines(directives: &Directives) -> Vec<String> {
+    directives.lines().iter().map(|line| line.to_str().unwrap().to_owned()).collect()
+}
+
+/// What came of trying to refresh a token that has expired; or the word for why there was nothing
+/// to try, or nothing came of it.
+fn refreshed(
+    exchange: &Exchange<'_>,
+    reject: &Reject,
+    case: &Value,
+    options: &Value,
+    policy: &IssuerPolicy,
+) -> Result<(Caller, Vec<String>), String> {
+    let session = exchange.refreshable(reject).map_err(|why| why.as_str().to_owned())?;
+    let answer = &case["bapi"][format!("POST /v1/sessions/{session}/refresh")];
+    let status = answer["status"].as_u64().unwrap_or(200) as u16;
+    let body = answer.get("json").map(Value::to_string);
+    let body = body.or_else(|| Some(answer["text"].as_str()?.to_owned())).unwrap_or_default();
+    let directives =
+        refresh::answer(status, body.as_bytes()).map_err(|why| why.as_str().to_owned())?;
+    let token = directives.session_token().unwrap();
+    let caller = verified_caller(token, case, options, policy);
+    let caller = caller.map_err(|_| refresh::Failure::InvalidSessionToken.as_str().to_owned())?;
+    Ok((caller, lines(&directives)))
 }
 
 fn headers(case: &Value) -> HeaderMap {

@@ -163,6 +163,21 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
         &["K-dev-nosigninurl", "K-sameorigin-signin", "K-rel-signin-origin"],
         "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
     ),
+    (
+        "session-token-and-uat-missing",
+        &["I-prod-ok-xhr", "I-prod-query"],
+        "safer: a handshake's result is taken where a page is asked for, and in production from a cookie alone: who makes a link could put a session of their own into it",
+    ),
+    (
+        "session-token-missing",
+        &["I-prod-prefix-trick"],
+        "safer: `__sessionfoo` is no cookie of Clerk's, whoever has it set",
+    ),
+    (
+        "dev-browser-sync",
+        &["I-dev-badsig", "I-dev-junk"],
+        "heals: Clerk's library throws, and the page is a 500 until somebody clears the address",
+    ),
 ];
 
 /// The cases that ask for what is not decided here, and what that is.
@@ -198,7 +213,6 @@ pub(super) const NOT_APPLICABLE: &[(&[&str], &str)] = &[
     (&["has() of *"], "what a route may ask of a caller is not here yet"),
     (&["A-basic+cookies"], "a cookie decides"),
     (&["A-nbf-bearer-doc"], "a handshake follows"),
-    (&["I-*", "J-*"], "cookies, handshakes and what surrounds them are not here yet"),
     (&["O-*"], "machine tokens are not here yet"),
 ];
 
