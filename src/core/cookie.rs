@@ -14,11 +14,13 @@ pub fn without_clerk(cookies: &[u8]) -> Option<Vec<u8>> {
     (!kept.is_empty()).then(|| kept.to_vec())
 }
 
-fn name(pair: &[u8]) -> &[u8] {
+/// Returns the name of the cookie in a pair.
+pub(super) fn name(pair: &[u8]) -> &[u8] {
     pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
-fn is_clerk(name: &[u8]) -> bool {
+/// Tells whether a cookie of this name is one of Clerk's.
+pub(super) fn is_clerk(name: &[u8]) -> bool {
     let is = |base: &[u8]| {
         name.strip_prefix(base).is_some_and(|suffix| suffix.is_empty() || suffix[0] == b'_')
     };

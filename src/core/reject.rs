@@ -141,6 +141,21 @@ impl Reject {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }
 
+    /// Tells whether nothing but a date is wrong with the token.
+    pub fn is_of_a_date(&self) -> bool {
+        let Self::ClaimRefused { error, .. } = self else { return false };
+        match error {
+            ClaimError::Expired { .. }
+            | ClaimError::NotYetValid { .. }
+            | ClaimError::IssuedInFuture { .. } => true,
+            ClaimError::SubjectMissing
+            | ClaimError::AudienceMismatch
+            | ClaimError::AuthorizedPartyMismatch
+            | ClaimError::DateMalformed(_)
+            | ClaimError::LifetimeTooLong => false,
+        }
+    }
+
     /// Tells whether the issuer, the backend or we are to blame, not the request.
     pub fn is_failure(&self) -> bool {
         self.status().is_server_error()

@@ -1,6 +1,13 @@
 //! Clerk's own rules, where the standards leave a choice or Clerk adds a claim.
 
+pub mod cookies;
+pub mod directives;
+pub mod handshake;
+pub mod instance;
+pub mod organization_sync;
+pub mod public_url;
 pub mod publishable_key;
+pub mod refresh;
 pub mod revoked;
 pub mod session_claims;
 pub mod token_class;

@@ -128,6 +128,56 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
         &["N-pending-keep"],
         "safer: a session with tasks left is not signed in; Clerk's library leaves that to its caller",
     ),
+    (
+        "token-invalid-issuer",
+        &[
+            "B-noiss/older/xhr",
+            "B-noiss/older/doc",
+            "B-noiss/eq/xhr",
+            "B-noiss/eq/doc",
+            "B-noiss/neg/xhr",
+            "B-noiss/float/xhr",
+            "B-noiss/float/doc",
+            "F-unsuf-noiss+suf",
+            "F-iss-http",
+        ],
+        "safer: a session cookie names its issuer, to the letter; Clerk's library does not look",
+    ),
+    (
+        "token-invalid",
+        &["F-payload-null-cookie", "F-header-null-cookie"],
+        "heals: Clerk's library throws where a part of the cookie's token is `null`",
+    ),
+    (
+        "session-token-missing",
+        &["G-dup-first-wins"],
+        "safer: two session cookies that differ are two callers, and whose is a guess; a page fetches a new one",
+    ),
+    (
+        "session-token-and-uat-missing",
+        &["H-clerk_redirect_url"],
+        "safer: `__clerk_redirect_url` sends a browser with its development session to any address",
+    ),
+    (
+        "session-token-and-uat-missing",
+        &["K-dev-nosigninurl", "K-sameorigin-signin", "K-rel-signin-origin"],
+        "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
+    ),
+    (
+        "session-token-and-uat-missing",
+        &["I-prod-ok-xhr", "I-prod-query"],
+        "safer: a handshake's result is taken where a page is asked for, and in production from a cookie alone: who makes a link could put a session of their own into it",
+    ),
+    (
+        "session-token-missing",
+        &["I-prod-prefix-trick"],
+        "safer: `__sessionfoo` is no cookie of Clerk's, whoever has it set",
+    ),
+    (
+        "dev-browser-sync",
+        &["I-dev-badsig", "I-dev-junk"],
+        "heals: Clerk's library throws, and the page is a 500 until somebody clears the address",
+    ),
 ];
 
 /// The cases that ask for what is not decided here, and what that is.
@@ -163,10 +213,6 @@ pub(super) const NOT_APPLICABLE: &[(&[&str], &str)] = &[
     (&["has() of *"], "what a route may ask of a caller is not here yet"),
     (&["A-basic+cookies"], "a cookie decides"),
     (&["A-nbf-bearer-doc"], "a handshake follows"),
-    (
-        &["B-*", "C-*", "D-*", "E-*", "F-*", "G-*", "H-*", "I-*", "J-*", "K-*", "L-*", "M-*"],
-        "cookies, handshakes and what surrounds them are not here yet",
-    ),
     (&["O-*"], "machine tokens are not here yet"),
 ];
 

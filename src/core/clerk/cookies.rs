@@ -1,0 +1,286 @@
+//! Clerk's cookies in a request, and which family of them counts.
+//!
+//! Several instances may share a domain, so Clerk sets its cookies twice: under their plain names
+//! and with a suffix that is the instance's own. Which of the two speaks for a request is decided
+//! once, as Clerk's library decides it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::COOKIE;
+use serde_json::Value;
+
+use crate::core::clerk::publishable_key::{Environment, PublishableKey};
+use crate::core::credential::BearerToken;
+use crate::core::json::Object;
+use crate::core::jws::UnverifiedToken;
+use crate::core::time::UnixTime;
+
+/// The session token.
+pub const SESSION: &str = "__session";
+/// When the client last signed in or out, in seconds; 0 for signed out.
+pub const CLIENT_UAT: &str = "__client_uat";
+/// What a new session token is had with; only ever read with the suffix.
+pub const REFRESH: &str = "__refresh";
+/// The browser, in a development instance; a query parameter of the same name counts before it.
+pub const DEV_BROWSER: &str = "__clerk_db_jwt";
+/// What a handshake brings back.
+pub const HANDSHAKE: &str = "__clerk_handshake";
+/// What stands for that, to be asked for at the Backend API.
+pub const HANDSHAKE_NONCE: &str = "__clerk_handshake_nonce";
+/// How many handshakes in a row there were.
+pub const REDIRECT_COUNT: &str = "__clerk_redirect_count";
+
+/// What an instance puts at the end of its cookies' names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CookieSuffix(String);
+
+impl CookieSuffix {
+    /// Returns the suffix of the instance that `key` names: of its SHA-1 in base64url, the first 8
+    /// characters. The key counts as it was written, with its padding.
+    pub fn of(key: &PublishableKey) -> Self {
+        let hash = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, key.as_str().as_bytes()));
+        Self(hash[..8].replace('+', "-").replace('/', "_"))
+    }
+
+    /// Returns the name of a cookie of this instance.
+    fn name(&self, base: &str) -> String {
+        format!("{base}_{}", self.0)
+    }
+}
+
+/// The cookies of a request by name. Of two with one name the first counts.
+struct Jar<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl<'a> Jar<'a> {
+    /// Parts a `Cookie` header as the `cookie` package of npm does, which Clerk's library reads it
+    /// with: at `;` before anything is decoded, quotes kept, each value percent-decoded where it
+    /// can be.
+    fn parse(header: &'a str) -> Self {
+        let pair = |text: &'a str| {
+            let (name, value) = text.split_once('=')?;
+            let blank = |c| matches!(c, ' ' | '\t');
+            Some((name.trim_matches(blank), decoded(value.trim_matches(blank))))
+        };
+        Self(header.split(';').filter_map(pair).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&Cow<'a, str>> {
+        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
+    }
+
+    /// A cookie that is there and not empty.
+    fn text(&self, name: &str) -> Option<String> {
+        self.get(name).filter(|value| !value.is_empty()).map(|value| value.to_string())
+    }
+
+    /// Tells whether a name is there twice and does not mean the same.
+    fn contradicts(&self, name: &str) -> bool {
+        let mut values = self.0.iter().filter(|(own, _)| *own == name).map(|(_, value)| value);
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    }
+}
+
+/// Undoes percent-encoding, as `decodeURIComponent` does; what it would refuse stays as it is.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return text.into();
+    }
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            octets.push(*first);
+            continue;
+        }
+        let digit = |at: usize| rest.get(at).and_then(|it| char::from(*it).to_digit(16));
+        let (Some(high), Some(low)) = (digit(0), digit(1)) else { return text.into() };
+        octets.push((high << 4 | low) as u8);
+        rest = &rest[2..];
+    }
+    String::from_utf8(octets).map_or(text.into(), Cow::from)
+}
+
+/// What a request's cookies say to Clerk.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct ClerkCookies {
+    /// The session token of the family that counts.
+    pub session: Option<String>,
+    /// When the client last signed in or out; 0 where it did not, or there is none.
+    pub client_uat: i64,
+    /// The browser of a development instance.
+    pub dev_browser: Option<String>,
+    /// The refresh token.
+    pub refresh: Option<String>,
+    /// A handshake's result.
+    pub handshake: Option<String>,
+    /// What stands for one.
+    pub nonce: Option<String>,
+    /// How many handshakes in a row there were.
+    pub redirect_count: u32,
+    /// Whether the suffixed family counts.
+    pub uses_suffix: bool,
+    /// There are two session cookies, and they differ: whose, nobody can tell.
+    pub contradicts: bool,
+}
+
+impl ClerkCookies {
+    /// Reads the cookies of a request to this instance at the time `now`.
+    ///
+    /// Several `Cookie` lines are one (RFC 9113 §8.2.3).
+    pub fn read(headers: &HeaderMap, instance: &CookieOwner, now: UnixTime) -> Self {
+        let lines = headers.get_all(COOKIE).iter().map(|line| latin1(line.as_bytes()));
+        let header = lines.collect::<Vec<_>>().join("; ");
+        if !header.contains("__") {
+            return Self::default();
+        }
+        let jar = Jar::parse(&header);
+        let uses_suffix = uses_suffix(&jar, instance, now);
+        let named = |base: &str| {
+            if uses_suffix { instance.suffix.name(base) } else { base.to_owned() }
+        };
+        let session = named(SESSION);
+        Self {
+            contradicts: jar.contradicts(&session),
+            session: jar.text(&session),
+            client_uat: jar.get(&named(CLIENT_UAT)).map_or(0, |text| parse_int(text)),
+            dev_browser: jar.text(&named(DEV_BROWSER)),
+            refresh: jar.text(&instance.suffix.name(REFRESH)),
+            handshake: jar.text(HANDSHAKE),
+            nonce: jar.text(HANDSHAKE_NONCE),
+            redirect_count: jar.get(REDIRECT_COUNT).map_or(0, |text| count(text)),
+            uses_suffix,
+        }
+    }
+}
+
+impl fmt::Debug for ClerkCookies {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ClerkCookies")
+            .field("session", &self.session.is_some())
+            .field("client_uat", &self.client_uat)
+            .field("uses_suffix", &self.uses_suffix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose cookies are read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CookieOwner {
+    /// What the instance's cookies end in.
+    pub suffix: CookieSuffix,
+    /// The host that its session tokens name as their issuer.
+    pub issuer_host: String,
+    /// Which kind of instance it is.
+    pub environment: Environment,
+}
+
+/// Decides which family counts: Clerk's eight steps, in their order. Tokens are taken apart and
+/// not verified here; a family is chosen with what they claim, and nothing else.
+fn uses_suffix(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> bool {
+    let suffixed = |base: &str| jar.text(&instance.suffix.name(base));
+    let (plain, plain_uat) = (jar.text(SESSION), jar.text(CLIENT_UAT));
+    let (own, own_uat) = (suffixed(SESSION), suffixed(CLIENT_UAT));
+    let plain_claims = plain.as_deref().map(claims);
+    if let Some(claims) = &plain_claims {
+        match claims.as_ref().and_then(|claims| claims.get("iss")).filter(|iss| is_truthy(iss)) {
+            None => return false,
+            Some(iss) if !names(iss, &instance.issuer_host) => return true,
+            Some(_) => {}
+        }
+    }
+    if own.is_none() && own_uat.is_none() {
+        return false;
+    }
+    let signed_out = |uat: &Option<String>| uat.as_deref() == Some("0");
+    let own_claims = own.as_deref().and_then(claims);
+    let newer = issued_at(plain_claims.flatten().as_ref()) > issued_at(own_claims.as_ref());
+    if !signed_out(&own_uat) && !signed_out(&plain_uat) && newer {
+        return false;
+    }
+    if signed_out(&own_uat) && !signed_out(&plain_uat) {
+        return false;
+    }
+    if instance.environment == Environment::Development
+        && !signed_out(&own_uat)
+        && signed_out(&plain_uat)
+        && own_claims.as_ref().is_some_and(|claims| has_expired(claims, now))
+    {
+        return false;
+    }
+    !(own.is_some() && own_uat.is_none())
+}
+
+/// What a token claims, whoever signed it.
+fn claims(token: &str) -> Option<Object> {
+    Some(UnverifiedToken::parse(BearerToken::of(token)).ok()?.claims().clone())
+}
+
+/// Tells whether a value counts as there, as JavaScript has it.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// Tells whether `iss` is this host, under any scheme.
+fn names(iss: &Value, host: &str) -> bool {
+    let without_scheme = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        let start = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| lower.starts_with(scheme).then_some(scheme.len()));
+        text[start.unwrap_or(0)..].to_owned()
+    };
+    iss.as_str().is_some_and(|iss| without_scheme(iss) == host)
+}
+
+fn issued_at(claims: Option<&Object>) -> f64 {
+    claims.and_then(|claims| claims.get("iat")?.as_number()?.as_f64()).unwrap_or(0.0)
+}
+
+fn has_expired(claims: &Object, now: UnixTime) -> bool {
+    let exp = claims.get("exp").and_then(|exp| exp.as_number()?.as_f64());
+    exp.is_some_and(|exp| exp <= now.as_secs() as f64)
+}
+
+/// Bytes of a header as JavaScript reads them: one character each.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Reads a number as JavaScript's `parseInt(text) || 0` does: what follows the digits is ignored.
+fn parse_int(text: &str) -> i64 {
+    let text = text.trim_start();
+    let (sign, text) = match text.as_bytes().first() {
+        Some(b'-') => (-1, &text[1..]),
+        Some(b'+') => (1, &text[1..]),
+        _ => (1, text),
+    };
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = hex.map_or((text, 10), |hex| (hex, 16));
+    let values = digits.chars().map_while(|digit| digit.to_digit(radix));
+    sign * values.fold(0_i64, |sum, digit| {
+        sum.saturating_mul(i64::from(radix)).saturating_add(i64::from(digit))
+    })
+}
+
+/// Reads a whole number, however it is written; anything else counts as none, so that a loop is
+/// counted from there.
+fn count(text: &str) -> u32 {
+    let number = text.trim().parse::<f64>().unwrap_or(0.0);
+    if number.fract() == 0.0 && (0.0..1e6).contains(&number) { number as u32 } else { 0 }
+}
+
+#[cfg(test)]
+#[path = "cookies_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Cookies that Clerk has us set: what a handshake, or a refresh, brings back.
+
+use http::HeaderValue;
+use serde_json::Value;
+
+use crate::core::cookie;
+use crate::core::json;
+use crate::core::jws::VerifiedToken;
+
+/// Lines of `Set-Cookie`, each of a cookie of Clerk's own.
+///
+/// Whatever else a payload names is left out: what comes back with a handshake decides about a
+/// sign-in, and about nothing else of the application's.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Directives(Vec<HeaderValue>);
+
+impl Directives {
+    /// Reads what a handshake's token holds: its claim `handshake`, a list of texts. Anything else
+    /// there is no directive.
+    pub fn of_handshake(token: &VerifiedToken) -> Self {
+        Self::of_list(token.claims.get("handshake"))
+    }
+
+    /// Reads an answer of the Backend API, whose member of this name is the list; nothing where
+    /// it is no JSON object.
+    pub fn of_answer(body: &[u8], member: &str) -> Option<Self> {
+        let answer = json::parse_object(body).ok()?;
+        Some(Self::of_list(answer.get(member)))
+    }
+
+    fn of_list(list: Option<&Value>) -> Self {
+        let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let ours = texts.filter(|text| cookie::is_clerk(cookie::name(text.as_bytes())));
+        Self(ours.filter_map(|text| HeaderValue::from_str(text).ok()).collect())
+    }
+
+    /// Returns the session token that the browser gets: that of the last directive for one, under
+    /// its plain name or with a suffix. Nothing where there is none, or it is taken away.
+    pub fn session_token(&self) -> Option<&str> {
+        let texts = self.0.iter().rev().filter_map(|value| value.to_str().ok());
+        let mut sessions = texts.filter(|text| is_session(text));
+        let value = sessions.next()?.split('=').nth(1)?;
+        let value = value.split(';').next().unwrap_or_default().trim();
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Returns the lines, in order.
+    pub fn lines(&self) -> &[HeaderValue] {
+        &self.0
+    }
+}
+
+fn is_session(directive: &str) -> bool {
+    let name = directive.split('=').next().unwrap_or_default().trim();
+    name.strip_prefix("__session").is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(list: Value) -> Directives {
+        Directives::of_answer(json!({"directives": list}).to_string().as_bytes(), "directives")
+            .unwrap()
+    }
+
+    #[test]
+    fn only_clerks_own_cookies_are_set() {
+        let got = of(json!([
+            "__session=a; Path=/",
+            "__session_abc12345=b",
+            "__client_uat=1",
+            "__refresh_x=2",
+            "__clerk_db_jwt=3",
+            "__sessionfoo=4",
+            "admin=true",
+            "=5",
+            "",
+            "__session=\r\nSet-Cookie: admin=true",
+            5,
+        ]));
+        let names: Vec<_> =
+            got.lines().iter().map(|it| it.to_str().unwrap().split('=').next().unwrap()).collect();
+        assert_eq!(
+            names,
+            ["__session", "__session_abc12345", "__client_uat", "__refresh_x", "__clerk_db_jwt"]
+        );
+    }
+
+    #[test]
+    fn the_last_session_counts() {
+        for (list, want) in [
+            (json!(["__session=a; Path=/"]), Some("a")),
+            (json!(["__session=a", "__session_x=b; Path=/"]), Some("b")),
+            (json!(["__session=a", "__session=; Max-Age=0"]), None),
+            (json!(["__client_uat=1"]), None),
+            (json!("x"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(of(list.clone()).session_token(), want, "{list}");
+        }
+        assert_eq!(Directives::of_answer(b"notjson", "directives"), None);
+        assert_eq!(Directives::of_answer(b"[]", "directives"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! A new session token for one that has expired, from the Backend API and without a redirect.
+
+use serde_json::{Value, json};
+
+use crate::core::claims::ClaimError;
+use crate::core::clerk::directives::Directives;
+use crate::core::clerk::handshake::Exchange;
+use crate::core::credential::BearerToken;
+use crate::core::jws::UnverifiedToken;
+use crate::core::reject::Reject;
+
+/// Why a token was not refreshed, in the words of Clerk's library.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the words of Clerk's library")]
+pub enum Failure {
+    NonEligibleNonGet,
+    NonEligibleNoRefreshCookie,
+    ExpiredSessionTokenMissingSidClaim,
+    FetchError,
+    UnexpectedBapiError,
+    UnexpectedSdkError,
+    InvalidSessionToken,
+}
+
+impl Failure {
+    /// Returns Clerk's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NonEligibleNonGet => "non-eligible-non-get",
+            Self::NonEligibleNoRefreshCookie => "non-eligible-no-refresh-cookie",
+            Self::ExpiredSessionTokenMissingSidClaim => "expired-session-token-missing-sid-claim",
+            Self::FetchError => "fetch-error",
+            Self::UnexpectedBapiError => "unexpected-bapi-error",
+            Self::UnexpectedSdkError => "unexpected-sdk-error",
+            Self::InvalidSessionToken => "invalid-session-token",
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Returns the session that is to be refreshed: its token has expired, and the browser showed
+    /// a refresh token with a GET.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to be tried.
+    pub fn refreshable(&self, reject: &Reject) -> Result<String, Failure> {
+        let expired =
+            matches!(reject, Reject::ClaimRefused { error: ClaimError::Expired { .. }, .. });
+        if !expired || self.cookies.refresh.is_none() {
+            return Err(Failure::NonEligibleNoRefreshCookie);
+        }
+        if *self.method != http::Method::GET {
+            return Err(Failure::NonEligibleNonGet);
+        }
+        let token = self.cookies.session.as_deref().map(BearerToken::of);
+        let token = token.and_then(|token| UnverifiedToken::parse(token).ok());
+        let id = token.and_then(|token| Some(token.claims().get("sid")?.as_str()?.to_owned()));
+        id.filter(|id| is_session_id(id)).ok_or(Failure::ExpiredSessionTokenMissingSidClaim)
+    }
+
+    /// Returns the body of the request for a refresh.
+    ///
+    /// Of the request's headers only what Clerk needs to judge the browser goes to Clerk: neither
+    /// `Authorization` nor any cookie.
+    pub fn refresh_body(&self) -> Value {
+        let told = ["user-agent", "x-forwarded-for", "accept-language"];
+        let told =
+            told.iter().filter_map(|name| Some((*name, self.headers.get(*name)?.to_str().ok()?)));
+        let headers: serde_json::Map<String, Value> =
+            told.map(|(name, value)| (name.to_owned(), json!([value]))).collect();
+        json!({
+            "format": "cookie",
+            "expired_token": self.cookies.session,
+            "refresh_token": self.cookies.refresh,
+            "request_origin": self.url.origin,
+            "request_headers": headers,
+        })
+    }
+}
+
+/// A session id becomes part of an address: it is one of Clerk's, or it is none.
+fn is_session_id(text: &str) -> bool {
+    let rest = text.strip_prefix("sess_");
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_alphanumeric()))
+}
+
+/// Reads the Backend API's answer: the cookies to set, a session token among them.
+///
+/// # Errors
+///
+/// What is wrong with the answer.
+pub fn answer(status: u16, body: &[u8]) -> Result<Directives, Failure> {
+    if !(200..300).contains(&status) {
+        return Err(Failure::UnexpectedBapiError);
+    }
+    let directives = Directives::of_answer(body, "cookies").ok_or(Failure::FetchError)?;
+    if directives.session_token().is_none() {
+        return Err(Failure::UnexpectedSdkError);
+    }
+    Ok(directives)
+}
