@@ -60,14 +60,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(list: Value) -> Directives {
+    fn of(list: &Value) -> Directives {
         Directives::of_answer(json!({"directives": list}).to_string().as_bytes(), "directives")
             .unwrap()
     }
 
     #[test]
     fn only_clerks_own_cookies_are_set() {
-        let got = of(json!([
+        let got = of(&json!([
             "__session=a; Path=/",
             "__session_abc12345=b",
             "__client_uat=1",
@@ -98,7 +98,7 @@ mod tests {
             (json!("x"), None),
             (json!(null), None),
         ] {
-            assert_eq!(of(list.clone()).session_token(), want, "{list}");
+            assert_eq!(of(&list).session_token(), want, "{list}");
         }
         assert_eq!(Directives::of_answer(b"notjson", "directives"), None);
         assert_eq!(Directives::of_answer(b"[]", "directives"), None);

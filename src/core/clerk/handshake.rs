@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 use crate::core::claims::ClaimError;
 use crate::core::clerk::cookies::{ClerkCookies, DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE};
 use crate::core::clerk::instance::{Instance, Payload};
-use crate::core::clerk::public_url::PublicUrl;
+use crate::core::clerk::public_url::{PublicUrl, origin_of, push_parameter};
 use crate::core::credential::BearerToken;
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
@@ -224,11 +224,7 @@ impl Exchange<'_> {
         }
         let location = self.instance.is_development().then(|| {
             let mut location = self.instance.sign_in_url.clone();
-            super::public_url::push_parameter(
-                &mut location,
-                "__clerk_redirect_url",
-                &self.url.without(&[]),
-            );
+            push_parameter(&mut location, "__clerk_redirect_url", &self.url.without(&[]));
             location
         });
         Some(self.or_signed_out(Reason::SatelliteNeedsSyncing, location))
@@ -288,9 +284,9 @@ impl Exchange<'_> {
 
     /// Row 14: a page of another origin led here, and it is none of Clerk's.
     fn comes_from_elsewhere(&self) -> bool {
-        let referrer = self.header(REFERER.as_str()).and_then(super::public_url::origin_of);
+        let referrer = self.header(REFERER.as_str()).and_then(origin_of);
         referrer.is_some_and(|origin| {
-            super::public_url::origin_of(&self.url.origin).as_ref() != Some(&origin)
+            origin_of(&self.url.origin).as_ref() != Some(&origin)
                 && !self.instance.is_clerks(&origin)
         })
     }
@@ -353,7 +349,7 @@ impl Exchange<'_> {
             ("organization_id", organization),
         ] {
             if let Some(value) = value {
-                super::public_url::push_parameter(&mut url, name, value);
+                push_parameter(&mut url, name, value);
             }
         }
         url

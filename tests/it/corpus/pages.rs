@@ -58,11 +58,11 @@ fn verdict(case: &Value) -> Value {
     let is_session = |token: &UnverifiedToken<'_>| {
         policy.class_of(token.header(), token.claims()) == Some(TokenClass::SessionToken)
     };
-    let mut next = exchange.before(false, &is_session);
+    let mut next = exchange.before(false, is_session);
     if let Next::Resolve(brought) = &next {
         match resolved(&exchange, brought, case, options, &policy) {
             Some(answer) => return answer,
-            None => next = exchange.before(true, &is_session),
+            None => next = exchange.before(true, is_session),
         }
     }
     let verdict = match next {
