@@ -48,15 +48,13 @@ impl IssuerPolicy {
         let validity = policy.check(&claims, now).map_err(refused)?;
         let subject = text(&claims, "sub").ok_or(refused(ClaimError::SubjectMissing))?;
         let issuer = text(&claims, "iss").ok_or(Reject::IssuerUnknown)?;
-        let (session_id, session) = match class {
+        let session_id = match class {
             TokenClass::SessionToken => {
-                let id = text(&claims, "sid").ok_or(Reject::TokenClassRefused)?;
-                (Some(id), SessionClaims::read(&claims))
+                Some(text(&claims, "sid").ok_or(Reject::TokenClassRefused)?)
             }
-            TokenClass::JwtTemplate | TokenClass::Oidc => {
-                (None, SessionClaims::only_actor(&claims))
-            }
+            TokenClass::JwtTemplate | TokenClass::Oidc => None,
         };
+        let session = session_of(class, &claims);
         if session.pending {
             return Err(Reject::SessionPending);
         }
@@ -71,6 +69,14 @@ impl IssuerPolicy {
             TokenPolicy::Clerk(clerk) => clerk.impersonation == Impersonation::Refuse,
             TokenPolicy::Oidc(_) => false,
         }
+    }
+}
+
+/// Reads what a token of this class says about a session.
+pub fn session_of(class: TokenClass, claims: &Object) -> SessionClaims {
+    match class {
+        TokenClass::SessionToken => SessionClaims::read(claims),
+        TokenClass::JwtTemplate | TokenClass::Oidc => SessionClaims::only_actor(claims),
     }
 }
 

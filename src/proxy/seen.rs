@@ -130,10 +130,11 @@ impl Known {
     fn bytes(&self) -> usize {
         let headers = &self.identity.headers;
         let values: usize = headers.iter().map(|(_, value)| value.len() + 96).sum();
-        // What `session` holds stands in the base too, unless the settings leave it out.
+        // What else `session` holds stands in the base too, unless the settings leave it out.
+        let lists = self.session.features.bytes() + self.session.plans.bytes();
         // An assertion holds its claims in base64, and is kept beside them.
         let asserted = self.asserted.as_ref().map_or(0, |it| 4 * it.claims.len() + OVERHEAD);
-        values + 2 * self.identity.base.len() + self.issuer.len() + asserted + OVERHEAD
+        values + 2 * self.identity.base.len() + self.issuer.len() + lists + asserted + OVERHEAD
     }
 }
 
