@@ -230,6 +230,9 @@ async fn our_keys_are_exchanged_under_load_and_no_verification_fails() {
     assert_eq!(set["keys"][0].get("d"), None);
 }
 
+/// Something that happens to the keys, and how it is called.
+type Deed<'a> = (&'a str, &'a dyn Fn());
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_cannot_be_read_in_the_directory_changes_nothing() {
     let issuer = Issuer::start(Clock::System).unwrap();
@@ -244,7 +247,7 @@ async fn what_cannot_be_read_in_the_directory_changes_nothing() {
     let published = async || proxy.admin("/.well-known/jwks.json").await.json();
     let before = published().await;
 
-    let (whole, deeds): (_, [(&str, &dyn Fn()); 5]) = (
+    let (whole, deeds): (_, [Deed<'_>; 5]) = (
         fs::read(file("one.pem")).unwrap(),
         [
             ("half a file", &|| fs::write(file("one.pem"), "-----BEGIN PRIV").unwrap()),
