@@ -21,6 +21,7 @@ mod listen;
 mod log;
 mod reader;
 mod routes;
+mod rules;
 mod settings;
 mod shown;
 mod signing;
@@ -35,6 +36,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::path::Path;
 
+use crate::core::issuer::TokenClass;
 use crate::proxy::ProxySettings;
 
 pub use self::error::{ConfigError, Origin, Warning};
@@ -167,7 +169,8 @@ fn settings_of(
     let others = written.all(Home::Issuer);
     let clerk = clerk::settings(reader, public_origin, &addresses.listen, !others.is_empty());
     let issuers = issuers::settings(reader, clerk.issuer, others, clerk.common);
-    let paths = routes::settings(reader, written.all(Home::Route));
+    let sessions = issuers.iter().any(|it| it.policy.claims(TokenClass::SessionToken).is_some());
+    let paths = routes::settings(reader, written.all(Home::Route), sessions || issuers.is_empty());
     let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     let trusted_proxies = listen::trusted_proxies(reader);

@@ -22,12 +22,12 @@ use super::snapshot::Snapshot;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
 use super::{Issuer, Shared};
-use crate::core::access::{Access, Testimony};
+use crate::core::access::{Access, Presented, Rule, Testimony};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jws::UnverifiedToken;
-use crate::core::reject::Reject;
+use crate::core::reject::{Refusal, Reject};
 use crate::core::time::UnixTime;
 use crate::keys::Held;
 use crate::signing::Signers;
@@ -42,6 +42,8 @@ pub(super) struct Pipeline {
     seen: RefCell<Seen>,
     signers: Rc<Snapshot<Signers>>,
     revoked: Snapshot<Revoked>,
+    /// What is asked of a CORS preflight that goes to the backend: nothing.
+    of_preflights: Rule,
     upstream: Upstream,
     ids: RequestIds,
 }
@@ -56,6 +58,7 @@ impl Pipeline {
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
             revoked: Snapshot::new(shared.revoked.clone()),
+            of_preflights: Access::Public.into(),
             ids: RequestIds::new(),
             shared,
         }
@@ -88,8 +91,8 @@ impl Pipeline {
         );
         record.client = peer;
         let (mut response, refused) = match self.handle(request, peer, &mut record).await {
-            Ok(answer) => (self.pass(answer, record), false),
-            Err(reject) => (self.refuse(reject, record), true),
+            Ok((answer, reported)) => (self.pass(answer, reported, record), false),
+            Err(refusal) => (self.refuse(refusal, record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
         // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
@@ -101,13 +104,14 @@ impl Pipeline {
     }
 
     /// The straight line. Each step needs what the step above it returned, so none can be left
-    /// out and no two change places.
+    /// out and no two change places. The answer comes with why there would have been another,
+    /// where refusals are only reported.
     async fn handle(
         &self,
         request: Request<Incoming>,
         peer: Option<IpAddr>,
         record: &mut Record,
-    ) -> Result<Answer, Reject> {
+    ) -> Result<(Answer, Option<Reject>), Refusal> {
         let settings = &self.shared.settings;
         let (parts, body) = request.into_parts();
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
@@ -126,12 +130,12 @@ impl Pipeline {
         record.route = Some(self.shared.metrics_place(route.place));
 
         let preflight = self.is_preflight(&method, &headers);
-        let access = if preflight { Access::Public } else { route.access };
-        let caller = match access {
-            Access::Public => None,
-            Access::Required => self.authenticate(&headers, record).await?,
+        let rule = if preflight { &self.of_preflights } else { route.rule };
+        let caller = match rule.access.asks_who() {
+            true => self.authenticate(&headers, record).await,
+            false => Ok(None),
         };
-        let permit = access.permit(caller, &self.shared.anonymous)?;
+        let permit = rule.permit(caller, &self.shared.anonymous)?;
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 
@@ -145,7 +149,7 @@ impl Pipeline {
         head.set(HOST, host(&target));
         let answer = self.upstream.forward(&permit, head, &target, body).await?;
         record.upstream = Some(answer.took);
-        Ok(answer)
+        Ok((answer, permit.reported().cloned()))
     }
 
     /// Tells whether a request goes to the backend as a CORS preflight (Fetch, "CORS-preflight
@@ -182,7 +186,8 @@ impl Pipeline {
             return Err(Reject::SessionRevoked);
         }
         let now = self.shared.clock.now();
-        let testimony = known.testimony(self.signers.look().assertions.as_ref(), now);
+        let testimony =
+            known.testimony(Presented::Bearer, self.signers.look().assertions.as_ref(), now);
         record.caller = Some(known);
         Ok(Some(testimony))
     }
@@ -241,7 +246,8 @@ impl Pipeline {
         let leeway = issuer.policy.leeway(caller.class);
         let proof = Proof { place, leeway, key, generation: found.held.generation };
         let assertions = self.signers.look();
-        let known = Known::new(caller, proof, &settings.identity, assertions.assertions.as_ref());
+        let assertion = assertions.assertions.as_ref();
+        let known = Known::new(caller, proof, &settings.identity, &settings.routes, assertion);
         drop(assertions);
         let known = Arc::new(known);
         self.seen.borrow_mut().remember(token, &known, now);
@@ -279,9 +285,14 @@ impl Pipeline {
     }
 
     /// Passes the backend's answer on.
-    fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
+    fn pass(
+        &self,
+        answer: Answer,
+        reported: Option<Reject>,
+        mut record: Box<Record>,
+    ) -> Response<ResponseBody> {
         let (mut parts, incoming) = answer.response.into_parts();
-        record.answered(parts.status);
+        record.answered(parts.status, reported);
         header::strip_response(&mut parts.headers, &self.shared.settings.identity);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
@@ -294,10 +305,10 @@ impl Pipeline {
     }
 
     /// Answers in the backend's place.
-    fn refuse(&self, reject: Reject, mut record: Box<Record>) -> Response<ResponseBody> {
+    fn refuse(&self, refusal: Refusal, mut record: Box<Record>) -> Response<ResponseBody> {
         let respond = &self.shared.respond;
-        let answer = respond.with(&reject, &record.request_id, record.origin.as_ref());
-        record.refused(reject);
+        let answer = respond.with(&refusal, &record.request_id, record.origin.as_ref());
+        record.refused(refusal);
         answer.map(|bytes| ResponseBody::own(bytes, record))
     }
 }

@@ -172,10 +172,10 @@ async fn the_first_route_that_matches_decides() {
         hooks,
         page,
         of_host,
-        route("/files/private/**", Access::Required),
+        route("/files/private/**", Access::SIGNED_IN),
         route("/files/**", Access::Public),
         route("/late", Access::Public),
-        route("/late", Access::Required),
+        route("/late", Access::SIGNED_IN),
         route("/users/*/avatar", Access::Public),
     ];
     settings.proxy.routes = Routes::new(rows, Case::Sensitive);
