@@ -340,3 +340,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "route_properties.rs"]
+mod properties;
