@@ -38,10 +38,27 @@ pub(super) fn mode(reader: &mut Reader<'_>, name: &'static str) -> Option<Mode> 
     mode
 }
 
-/// Reads what a route asks. One that says nothing of access is no reason to let anybody in.
+/// Reads what a route asks, and what becomes of whoever has it not.
 pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode) -> Rule {
-    let demands = demands(reader);
-    let required = Access::Required(Demands::new(demands));
+    let unauthenticated = [
+        ("auto", Unauthenticated::Auto),
+        ("challenge", Unauthenticated::Challenge),
+        ("not-found", Unauthenticated::NotFound),
+    ];
+    let unauthenticated = reader.choice("route.unauthenticated", &unauthenticated);
+    let forbidden = [("forbidden", Forbidden::Forbidden), ("not-found", Forbidden::NotFound)];
+    let forbidden = reader.choice("route.forbidden", &forbidden);
+    Rule {
+        access: access(reader),
+        unauthenticated: unauthenticated.unwrap_or_default(),
+        forbidden: forbidden.unwrap_or_default(),
+        mode: mode(reader, "route.mode").unwrap_or(mode_of_all),
+    }
+}
+
+/// Reads who may come. What says nothing of access is no reason to let anybody in.
+fn access(reader: &mut Reader<'_>) -> Access {
+    let required = Access::Required(Demands::new(demands(reader)));
     let access = reader.one("route.access", |text| match text {
         "public" => Ok(Access::Public),
         "optional" => Ok(Access::Optional),
@@ -49,23 +66,10 @@ pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode) -> Rule {
         _ => Err("not one of `public`, `optional`, `required`"),
     });
     let access = access.unwrap_or(required);
-    let unauthenticated = [
-        ("auto", Unauthenticated::Auto),
-        ("challenge", Unauthenticated::Challenge),
-        ("not-found", Unauthenticated::NotFound),
-    ];
-    let forbidden = [("forbidden", Forbidden::Forbidden), ("not-found", Forbidden::NotFound)];
     if !matches!(access, Access::Required(_)) {
         refuse_demands(reader, access.as_str());
     }
-    Rule {
-        access,
-        unauthenticated: reader
-            .choice("route.unauthenticated", &unauthenticated)
-            .unwrap_or_default(),
-        forbidden: reader.choice("route.forbidden", &forbidden).unwrap_or_default(),
-        mode: mode(reader, "route.mode").unwrap_or(mode_of_all),
-    }
+    access
 }
 
 /// Whoever needs no credential can be asked for nothing.
@@ -154,27 +158,26 @@ pub(super) fn warn(reader: &mut Reader<'_>, rule: &Rule, sessions_are_good: bool
     };
     for demand in demands.iter() {
         let Demand::Has(asked) = demand else { continue };
-        let key = key_of(asked);
-        if !sessions_are_good {
-            let text = "only session tokens of Clerk's say so, and none are accepted: nobody gets past this";
-            reader.warn(key, text);
+        let text =
+            if sessions_are_good { surprise(asked, rule.forbidden) } else { Some(NO_SESSIONS) };
+        text.into_iter().for_each(|text| reader.warn(key_of(asked), text));
+    }
+}
+
+const NO_SESSIONS: &str =
+    "only session tokens of Clerk's say so, and none are accepted: nobody gets past this";
+
+/// Says what whoever asks for this may not expect.
+fn surprise(asked: &Asked, forbidden: Forbidden) -> Option<&'static str> {
+    match (asked, forbidden) {
+        (Asked::Permission(name), _) if name.as_str().starts_with("org:sys_") => Some(
+            "Clerk puts no system permission into tokens: nobody gets past this; ask for one of your own",
+        ),
+        (Asked::Reverification(_), Forbidden::NotFound) => {
+            Some("with `forbidden = \"not-found\"` no client learns that it should verify again")
         }
-        match asked {
-            Asked::Permission(name) if name.as_str().starts_with("org:sys_") => {
-                let text = "Clerk puts no system permission into tokens: nobody gets past this; ask for one of your own";
-                reader.warn(key, text);
-            }
-            Asked::Reverification(_) if rule.forbidden == Forbidden::NotFound => {
-                let text =
-                    "with `forbidden = \"not-found\"` no client learns that it should verify again";
-                reader.warn(key, text);
-            }
-            Asked::Role(_)
-            | Asked::Permission(_)
-            | Asked::Feature(_)
-            | Asked::Plan(_)
-            | Asked::Reverification(_) => {}
-        }
+        (Asked::Reverification(_), Forbidden::Forbidden)
+        | (Asked::Role(_) | Asked::Permission(_) | Asked::Feature(_) | Asked::Plan(_), _) => None,
     }
 }
 

@@ -91,7 +91,7 @@ impl Pipeline {
         );
         record.client = peer;
         let (mut response, refused) = match self.handle(request, peer, &mut record).await {
-            Ok((answer, reported)) => (self.pass(answer, reported, record), false),
+            Ok(answer) => (self.pass(answer, record), false),
             Err(refusal) => (self.refuse(refusal, record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
@@ -104,14 +104,13 @@ impl Pipeline {
     }
 
     /// The straight line. Each step needs what the step above it returned, so none can be left
-    /// out and no two change places. The answer comes with why there would have been another,
-    /// where refusals are only reported.
+    /// out and no two change places.
     async fn handle(
         &self,
         request: Request<Incoming>,
         peer: Option<IpAddr>,
         record: &mut Record,
-    ) -> Result<(Answer, Option<Reject>), Refusal> {
+    ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
         let (parts, body) = request.into_parts();
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
@@ -136,6 +135,7 @@ impl Pipeline {
             false => Ok(None),
         };
         let permit = rule.permit(caller, &self.shared.anonymous)?;
+        record.reported = permit.reported().cloned();
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 
@@ -149,7 +149,7 @@ impl Pipeline {
         head.set(HOST, host(&target));
         let answer = self.upstream.forward(&permit, head, &target, body).await?;
         record.upstream = Some(answer.took);
-        Ok((answer, permit.reported().cloned()))
+        Ok(answer)
     }
 
     /// Tells whether a request goes to the backend as a CORS preflight (Fetch, "CORS-preflight
@@ -285,14 +285,9 @@ impl Pipeline {
     }
 
     /// Passes the backend's answer on.
-    fn pass(
-        &self,
-        answer: Answer,
-        reported: Option<Reject>,
-        mut record: Box<Record>,
-    ) -> Response<ResponseBody> {
+    fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
         let (mut parts, incoming) = answer.response.into_parts();
-        record.answered(parts.status, reported);
+        record.answered(parts.status);
         header::strip_response(&mut parts.headers, &self.shared.settings.identity);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();

@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) route: Option<usize>,
     pub(super) carrier: Carrier,
     pub(super) caller: Option<Arc<Known>>,
+    /// Why the request would have been refused, where that is only reported.
+    pub(super) reported: Option<Reject>,
     pub(super) client: Option<IpAddr>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
@@ -96,6 +98,7 @@ impl Record {
             route: None,
             carrier: Carrier::None,
             caller: None,
+            reported: None,
             client: None,
             auth: Duration::ZERO,
             upstream: None,
@@ -116,15 +119,15 @@ impl Record {
         self._slot = Some(slot);
     }
 
-    /// The backend answered; where refusals are only reported, with why there would be one.
-    pub(super) fn answered(&mut self, status: StatusCode, reported: Option<Reject>) {
+    /// The backend answered.
+    pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
-        self.decision = match (&reported, &self.caller) {
+        self.reject = self.reported.take();
+        self.decision = match (&self.reject, &self.caller) {
             (Some(_), _) => Decision::WouldReject,
             (None, Some(_)) => Decision::Allowed,
             (None, None) => Decision::Anonymous,
         };
-        self.reject = reported;
     }
 
     /// We answered.
