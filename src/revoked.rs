@@ -54,8 +54,8 @@ impl Reader {
 
 fn read(path: &std::path::Path) -> Result<Revoked, String> {
     let bytes = watched::read(path).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "its bytes are not UTF-8".to_owned())?;
-    let (list, bad) = Revoked::parse(&text);
+    // What is no UTF-8 costs its own line alone: a remark in another encoding revokes nobody less.
+    let (list, bad) = Revoked::parse(&String::from_utf8_lossy(&bytes));
     for line in bad {
         warn!(file = %path.display(), %line, "the list of the revoked");
     }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::core::assertion::{AssertionPolicy, AssertionSigner};
 use crate::core::identity::IdentityPolicy;
 use crate::core::jwk::KeyId;
-use crate::core::keyring::{self, Keyring};
+use crate::core::keyring::{self, Keyring, Signs};
 use crate::core::sign::{Cover, Signer};
 use crate::core::signing_key::{RequestKey, SharedSecret, SigningKey};
 use crate::core::time::UnixTime;
@@ -120,7 +120,7 @@ pub struct Signers {
 /// Reads our keys again and again.
 #[derive(Debug)]
 pub struct Rereader {
-    parts: Made,
+    recipe: Recipe,
     dir: KeysDir,
     ring: Keyring,
     publish: watch::Sender<Arc<Signers>>,
@@ -129,7 +129,7 @@ pub struct Rereader {
 
 /// What signers are made of beside the keyring: it stays as it was at the start.
 #[derive(Debug)]
-struct Made {
+struct Recipe {
     settings: SigningSettings,
     identity: IdentityPolicy,
     /// What signs requests, unless the keyring does.
@@ -148,44 +148,46 @@ pub fn signers(
     identity: IdentityPolicy,
     clock: Clock,
 ) -> Result<(watch::Receiver<Arc<Signers>>, Option<Rereader>), BadSigning> {
-    let ring = settings.keys.as_ref().map(|dir| first(dir, clock.now())).transpose()?;
+    let signs = match (settings.requests, &settings.secret) {
+        (Some(_), None) => Signs::Requests,
+        (Some(_), Some(_)) | (None, _) => Signs::Assertions,
+    };
+    let ring = settings.keys.as_ref().map(|dir| first(dir, signs, clock.now())).transpose()?;
     let shared = settings.secret.as_ref();
     let shared = shared.map(|(secret, id)| SharedSecret::new(secret.reveal(), id.clone()));
-    let mut parts = Made {
+    let mut recipe = Recipe {
         requests: shared.map(|secret| RequestKey::Shared(Arc::new(secret))),
         assertions: None,
         settings,
         identity,
     };
-    if ring.is_none() && parts.settings.requests.is_some() && parts.requests.is_none() {
-        parts.requests =
-            Some(RequestKey::Pair(made(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref())));
+    if ring.is_none() && recipe.settings.requests.is_some() && recipe.requests.is_none() {
+        recipe.requests =
+            Some(RequestKey::Pair(announced(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref())));
     }
-    if ring.is_none() && parts.settings.assertion.is_some() {
+    if ring.is_none() && recipe.settings.assertion.is_some() {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-        parts.assertions = Some(made(pair.to_pkcs8v1()?.as_ref()));
+        recipe.assertions = Some(announced(pair.to_pkcs8v1()?.as_ref()));
     }
-    let (publish, signers) = watch::channel(Arc::new(parts.signers(ring.as_ref())?));
-    let rereader = parts.settings.keys.clone().zip(ring);
-    let rereader = rereader.map(|(dir, ring)| Rereader { parts, dir, ring, publish, clock });
+    let (publish, signers) = watch::channel(Arc::new(recipe.signers(ring.as_ref())));
+    let rereader = recipe.settings.keys.clone().zip(ring);
+    let rereader = rereader.map(|(dir, ring)| Rereader { recipe, dir, ring, publish, clock });
     Ok((signers, rereader))
 }
 
-fn made(der: &[u8]) -> Arc<SigningKey> {
+/// Reads a key that was just made, and says so.
+fn announced(der: &[u8]) -> Arc<SigningKey> {
     let key = SigningKey::from_pkcs8(der, None).expect("a key that was just made is one");
     info!(kid = %key.id(), algorithm = ?key.jwt_algorithm(), "a signing key was made; its public part is at /.well-known/jwks.json of the admin listener");
     Arc::new(key)
 }
 
-impl Made {
-    fn signers(&self, ring: Option<&Keyring>) -> Result<Signers, BadSigning> {
+impl Recipe {
+    fn signers(&self, ring: Option<&Keyring>) -> Signers {
         let active = ring.map(Keyring::active);
         let requests = match (self.settings.requests, &self.requests, active) {
             (None, ..) | (Some(_), None, None) => None,
             (Some(cover), Some(key), _) => Some((key.clone(), cover)),
-            (Some(_), None, Some(key)) if !key.signs_requests() => {
-                return Err(BadSigning::NotForRequests(key.id().clone()));
-            }
             (Some(cover), None, Some(key)) => Some((RequestKey::Pair(Arc::clone(key)), cover)),
         };
         let assertion = self.settings.assertion.as_ref();
@@ -197,11 +199,11 @@ impl Made {
             Some(RequestKey::Shared(_)) | None => None,
         };
         let made = pair.into_iter().chain(&self.assertions).map(|key| key.public_jwk());
-        Ok(Signers {
+        Signers {
             signer: Signer::new(&self.identity, header, requests),
             assertions: assertions.map(|(policy, key)| AssertionSigner::new(policy, key)),
             published: keyring::jwks(ring.into_iter().flat_map(Keyring::published).chain(made)),
-        })
+        }
     }
 }
 
@@ -236,21 +238,16 @@ impl Rereader {
     }
 
     fn publish(&mut self, ring: Keyring) {
-        match self.parts.signers(Some(&ring)) {
-            Ok(signers) => {
-                if ring.active().id() != self.ring.active().id() {
-                    info!(kid = %ring.active().id(), "another key signs from now on");
-                }
-                self.ring = ring;
-                self.publish.send_replace(Arc::new(signers));
-            }
-            Err(problem) => warn!(%problem, "the signing keys stay as they are"),
+        if ring.active().id() != self.ring.active().id() {
+            info!(kid = %ring.active().id(), "another key signs from now on");
         }
+        self.ring = ring;
+        self.publish.send_replace(Arc::new(self.recipe.signers(Some(&self.ring))));
     }
 }
 
 /// Reads the keys of a start, where each has to be one.
-fn first(dir: &KeysDir, now: UnixTime) -> Result<Keyring, BadSigning> {
+fn first(dir: &KeysDir, signs: Signs, now: UnixTime) -> Result<Keyring, BadSigning> {
     let (keys, problems) = read_dir(&dir.path)?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(BadSigning::File { file: dir.path.clone(), problem });
@@ -260,7 +257,12 @@ fn first(dir: &KeysDir, now: UnixTime) -> Result<Keyring, BadSigning> {
         (None, [only]) => only.id().clone(),
         (None, _) => return Err(BadSigning::NoActive(dir.path.clone())),
     };
-    Keyring::new(keys, &active, now).ok_or_else(|| BadSigning::NoActive(dir.path.clone()))
+    if let Some(key) = keys.iter().find(|key| *key.id() == active && !key.signs_requests())
+        && signs == Signs::Requests
+    {
+        return Err(BadSigning::NotForRequests(key.id().clone()));
+    }
+    Keyring::new(keys, &active, signs, now).ok_or_else(|| BadSigning::NoActive(dir.path.clone()))
 }
 
 /// Reads every key of a directory, and says what is wrong with those that are none.

@@ -14,13 +14,14 @@ use std::time::Duration;
 use tokio::time;
 
 /// Time between two looks.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A file or directory under watch.
 ///
-/// A change is found by what the system says of a file (identity, size, times), so whoever reads
-/// after [`changed`](Self::changed) may find it half written. What cannot be read then is kept as
-/// it was: the end of the writing is a change too.
+/// A change is found by what the system says of a file (identity, size, times), and counts once
+/// nothing has changed any more for one look: who writes a file in pieces is let finish. One that
+/// is slower still may be found half written. What cannot be read then is kept as it was: the end
+/// of the writing is a change too.
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
@@ -57,30 +58,46 @@ impl Watched {
         &self.path
     }
 
-    /// Waits until the path looks other than at the last call; the first call returns at once.
+    /// Waits until the path looks other than at the last call, and has for one look; the first
+    /// call returns at once.
     ///
     /// Of a directory, the files in it count, each by its name and through links.
     pub async fn changed(&mut self) {
-        loop {
-            let now = Looks::of(&self.path);
-            if self.seen.as_ref() != Some(&now) {
-                self.seen = Some(now);
-                return;
-            }
+        let mut last = Looks::of(&self.path);
+        while self.seen.is_some() {
             time::sleep(LOOK_EVERY).await;
+            let now = Looks::of(&self.path);
+            let is_settled = now == last;
+            last = now;
+            if is_settled && self.seen.as_ref() != Some(&last) {
+                break;
+            }
         }
+        self.seen = Some(last);
     }
 }
 
 /// The most that is read of a file: no setting, key or certificate is larger.
 const MOST: u64 = 1024 * 1024;
 
-/// Reads a whole file.
+/// Reads a whole file, again and again: so nothing that is no file, where reading may never end.
+///
+/// # Errors
+///
+/// Where it cannot be read, is no file, or is larger than 1 MiB.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    read_once(path)
+}
+
+/// Reads whatever is at `path`, once: at the start, where somebody waits for it.
 ///
 /// # Errors
 ///
 /// Where it cannot be read, or is larger than 1 MiB.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
@@ -148,9 +165,9 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// Tells whether a change is found now, without waiting for one to come.
+    /// Tells whether there was a change, without waiting for one to come.
     async fn has_changed(watched: &mut Watched) -> bool {
-        time::timeout(LOOK_EVERY / 2, watched.changed()).await.is_ok()
+        time::timeout(LOOK_EVERY * 3, watched.changed()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,6 +221,34 @@ mod tests {
         fs::write(&file, "a").unwrap();
         let started = time::Instant::now();
         watched.changed().await;
-        assert!(started.elapsed() <= LOOK_EVERY);
+        assert!(started.elapsed() <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_written_in_pieces_has_changed_once_that_is_over() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        let mut watched = Watched::new(file.clone());
+        watched.changed().await;
+        let mut text = String::new();
+        let changed = watched.changed();
+        let mut changed = std::pin::pin!(changed);
+        for piece in 0..6 {
+            text.push_str("piece\n");
+            fs::write(&file, &text).unwrap();
+            let found = time::timeout(LOOK_EVERY * 3 / 4, changed.as_mut()).await.is_ok();
+            assert!(!found, "in piece {piece}");
+        }
+        changed.await;
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read_again_and_again() {
+        let home = tempfile::tempdir().unwrap();
+        let fifo = home.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        assert_eq!(read(&fifo).unwrap_err().to_string(), "it is no file");
+        assert!(read(home.path()).is_err());
     }
 }

@@ -4,11 +4,13 @@
 //   const told = verify(request, keys)                                 // an IncomingMessage; throws Refused
 //   app.use(guard(keys))      // Express, Connect: before any router, which cut `url`; then request.countersign
 //
-// Node alone is enough. Made to be copied; list your own headers.
+// Options, as in your settings: `identity: […]`, all in their order, and `x-clerk-assertion` last where
+// `signing.mode` has both kinds; `prefix`; `cover: ['query']`. A header with the prefix that is not in
+// the list is refused. Node alone is enough. Made to be copied.
 
 import { createHmac, createPublicKey, timingSafeEqual, verify as verifies } from 'node:crypto';
 
-// `identity.headers`, then `identity.claims`, as in your settings.
+// The default of `identity.headers`; those of `identity.claims` follow them.
 export const IDENTITY = [
   'principal', 'token-type', 'user-id', 'session-id', 'org-id', 'org-slug', 'org-role', 'org-permissions', 'actor-id',
 ].map((name) => `x-clerk-${name}`);
@@ -39,8 +41,9 @@ export function ed25519(jwks) {
 }
 
 // Returns the identity headers, by name.
-export function verify(request, keys, { identity = IDENTITY, prefix = 'x-clerk-', now = Date.now() / 1000 } = {}) {
-  const path = request.url.split('?')[0]; // as it came: Node decodes nothing
+export function verify(request, keys, options = {}) {
+  const { identity = IDENTITY, prefix = 'x-clerk-', cover = [], now = Date.now() / 1000 } = options;
+  const [path, ...query] = request.url.split('?'); // as they came: Node decodes nothing
   const values = new Map();
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
     // A name with `_` would be taken for ours further on.
@@ -61,17 +64,18 @@ export function verify(request, keys, { identity = IDENTITY, prefix = 'x-clerk-'
   const form = PARAMS.exec(params);
   need(form, 'the signature is not of our kind');
   const [, covered, created, expires, keyid, alg] = form;
-  const expected = [...identity, '@method', '@authority', '@path'];
+  const expected = [...identity, '@method', '@authority', '@path', ...cover.map((part) => `@${part}`)];
   need(covered === expected.map((name) => `"${name}"`).join(' '), 'it does not cover what it must');
   const key = keys.get(keyid);
   need(key?.alg === alg, 'no key of this id and algorithm is known');
   need(Number(created) <= now + 5 && Number(expires) >= now - 5, 'the signature is not of this time');
   for (const name of values.keys()) {
-    // What is not covered anybody may have added; the assertion, if there is one, proves itself.
-    need(!name.startsWith(prefix) || identity.includes(name) || name === `${prefix}assertion`, `${name} is not signed`);
+    // What is not covered anybody may have added.
+    need(!name.startsWith(prefix) || identity.includes(name), `${name} is not signed`);
   }
   const told = Object.fromEntries(identity.map((name) => [name, only(name)]));
-  const lines = { ...told, '@method': request.method, '@authority': only('host'), '@path': path };
+  const derived = { '@method': request.method, '@authority': only('host'), '@path': path };
+  const lines = { ...told, ...derived, '@query': `?${query.join('?')}` };
   const base = expected.map((name) => `"${name}": ${lines[name]}\n`).join('') + `"@signature-params": ${params}`;
   const [, given] = /^:([A-Za-z0-9+/]+={0,2}):$/.exec(signature) ?? [];
   need(given && key.check(Buffer.from(base, 'latin1'), Buffer.from(given, 'base64')), 'the signature does not hold');

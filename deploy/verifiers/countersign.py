@@ -3,13 +3,14 @@
     app = countersign.wsgi(app, countersign.secret(os.environ["COUNTERSIGN_SIGNING_SECRET"]))  # or asgi(…)
     environ["countersign"]["x-clerk-user-id"]  # in ASGI: scope["countersign"]
 
+Options, as in your settings: identity=[…], all in their order, and "x-clerk-assertion" last where `signing.mode` has
+both kinds; prefix="…"; cover=["query"]. A header with the prefix that is not in the list is refused.
 The standard library is enough, but for `ed25519`, which needs `cryptography`. Made to be copied."""
 import base64, hmac, re, time
 from urllib.parse import unquote
 
-IDENTITY = [f"x-clerk-{name}" for name in (  # `identity.headers`, then `identity.claims`, as in your settings
-    "principal", "token-type", "user-id", "session-id", "org-id", "org-slug", "org-role", "org-permissions",
-    "actor-id")]
+IDENTITY = [f"x-clerk-{name}" for name in  # the default of `identity.headers`; those of `identity.claims` follow them
+            "principal token-type user-id session-id org-id org-slug org-role org-permissions actor-id".split()]
 MEMBER = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')  # of a structured dictionary: a comma within quotes ends none
 PARAMS = re.compile(r'\(("[^"]+"(?: "[^"]+")*)\);created=([0-9]{1,15});expires=([0-9]{1,15})'
                     r';keyid="([^"]*)";alg="([^"]*)";tag="countersign"')
@@ -34,7 +35,7 @@ def ed25519(jwks):
 def need(so, why):
     if not so: raise Refused(why)
 
-def verify(method, raw, seen, headers, keys, identity=IDENTITY, prefix="x-clerk-", now=time.time):
+def verify(method, raw, seen, query, headers, keys, identity=IDENTITY, prefix="x-clerk-", cover=(), now=time.time):
     """The identity headers. `raw`: the target as it came, or None; `seen`: the path the application goes by."""
     path, values, now = seen if raw is None else raw.split("?")[0], {}, now()
     # Only what was signed is to be trusted, and a client can have a server part the two (gunicorn: SCRIPT_NAME).
@@ -51,24 +52,26 @@ def verify(method, raw, seen, headers, keys, identity=IDENTITY, prefix="x-clerk-
     params, signature = ours("signature-input"), ours("signature")
     need(form := PARAMS.fullmatch(params), "the signature is not of our kind")
     covered, created, expires, keyid, alg = form.groups()
-    need(covered[1:-1].split('" "') == [*identity, "@method", "@authority", "@path"], "it does not cover what it must")
+    expected = [*identity, "@method", "@authority", "@path", *(f"@{part}" for part in cover)]
+    need(covered[1:-1].split('" "') == expected, "it does not cover what it must")
     need(keyid in keys and keys[keyid][0] == alg, "no key of this id and algorithm is known")
     need(int(created) <= now + 5 and int(expires) >= now - 5, "the signature is not of this time")
-    for name in values:  # what is not covered anybody may have added; the assertion, if there is one, proves itself
-        need(not name.startswith(prefix) or name in [*identity, prefix + "assertion"], f"{name} is not signed")
-    told = {name: only(name, values.get(name, [])) for name in identity}
-    lines = told | {"@method": method, "@authority": only("host", values.get("host", [])), "@path": path}
-    base = "".join(f'"{name}": {value}\n' for name, value in lines.items()) + f'"@signature-params": {params}'
+    for name in values:  # what is not covered anybody may have added
+        need(not name.startswith(prefix) or name in identity, f"{name} is not signed")
+    lines = {name: only(name, values.get(name, [])) for name in [*identity, "host"]}
+    lines |= {"@method": method, "@authority": lines["host"], "@path": path, "@query": f"?{query}"}
+    base = "".join(f'"{name}": {lines[name]}\n' for name in expected) + f'"@signature-params": {params}'
     try: good = keys[keyid][1](base.encode("latin-1"), base64.b64decode(signature.strip(":"), validate=True))
     except Exception: good = False  # `cryptography` has one of its own
     need(good, "the signature does not hold" if raw is not None else f"the signature does not hold; {DECODED}")
-    return told
+    return {name: lines[name] for name in identity}
 
 def wsgi(app, keys, **options):
     def guarded(environ, start_response):
         headers = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
         raw, seen = environ.get("RAW_URI", environ.get("REQUEST_URI")), environ["SCRIPT_NAME"] + environ["PATH_INFO"]
-        try: environ["countersign"] = verify(environ["REQUEST_METHOD"], raw, seen, headers, keys, **options)
+        method, query = environ["REQUEST_METHOD"], environ.get("QUERY_STRING", "")
+        try: environ["countersign"] = verify(method, raw, seen, query, headers, keys, **options)
         except Refused as why:
             text = f"{why}\n".encode()
             start_response("401 Unauthorized", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
@@ -82,7 +85,8 @@ def asgi(app, keys, **options):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         raw, method = scope.get("raw_path"), scope.get("method", "GET")  # a WebSocket's handshake has no method
         raw = raw.decode("latin-1") if raw and not scope.get("root_path") else None  # servers differ on a root path
-        try: told = verify(method, raw, scope["path"].encode().decode("latin-1"), headers, keys, **options)
+        seen, query = (part.decode("latin-1") for part in (scope["path"].encode(), scope.get("query_string", b"")))
+        try: told = verify(method, raw, seen, query, headers, keys, **options)
         except Refused as why:
             if scope["type"] == "websocket": return await send({"type": "websocket.close"})
             await send({"type": "http.response.start", "status": 401, "headers": [(b"content-type", b"text/plain")]})

@@ -6,13 +6,15 @@
 #   config.middleware.insert_before 0, Countersign, keys: …                              # in Rails
 #   env["countersign"]["x-clerk-user-id"]
 #
-# Ruby's standard library is enough. Made to be copied; list your own headers.
+# Options, as in your settings: identity: […], all in their order, and "x-clerk-assertion" last where
+# `signing.mode` has both kinds; prefix: "…"; cover: ["query"]. A header with the prefix that is not in
+# the list is refused. Ruby's standard library is enough. Made to be copied.
 
 require "openssl"
 require "uri"
 
 class Countersign
-  # `identity.headers`, then `identity.claims`, as in your settings.
+  # The default of `identity.headers`; those of `identity.claims` follow them.
   IDENTITY = %w[
     principal token-type user-id session-id org-id org-slug org-role org-permissions actor-id
   ].map { |name| "x-clerk-#{name}" }.freeze
@@ -43,8 +45,8 @@ class Countersign
     end
   end
 
-  def initialize(app, keys:, identity: IDENTITY, prefix: "x-clerk-")
-    @app, @keys, @identity, @prefix = app, keys, identity, prefix
+  def initialize(app, keys:, identity: IDENTITY, prefix: "x-clerk-", cover: [])
+    @app, @keys, @identity, @prefix, @cover = app, keys, identity, prefix, cover
   end
 
   def call(env)
@@ -63,16 +65,17 @@ class Countersign
     params, signature = ours(values, "signature-input"), ours(values, "signature")
     form = PARAMS.match(params) or raise Refused, "the signature is not of our kind"
     covered, created, expires, keyid, alg = form.captures
-    expected = [*@identity, "@method", "@authority", "@path"]
+    expected = [*@identity, "@method", "@authority", "@path", *@cover.map { |part| "@#{part}" }]
     need(covered == expected.map { |name| %("#{name}") }.join(" "), "it does not cover what it must")
     need(@keys.key?(keyid) && @keys[keyid][0] == alg, "no key of this id and algorithm is known")
     need(created.to_i <= now + 5 && expires.to_i >= now - 5, "the signature is not of this time")
-    # What is not covered anybody may have added; the assertion, if there is one, proves itself.
-    beside = values.keys.select { |name| name.start_with?(@prefix) } - [*@identity, "#{@prefix}assertion"]
+    # What is not covered anybody may have added.
+    beside = values.keys.select { |name| name.start_with?(@prefix) } - @identity
     need(beside.empty?, "#{beside.first} is not signed")
     # A header that came twice is one value with a comma by now, which the signature is not over.
     lines = [*@identity, "host"].to_h { |name| [name, values[name] || refuse("#{name} is there 0 times")] }
     lines.merge!("@method" => env["REQUEST_METHOD"], "@authority" => lines["host"], "@path" => path(env))
+    lines["@query"] = "?#{env["QUERY_STRING"]}"
     base = expected.map { |name| %("#{name}": #{lines[name]}\n) }.join + %("@signature-params": #{params})
     need(holds?(@keys[keyid][1], base.b, signature), "the signature does not hold")
     lines.slice(*@identity)

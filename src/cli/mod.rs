@@ -1,7 +1,8 @@
-//! One file a command.
+//! One file a command, or a folder.
 
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod keygen;
 pub mod serve;
 
@@ -31,6 +32,13 @@ pub enum Command {
     Demo(demo::Args),
     /// Read the settings, print them as understood, and exit.
     Check(Box<check::Args>),
+    /// Say step by step what would become of a token, and what to do about it.
+    ///
+    /// Ends with 0 where it is accepted, 1 where it is refused, 69 where its issuer's keys are not
+    /// to be had, 78 for bad settings. The token goes nowhere: all that is fetched is the key set of
+    /// the issuer it names. Its claims are printed, which say who the user is; the token itself, its
+    /// signature and secrets never are.
+    Explain(Box<explain::Args>),
     /// Make a key to sign requests with.
     Keygen(keygen::Args),
 }
@@ -59,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => return explain::run(&args),
         Command::Keygen(args) => {
             keygen::run(&args).map_err(Failure::Keygen).and_then(|made| say(&format!("{made}\n")))
         }

@@ -1,24 +1,20 @@
-//! `clerk`: which instance tokens come from, where its keys are, and what its tokens must say.
+//! `clerk`: which instance tokens come from, and where its keys are.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::core::claims::{AzpPolicy, ClaimsPolicy};
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
-use crate::core::clerk::revoked::Revoked;
-use crate::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenClass, TokenPolicy};
+use crate::core::issuer::{IssuerPolicy, TokenPolicy};
 use crate::core::jwk::{Algorithms, VerificationKey};
 use crate::core::jwk_set::KeySet;
 use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 use crate::listen::ListenAddress;
 
-use super::address;
 use super::error::Origin;
 use super::listen::is_local;
 use super::reader::Reader;
 use super::settings::IssuerSettings;
-use super::units::Span;
+use super::tokens::{self, Common};
 
 /// What the section says.
 pub(super) struct Clerk {
@@ -32,16 +28,8 @@ pub(super) struct Clerk {
     pub(super) revoked: Option<PathBuf>,
 }
 
-/// What holds for the tokens of every issuer.
-#[derive(Clone, Copy)]
-pub(super) struct Common {
-    pub(super) leeway: Duration,
-    pub(super) max_lifetime: Option<Duration>,
-    pub(super) max_stale: Duration,
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+/// What names an instance, beside the ways to say where its keys are.
+const INSTANCE: [&str; 3] = ["clerk.publishable_key", "clerk.issuer", "clerk.frontend_api_url"];
 
 /// The ways to say where keys are. Each changes nothing else, and two of them contradict.
 const SOURCES: [&str; 3] = ["clerk.jwks_url", "clerk.jwks_file", "clerk.jwt_key"];
@@ -65,15 +53,35 @@ pub(super) fn settings(
     let issuers = issuers(reader, instance.as_ref());
     check_complete(reader, has_others);
 
-    let common = common(reader);
-    let (tokens, parties) = tokens(reader, common, public_origin);
+    let common = tokens::common(reader);
+    let has_instance = INSTANCE.iter().chain(&SOURCES).any(|name| reader.is_written(name));
+    if !has_instance {
+        warn_of_no_effect(reader);
+    }
+    let (tokens, parties) = tokens::settings(reader, common, public_origin, has_instance);
     let algorithms = Algorithms::CLERK;
     let issuer = issuers.first().cloned().zip(source).map(|(issuer, source)| IssuerSettings {
         policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
         keys: KeySettings { issuer, source, algorithms, max_stale: common.max_stale },
     });
-    let revoked = revoked(reader);
+    let revoked = tokens::revoked(reader);
     Clerk { issuer, parties, common, revoked }
+}
+
+/// Says what is written for nothing where no instance is: the rest of `clerk` holds for others too.
+fn warn_of_no_effect(reader: &mut Reader<'_>) {
+    const REVOKED: &str = "clerk.revoked_file";
+    const OF_AN_INSTANCE: [&str; 4] =
+        ["clerk.accept", "clerk.audience", "clerk.azp", "clerk.impersonation"];
+    for key in OF_AN_INSTANCE {
+        if reader.is_written(key) {
+            reader.warn(key, "has no effect without a Clerk instance (`clerk.publishable_key`)");
+        }
+    }
+    if reader.is_written(REVOKED) {
+        reader
+            .mistake(REVOKED, "revokes nobody without a Clerk instance (`clerk.publishable_key`)");
+    }
 }
 
 fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
@@ -152,9 +160,15 @@ fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<St
 pub(super) fn issuer(text: &str) -> Result<String, &'static str> {
     let known = text.starts_with("https://") || text.starts_with("http://");
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let right =
-        "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`";
-    if known && visible { Ok(text.to_owned()) } else { Err(right) }
+    if !known || !visible {
+        return Err(
+            "write it to the letter as tokens have it in `iss`, like `https://clerk.example.com`",
+        );
+    }
+    if text.contains('@') {
+        return Err("a user or password in it would stand in logs and metrics; take it out");
+    }
+    Ok(text.to_owned())
 }
 
 /// Checks that something says who issues tokens and something where the keys are.
@@ -183,136 +197,11 @@ fn check_complete(reader: &mut Reader<'_>, has_others: bool) {
     }
 }
 
-fn common(reader: &mut Reader<'_>) -> Common {
-    let day = KeySettings::MAX_STALE;
-    let leeway = reader.span("clerk.leeway", Duration::ZERO..=5 * MINUTE);
-    if leeway.is_some_and(|leeway| leeway > MINUTE) {
-        reader.warn(
-            "clerk.leeway",
-            "Clerk's session tokens live a minute; with this each is good for more than two",
-        );
-    }
-    let max_lifetime = reader.one("clerk.max_lifetime", |text| match text.parse::<Span>() {
-        _ if text == "none" => Ok(None),
-        Ok(Span(span)) if span >= SECOND => Ok(Some(span)),
-        Ok(_) => Err("at least 1s".to_owned()),
-        Err(error) => Err(format!("{error}, or `none`")),
-    });
-    Common {
-        leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
-        max_lifetime: max_lifetime.unwrap_or(Some(ClaimsPolicy::MAX_LIFETIME)),
-        max_stale: reader.span("clerk.max_stale", MINUTE..=365 * day).unwrap_or(day),
-    }
-}
-
-/// Reads which of the instance's tokens are good, and the authorized parties.
-fn tokens(
-    reader: &mut Reader<'_>,
-    common: Common,
-    public_origin: Option<String>,
-) -> (ClerkPolicy, Vec<String>) {
-    let words =
-        [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
-    let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
-    let parties = parties(reader, azp, public_origin);
-    let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
-    let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
-
-    let accepted = accepted(reader);
-    let session_audience = reader.many("clerk.audience", audience);
-    let template_audience = template_audience(reader, &accepted);
-    let policy = |audience| ClaimsPolicy {
-        audience,
-        parties: parties.clone(),
-        azp,
-        leeway: common.leeway,
-        max_lifetime: common.max_lifetime,
-    };
-    let accepts = |class| accepted.contains(&class);
-    let clerk = ClerkPolicy {
-        sessions: accepts(TokenClass::SessionToken).then(|| policy(session_audience)),
-        // Where the audience is missing, which is noted, nobody is meant.
-        templates: accepts(TokenClass::JwtTemplate)
-            .then(|| policy(Some(template_audience.unwrap_or_default()))),
-        impersonation,
-    };
-    (clerk, parties)
-}
-
-/// Reads the list once, to say now what would be wrong with it later.
-fn revoked(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    const KEY: &str = "clerk.revoked_file";
-    let file = reader.content(KEY)?;
-    let (_, bad) = Revoked::parse(&String::from_utf8_lossy(&file.bytes));
-    for line in bad {
-        reader.mistake(KEY, format!("{}: {line}", file.path.display()));
-    }
-    Some(file.path)
-}
-
-fn accepted(reader: &mut Reader<'_>) -> Vec<TokenClass> {
-    let classes = [TokenClass::SessionToken, TokenClass::JwtTemplate];
-    let accepted = reader.many("clerk.accept", |text| {
-        let class = classes.into_iter().find(|class| class.as_str() == text);
-        class.ok_or("not one of `session_token`, `jwt_template`")
-    });
-    accepted.unwrap_or_else(|| vec![TokenClass::SessionToken])
-}
-
-/// Reads whom tokens from templates are for. It is required: one key signs the tokens of all
-/// templates, and what one of them was made for another service is not meant for this one.
-fn template_audience(reader: &mut Reader<'_>, accepted: &[TokenClass]) -> Option<Vec<String>> {
-    const KEY: &str = "clerk.jwt_template.audience";
-    let ours = reader.many(KEY, audience);
-    match (accepted.contains(&TokenClass::JwtTemplate), reader.is_written(KEY)) {
-        (true, false) => reader.mistake(
-            KEY,
-            "not set; tokens from templates are accepted (`clerk.accept`) only for an audience, the `aud` of your template, like `[\"convex\"]`",
-        ),
-        (false, true) => reader.mistake(
-            KEY,
-            "tokens from templates are not accepted; add `\"jwt_template\"` to `clerk.accept`",
-        ),
-        (true, true) | (false, false) => {}
-    }
-    ours
-}
-
-pub(super) fn audience(text: &str) -> Result<String, std::convert::Infallible> {
-    Ok(text.to_owned())
-}
-
-fn parties(reader: &mut Reader<'_>, azp: AzpPolicy, public_origin: Option<String>) -> Vec<String> {
-    const KEY: &str = "clerk.authorized_parties";
-    match (reader.many(KEY, address::origin), public_origin) {
-        (Some(parties), _) => parties,
-        (None, Some(origin)) => {
-            reader.derive(KEY, &origin, &Origin::Key("public_url"));
-            vec![origin]
-        }
-        // A public URL that was no good is told as such.
-        (None, None) if reader.is_written("public_url") => Vec::new(),
-        (None, None) => {
-            match azp {
-                AzpPolicy::Enforce => reader.mistake(
-                    "clerk.azp",
-                    "there is no party to enforce; name them in `clerk.authorized_parties`, like `[\"https://app.example.com\"]`",
-                ),
-                AzpPolicy::Auto => reader.warn(
-                    KEY,
-                    "not set: a token that was given to any application of the instance is good here; name the origins of yours",
-                ),
-                AzpPolicy::Off => {}
-            }
-            Vec::new()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::tests::{bare_mistakes, mistakes, settings, warnings};
+    use crate::core::issuer::TokenClass;
 
     const ISSUER: &str = "clerk.issuer = [\"https://clerk.a.com\"]\n";
 
@@ -378,6 +267,8 @@ mod tests {
             "clerk.jwks_url = \"https://user:hunter2@a.com\"",
             "upstream.url = \"http://user:hunter2@a.com\"",
             "clerk.jwt_key = \"hunter2\"",
+            "[[issuer]]\naudience = [\"a\"]\nurl = \"https://u:hunter2@x\"",
+            "[[issuer]]\naudience = [\"a\"]\njwks_file = \"keys.json\"\nurl = \"https://u:hunter2@x\"",
             "clerk.publishable_key = \"sk_live_hunter2\"",
         ] {
             assert!(!mistakes(text).is_empty());

@@ -34,7 +34,7 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        watched::read(path)
+        watched::read_once(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {

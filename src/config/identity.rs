@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::HeaderName;
 
-use crate::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
+use crate::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy, folded};
 use crate::core::identity::{Field, IdentityPolicy, PROFILE_CLAIMS, Source};
 
 use super::reader::Reader;
@@ -92,7 +92,7 @@ pub(super) fn settings(
 ) -> (IdentityPolicy, StripPolicy) {
     let prefix = reader.one("identity.prefix", prefix).unwrap_or_else(|| PREFIX.to_owned());
     let mut headers = fields(reader, &prefix, has_other_issuers);
-    let claims = claims(reader, &headers);
+    let claims = claims(reader, &headers, &prefix);
 
     let ours =
         claims.iter().map(|(name, _)| name).filter(|name| !name.as_str().starts_with(&prefix));
@@ -148,10 +148,15 @@ fn fields(
 }
 
 /// The headers that tell one claim each, under a name of the operator's.
-fn claims(reader: &mut Reader<'_>, fields: &[(HeaderName, Source)]) -> Vec<(HeaderName, Source)> {
+fn claims(
+    reader: &mut Reader<'_>,
+    fields: &[(HeaderName, Source)],
+    prefix: &str,
+) -> Vec<(HeaderName, Source)> {
     // Many a backend takes `_` and `-` for the same.
-    let folded = |name: &HeaderName| name.as_str().replace('_', "-");
-    let mut known: BTreeSet<String> = fields.iter().map(|(name, _)| folded(name)).collect();
+    let key = |name: &HeaderName| folded(name.as_str()).into_owned();
+    let mut known: BTreeSet<String> = fields.iter().map(|(name, _)| key(name)).collect();
+    known.insert(format!("{prefix}assertion"));
     let claims = reader.many("identity.claims", |text| {
         let (name, pointer) = text
             .split_once('=')
@@ -163,7 +168,7 @@ fn claims(reader: &mut Reader<'_>, fields: &[(HeaderName, Source)]) -> Vec<(Head
                     .to_owned(),
             );
         }
-        if !known.insert(folded(&name)) {
+        if !known.insert(key(&name)) {
             return Err(format!("the header `{name}` is there already"));
         }
         Ok((name, Source::Claim(pointer.to_owned())))
@@ -173,9 +178,8 @@ fn claims(reader: &mut Reader<'_>, fields: &[(HeaderName, Source)]) -> Vec<(Head
 
 fn claim_header(text: &str) -> Result<HeaderName, String> {
     let name = HeaderName::try_from(text).map_err(|_| "not the name of a header")?;
-    let folded = name.as_str().replace('_', "-");
-    if TAKEN.contains(&folded.as_str()) || TAKEN_FAMILIES.iter().any(|own| folded.starts_with(own))
-    {
+    let folded = folded(name.as_str());
+    if TAKEN.contains(&&*folded) || TAKEN_FAMILIES.iter().any(|own| folded.starts_with(own)) {
         return Err(format!("`{name}` means something else already; choose another header"));
     }
     Ok(name)

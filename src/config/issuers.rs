@@ -7,10 +7,11 @@ use crate::core::jwk_set::KeySet;
 use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 
-use super::clerk::{self, Common};
+use super::clerk;
 use super::key::Home;
 use super::reader::Reader;
 use super::settings::IssuerSettings;
+use super::tokens::{self, Common};
 use super::written::Entries;
 
 /// Puts the issuers that were written after the Clerk instance, where there is one.
@@ -97,7 +98,7 @@ fn audience(reader: &mut Reader<'_>) -> Option<Option<Vec<String>>> {
         );
         return None;
     }
-    let audience = reader.many(KEY, clerk::audience)?;
+    let audience = reader.many(KEY, tokens::audience)?;
     if audience == ["any"] {
         reader.warn(KEY, "a token that this issuer made for any other service is good here");
         return Some(None);
@@ -122,7 +123,7 @@ fn algorithms(reader: &mut Reader<'_>) -> Algorithms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{bare_mistakes, mistakes, settings, warnings};
+    use crate::config::tests::{bare_mistakes, bare_warnings, mistakes, settings, warnings};
     use crate::core::issuer::TokenClass;
 
     const WHOLE: &str = "[[issuer]]\nurl = \"https://idp.example.com\"\naudience = [\"api\"]\n";
@@ -131,13 +132,10 @@ mod tests {
     fn bad_values_earn_these_sentences() {
         for (text, want) in [
             ("audience = [\"api\"]", "url: not set; it is what tokens have in `iss`"),
-            (
-                "url = \"idp.example.com\"\naudience = [\"a\"]",
-                "url: \"idp.example.com\": write it to the letter",
-            ),
+            ("url = \"idp.example.com\"\naudience = [\"a\"]", "url: write it to the letter"),
             (
                 "url = \"http://idp.example.com\"\naudience = [\"a\"]",
-                "url: \"http://idp.example.com\": plain `http` is only for",
+                "url: plain `http` is only for",
             ),
             ("url = \"https://idp.example.com\"", "audience: not set; it is whom tokens are for"),
             ("url = \"https://a.com\"\naudience = []", "audience: an empty list"),
@@ -222,6 +220,14 @@ mod tests {
     #[test]
     fn an_issuer_may_stand_in_the_place_of_clerk() {
         assert_eq!(bare_mistakes(WHOLE), [""; 0]);
+        assert_eq!(bare_warnings(WHOLE), [""; 0], "nothing is said of an instance there is not");
+        let warned = bare_warnings(&format!("clerk.audience = [\"a\"]\n{WHOLE}"));
+        assert!(warned[0].starts_with("clerk.audience: has no effect"), "{warned:?}");
+        let got = bare_mistakes(&format!("clerk.revoked_file = \"a.toml\"\n{WHOLE}"));
+        assert!(
+            got.iter().any(|it| it.starts_with("clerk.revoked_file: revokes nobody")),
+            "{got:?}"
+        );
     }
 
     #[test]

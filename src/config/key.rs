@@ -183,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
     key("clerk.impersonation", Text).default("allow"),
     key("clerk.revoked_file", Text),
 
-    key("issuer.url", Text).of_issuer(),
+    key("issuer.url", Text).of_issuer().shown(Shown::Address),
     key("issuer.jwks_url", Text).of_issuer().shown(Shown::Address),
     key("issuer.jwks_file", Text).of_issuer(),
     key("issuer.audience", OneOrMany).of_issuer(),

@@ -6,8 +6,8 @@ use crate::admin::{AdminSettings, StatusAccess};
 use crate::listen::ListenAddress;
 use crate::proxy::{TrustedProxies, UpstreamAddress};
 
-use super::address;
 use super::reader::Reader;
+use super::{Needs, address};
 
 /// The proxy's two listeners and its backend.
 pub(super) struct Addresses {
@@ -21,7 +21,7 @@ pub(super) struct Addresses {
 /// Readable and writable by the owner and the group: a backend's clients, not every process.
 const LISTEN_MODE: u32 = 0o660;
 
-pub(super) fn settings(reader: &mut Reader<'_>) -> Addresses {
+pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
     let mut listen = reader.many("listen", address::listen).unwrap_or_default();
     if !reader.is_written("listen") {
         listen.push(local(4600));
@@ -30,7 +30,7 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Addresses {
     check_distinct(reader, &listen, &admin);
 
     let upstream = reader.one("upstream.url", address::upstream);
-    if !reader.is_written("upstream.url") {
+    if needs == Needs::Backend && !reader.is_written("upstream.url") {
         let problem = "not set; where is the backend? Set COUNTERSIGN_UPSTREAM (or --upstream) to an address like `http://127.0.0.1:3000`";
         reader.mistake("upstream.url", problem);
     }

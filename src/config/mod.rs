@@ -25,6 +25,7 @@ mod rules;
 mod settings;
 mod shown;
 mod signing;
+mod tokens;
 mod units;
 mod written;
 
@@ -34,18 +35,26 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::admin::Readiness;
+use crate::core::header::StripPolicy;
+use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::TokenClass;
-use crate::proxy::ProxySettings;
+use crate::http_client::HttpClientSettings;
+use crate::proxy::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies};
+use crate::signing::SigningSettings;
+use crate::telemetry::LogSettings;
 
 pub use self::error::{ConfigError, Origin, Warning};
 use self::file::FileContent;
 pub use self::files::{Disk, Files};
 pub use self::flags::Flags;
 use self::key::Home;
+use self::listen::Addresses;
 use self::reader::{Notes, Reader};
-pub use self::settings::{IssuerSettings, Settings};
+use self::routes::Paths;
+pub use self::settings::{IssuerSettings, Settings, TokenSettings};
 pub use self::shown::Setting;
 pub use self::units::{NotASize, NotASpan, Size, Span};
 use self::written::Written;
@@ -113,6 +122,36 @@ impl fmt::Debug for Sources<'_> {
 ///
 /// Every mistake there is, in the order of their sources and places; at least one.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<ConfigError>> {
+    read(sources, Needs::Backend, |sections, warnings, shown| {
+        sections.settings().map(|settings| Loaded { settings, warnings, shown })
+    })
+}
+
+/// Reads what decides on tokens, out of the same sources and with the same mistakes as [`load`];
+/// only where the backend is need not be said.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_for_tokens(sources: &Sources<'_>) -> Result<TokenSettings, Vec<ConfigError>> {
+    read(sources, Needs::Tokens, |sections, _, _| sections.token_settings())
+}
+
+/// What must be known before a command can begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Needs {
+    /// Where the backend is.
+    Backend,
+    /// Whose tokens are good, and nothing else.
+    Tokens,
+}
+
+/// Reads all sections, and has what a command wants made out of them where there is no mistake.
+fn read<T>(
+    sources: &Sources<'_>,
+    needs: Needs,
+    made: impl FnOnce(Sections, Vec<Warning>, Vec<Setting>) -> Option<T>,
+) -> Result<T, Vec<ConfigError>> {
     let FileContent { mut written, syntax, mistakes } = file_content(sources);
     let mut notes = Notes { mistakes, ..Notes::default() };
     let mut above = environment::entries(&sources.environment, &mut notes);
@@ -125,15 +164,13 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<ConfigError>> {
         notes: &mut notes,
         element: None,
     };
-    let settings = settings_of(reader, &written, sources);
-    let shown = shown::settings(&written, &notes.derived);
+    let sections = sections(reader, &written, sources, needs);
     let mistakes = told(notes.mistakes, syntax);
-    match settings {
-        Some(settings) if mistakes.is_empty() => {
-            Ok(Loaded { settings, warnings: notes.warnings, shown })
-        }
-        _ => Err(mistakes),
+    if !mistakes.is_empty() {
+        return Err(mistakes);
     }
+    let shown = shown::settings(&written, &notes.derived);
+    made(sections, notes.warnings, shown).ok_or(mistakes)
 }
 
 fn file_content(sources: &Sources<'_>) -> FileContent {
@@ -157,14 +194,36 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
     }
 }
 
-/// Hands each section its keys; nothing where something is missing that there is no default for.
-fn settings_of(
+/// What each section says.
+struct Sections {
+    addresses: Addresses,
+    clerk_parties: Vec<String>,
+    revoked: Option<PathBuf>,
+    issuers: Vec<IssuerSettings>,
+    paths: Paths,
+    identity: IdentityPolicy,
+    strip: StripPolicy,
+    signing: SigningSettings,
+    trusted_proxies: TrustedProxies,
+    workers: usize,
+    timeouts: Timeouts,
+    limits: Limits,
+    drain: Drain,
+    http_client: HttpClientSettings,
+    readiness: Readiness,
+    reveal_reason: bool,
+    log: LogSettings,
+}
+
+/// Hands each section its keys.
+fn sections(
     mut reader: Reader<'_>,
     written: &Written,
     sources: &Sources<'_>,
-) -> Option<Settings> {
+    needs: Needs,
+) -> Sections {
     let reader = &mut reader;
-    let addresses = listen::settings(reader);
+    let addresses = listen::settings(reader, needs);
     let public_origin = reader.one("public_url", address::public_url);
     let others = written.all(Home::Issuer);
     let clerk = clerk::settings(reader, public_origin, &addresses.listen, !others.is_empty());
@@ -173,39 +232,73 @@ fn settings_of(
     let paths = routes::settings(reader, written.all(Home::Route), sessions || issuers.is_empty());
     let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
-    let trusted_proxies = listen::trusted_proxies(reader);
-    let workers = limits::workers(reader, sources.cpus);
-    let timeouts = limits::timeouts(reader);
-    let limits = limits::limits(reader);
-    let drain = limits::drain(reader);
-    let http_client = fetch::settings(reader);
-    let readiness = log::readiness(reader);
-    let reveal_reason = log::reveal_reason(reader);
-    let log = log::settings(reader, sources.terminal);
-
-    let upstream = addresses.upstream?;
-    let proxy = ProxySettings {
-        listen: addresses.listen,
-        listen_mode: addresses.listen_mode,
-        upstream,
-        workers,
-        timeouts,
-        limits,
-        drain,
-        paths: paths.policy,
-        routes: paths.routes,
-        preflight: paths.preflight,
-        parties: clerk.parties,
+    Sections {
+        addresses,
+        clerk_parties: clerk.parties,
+        revoked: clerk.revoked,
+        issuers,
+        paths,
         identity,
         strip,
-        trusted_proxies,
-        reveal_reason,
-    };
-    let admin = addresses.admin;
-    let revoked = clerk.revoked;
-    let settings =
-        Settings { proxy, issuers, revoked, http_client, signing, admin, readiness, log };
-    (!settings.issuers.is_empty()).then_some(settings)
+        signing,
+        trusted_proxies: listen::trusted_proxies(reader),
+        workers: limits::workers(reader, sources.cpus),
+        timeouts: limits::timeouts(reader),
+        limits: limits::limits(reader),
+        drain: limits::drain(reader),
+        http_client: fetch::settings(reader),
+        readiness: log::readiness(reader),
+        reveal_reason: log::reveal_reason(reader),
+        log: log::settings(reader, sources.terminal),
+    }
+}
+
+impl Sections {
+    /// Makes each room's settings; nothing where something is missing that there is no default
+    /// for, which was noted.
+    fn settings(self) -> Option<Settings> {
+        let proxy = ProxySettings {
+            listen: self.addresses.listen,
+            listen_mode: self.addresses.listen_mode,
+            upstream: self.addresses.upstream?,
+            workers: self.workers,
+            timeouts: self.timeouts,
+            limits: self.limits,
+            drain: self.drain,
+            paths: self.paths.policy,
+            routes: self.paths.routes,
+            preflight: self.paths.preflight,
+            parties: self.clerk_parties,
+            identity: self.identity,
+            strip: self.strip,
+            trusted_proxies: self.trusted_proxies,
+            reveal_reason: self.reveal_reason,
+        };
+        let settings = Settings {
+            proxy,
+            issuers: self.issuers,
+            revoked: self.revoked,
+            http_client: self.http_client,
+            signing: self.signing,
+            admin: self.addresses.admin,
+            readiness: self.readiness,
+            log: self.log,
+        };
+        (!settings.issuers.is_empty()).then_some(settings)
+    }
+
+    /// Takes what decides on tokens; nothing where nobody's are good, which was noted.
+    fn token_settings(self) -> Option<TokenSettings> {
+        let settings = TokenSettings {
+            issuers: self.issuers,
+            revoked: self.revoked,
+            http_client: self.http_client,
+            longest: self.limits.token,
+            identity: self.identity,
+            routes: self.paths.routes,
+        };
+        (!settings.issuers.is_empty()).then_some(settings)
+    }
 }
 
 /// Puts the mistakes in order, without those that only follow from a file that could not be read.

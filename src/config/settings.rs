@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::admin::{AdminSettings, Readiness};
+use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::IssuerPolicy;
+use crate::core::route::Routes;
 use crate::http_client::HttpClientSettings;
 use crate::keys::KeySettings;
 use crate::proxy::ProxySettings;
@@ -31,6 +33,24 @@ pub struct Settings {
     pub readiness: Readiness,
     /// What is logged.
     pub log: LogSettings,
+}
+
+/// What decides on tokens: the part of [`Settings`] that explains a refusal, without the backend
+/// and whatever it takes to serve.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// Whose tokens are good. Never empty.
+    pub issuers: Vec<IssuerSettings>,
+    /// Where sessions and users are listed whose tokens are good no more.
+    pub revoked: Option<PathBuf>,
+    /// How keys are fetched.
+    pub http_client: HttpClientSettings,
+    /// The longest token that is looked at, in bytes.
+    pub longest: usize,
+    /// Which identity headers the backend gets.
+    pub identity: IdentityPolicy,
+    /// Who may go where.
+    pub routes: Routes,
 }
 
 /// Somebody whose tokens are good.

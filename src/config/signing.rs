@@ -199,9 +199,14 @@ fn keys_dir(reader: &mut Reader<'_>, signs_requests: bool) -> Option<KeysDir> {
         listed.map(|files| (PathBuf::from(text), files))
     })?;
     let keys: Vec<_> = files.iter().filter_map(|file| key(reader, file)).collect();
+    let mut ids: Vec<_> = keys.iter().map(SigningKey::id).collect();
+    ids.sort();
     match (&active, &*keys) {
         _ if files.is_empty() => {
             reader.mistake(DIR, "there is no key in it; `countersign keygen` makes one");
+        }
+        _ if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) => {
+            reader.mistake(DIR, format!("two files have a key called `{}`", twice[0]));
         }
         _ if keys.len() < files.len() => {} // told already
         (None, [_, _, ..]) => reader.mistake(
@@ -257,6 +262,8 @@ mod tests {
             .file("one/.gitignore", "*")
             .file("two/a.pem", ED25519)
             .file("two/b.pem", ED25519)
+            .file("twice/a.pem", ED25519)
+            .file("twice/a.key", ED25519)
             .file("bad/a.pem", "-----BEGIN CERTIFICATE-----")
             .file("ec/a.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem())
     }
@@ -277,6 +284,7 @@ mod tests {
             ("key_id = \"k\"", "key_id: names a secret, and there is none"),
             ("key_id = \"a b\", secret_file = \"secret\"", "key_id: \"a b\": a key id is"),
             ("keys_dir = \"nowhere\"", "keys_dir: \"nowhere\": cannot be read: "),
+            ("keys_dir = \"twice\", active = \"a\"", "keys_dir: two files have a key called `a`"),
             ("keys_dir = \"bad\"", "keys_dir: bad/a.pem: not a private key"),
             ("keys_dir = \"ec\"", "keys_dir: `a` is a P-256 key, which signs assertions alone"),
             ("mode = [\"hmac\"]", "mode: \"hmac\": not one of `http-signature`, `jwt`"),

@@ -119,6 +119,12 @@ pub(super) fn bare_mistakes(text: &str) -> Vec<String> {
     Scene::default().toml(text).env("CLERK_PUBLISHABLE_KEY", "").mistakes()
 }
 
+/// The warnings that a good file earns that says itself whose tokens are good.
+pub(super) fn bare_warnings(text: &str) -> Vec<String> {
+    let loaded = Scene::default().toml(text).env("CLERK_PUBLISHABLE_KEY", "").load().unwrap();
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
 /// The warnings that a good file earns.
 pub(super) fn warnings(text: &str) -> Vec<String> {
     loaded(text).warnings.iter().map(ToString::to_string).collect()
@@ -169,6 +175,26 @@ fn nothing_at_all_is_two_mistakes() {
     let mistakes = Scene::default().load_bare().unwrap_err();
     let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
     assert_eq!(keys, ["upstream.url", "clerk.publishable_key"]);
+}
+
+#[test]
+fn whose_tokens_are_good_can_be_said_without_a_backend() {
+    let sources = |key: &str, more: &[(&str, &str)]| Sources {
+        flags: Flags { publishable_key: Some(key.to_owned()), ..Flags::default() },
+        environment: more.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        files: &Disk,
+        cpus: 1,
+        terminal: Terminal::No,
+    };
+    let key = "pk_live_Y2xlcmsuYS5jb20k";
+
+    let good = load_for_tokens(&sources(key, &[])).unwrap();
+    let two = sources("sk_live_x", &[("COUNTERSIGN_UPSTREAM", "3000")]);
+    let mistakes = load_for_tokens(&two).unwrap_err();
+
+    assert_eq!(good.issuers[0].policy.names, ["https://clerk.a.com"]);
+    let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
+    assert_eq!(keys, ["clerk.publishable_key", "upstream.url"], "what is written has to be right");
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub struct Assertion {
     /// The JWT.
     pub(super) value: HeaderValue,
     key: KeyId,
+    issued_at: UnixTime,
     expires: UnixTime,
     /// When the token it is made of ends: nothing of it is good beyond that.
     token_ends: UnixTime,
@@ -130,7 +131,7 @@ impl AssertionSigner {
         let jwt = jsonwebtoken::encode(&header, &object, self.key.jwt());
         let jwt = jwt.expect("a key that was read signs any text");
         let value = HeaderValue::try_from(jwt).expect("the parts of a JWT are visible ASCII");
-        Assertion { value, key: self.key.id().clone(), expires, token_ends }
+        Assertion { value, key: self.key.id().clone(), issued_at: now, expires, token_ends }
     }
 
     /// Tells whether `assertion` may be sent again at the time `now`: it is of the key that signs
@@ -138,7 +139,8 @@ impl AssertionSigner {
     pub fn may_send(&self, assertion: &Assertion, now: UnixTime) -> bool {
         let lasts = assertion.expires >= now.plus(ENOUGH)
             || assertion.expires == assertion.token_ends && assertion.expires > now;
-        lasts && assertion.key == *self.key.id()
+        // A clock that was set back would make it one of the future.
+        lasts && assertion.issued_at <= now && assertion.key == *self.key.id()
     }
 }
 

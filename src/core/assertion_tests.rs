@@ -157,6 +157,7 @@ fn an_assertion_never_outlives_its_token_and_is_made_again_in_time() {
         assert!(!signer.may_send(&made, at(good_until + 1)), "{token_ends}");
     }
     let made = signer.make(r#""sub":"user_1""#, at(300), NOW);
+    assert!(!signer.may_send(&made, at(-1)), "the clock was set back");
     let successor = AssertionSigner::new(policy(Vec::new()), ed25519());
     assert!(!successor.may_send(&made, NOW), "another key signs now");
     assert_eq!(format!("{made:?}").matches("eyJ").count(), 0);

@@ -48,20 +48,23 @@ impl IssuerPolicy {
         let validity = policy.check(&claims, now).map_err(refused)?;
         let subject = text(&claims, "sub").ok_or(refused(ClaimError::SubjectMissing))?;
         let issuer = text(&claims, "iss").ok_or(Reject::IssuerUnknown)?;
-        let session_id = match class {
-            TokenClass::SessionToken => {
-                Some(text(&claims, "sid").ok_or(Reject::TokenClassRefused)?)
-            }
-            TokenClass::JwtTemplate | TokenClass::Oidc => None,
-        };
+        let session_id = check_session(class, &claims)?;
         let session = session_of(class, &claims);
-        if session.pending {
-            return Err(Reject::SessionPending);
-        }
-        if self.refuses_actors() && session_claims::is_impersonated(&claims) {
+        check_active(&session)?;
+        self.check_actor(&claims)?;
+        Ok(Caller { class, issuer, subject, session_id, session, validity, claims, payload })
+    }
+
+    /// Checks that nobody acts for the user, where that is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::ImpersonationRefused`].
+    pub fn check_actor(&self, claims: &Object) -> Result<(), Reject> {
+        if self.refuses_actors() && session_claims::is_impersonated(claims) {
             return Err(Reject::ImpersonationRefused);
         }
-        Ok(Caller { class, issuer, subject, session_id, session, validity, claims, payload })
+        Ok(())
     }
 
     fn refuses_actors(&self) -> bool {
@@ -70,6 +73,27 @@ impl IssuerPolicy {
             TokenPolicy::Oidc(_) => false,
         }
     }
+}
+
+/// Checks that a session token names its session, and returns it; another token has none.
+///
+/// # Errors
+///
+/// [`Reject::TokenClassRefused`] where a session token has no `sid`.
+pub fn check_session(class: TokenClass, claims: &Object) -> Result<Option<String>, Reject> {
+    match class {
+        TokenClass::SessionToken => text(claims, "sid").map(Some).ok_or(Reject::TokenClassRefused),
+        TokenClass::JwtTemplate | TokenClass::Oidc => Ok(None),
+    }
+}
+
+/// Checks that the session has no task left.
+///
+/// # Errors
+///
+/// [`Reject::SessionPending`].
+pub fn check_active(session: &SessionClaims) -> Result<(), Reject> {
+    if session.pending { Err(Reject::SessionPending) } else { Ok(()) }
 }
 
 /// Reads what a token of this class says about a session.

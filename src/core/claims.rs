@@ -104,16 +104,35 @@ impl Validity {
     ///
     /// The first date broken, in the order `exp`, `nbf`, `iat`.
     pub fn check(&self, leeway: Duration, now: UnixTime) -> Result<(), ClaimError> {
-        if self.expires.plus(leeway) <= now {
-            return Err(ClaimError::Expired { exp: self.expires, now });
-        }
-        match (self.not_before, self.issued_at) {
-            (Some(nbf), _) if nbf > now.plus(leeway) => Err(ClaimError::NotYetValid { nbf, now }),
-            (_, Some(iat)) if iat > now.plus(leeway) => {
-                Err(ClaimError::IssuedInFuture { iat, now })
-            }
-            _ => Ok(()),
-        }
+        check_expires(self.expires, leeway, now)?;
+        check_not_before(self.not_before, leeway, now)?;
+        check_issued_at(self.issued_at, leeway, now)
+    }
+}
+
+fn check_expires(exp: UnixTime, leeway: Duration, now: UnixTime) -> Result<(), ClaimError> {
+    if exp.plus(leeway) <= now { Err(ClaimError::Expired { exp, now }) } else { Ok(()) }
+}
+
+fn check_not_before(
+    nbf: Option<UnixTime>,
+    leeway: Duration,
+    now: UnixTime,
+) -> Result<(), ClaimError> {
+    match nbf {
+        Some(nbf) if nbf > now.plus(leeway) => Err(ClaimError::NotYetValid { nbf, now }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_issued_at(
+    iat: Option<UnixTime>,
+    leeway: Duration,
+    now: UnixTime,
+) -> Result<(), ClaimError> {
+    match iat {
+        Some(iat) if iat > now.plus(leeway) => Err(ClaimError::IssuedInFuture { iat, now }),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -125,31 +144,101 @@ impl ClaimsPolicy {
     /// The first rule broken, in the order of Clerk's library: `sub`, `aud`, `azp`, `exp`, `nbf`,
     /// `iat`; then the lifetime. `iss` has chosen this policy, so it is right.
     pub fn check(&self, claims: &Object, now: UnixTime) -> Result<Validity, ClaimError> {
-        if claims.get("sub").and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err(ClaimError::SubjectMissing);
-        }
-        if !self.audience.as_ref().is_none_or(|ours| is_for(claims.get("aud"), ours)) {
-            return Err(ClaimError::AudienceMismatch);
-        }
-        if !self.allows_party(claims.get("azp")) {
-            return Err(ClaimError::AuthorizedPartyMismatch);
-        }
-        let expires = date(claims, "exp")?.ok_or(ClaimError::DateMalformed("exp"))?;
-        let not_before = date(claims, "nbf");
-        let issued_at = date(claims, "iat");
+        self.check_subject(claims)?;
+        self.check_audience(claims)?;
+        self.check_party(claims)?;
         // A date that is none is found only where the ones before it are in order, as Clerk does.
-        let only_exp = Validity { expires, not_before: None, issued_at: None };
-        only_exp.check(self.leeway, now)?;
-        let not_before = not_before?;
-        Validity { not_before, ..only_exp }.check(self.leeway, now)?;
-        let issued_at = issued_at?;
-        let validity = Validity { expires, not_before, issued_at };
-        validity.check(self.leeway, now)?;
+        let expires = self.check_expires(claims, now)?;
+        let not_before = self.check_not_before(claims, now)?;
+        let issued_at = self.check_issued_at(claims, now)?;
+        self.check_lifetime(expires, issued_at, now)?;
+        Ok(Validity { expires, not_before, issued_at })
+    }
+
+    /// Checks that `sub` is a text and not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::SubjectMissing`].
+    pub fn check_subject(&self, claims: &Object) -> Result<(), ClaimError> {
+        let subject = claims.get("sub").and_then(Value::as_str);
+        if subject.is_none_or(str::is_empty) { Err(ClaimError::SubjectMissing) } else { Ok(()) }
+    }
+
+    /// Checks that `aud` names one of ours, where there are any.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::AudienceMismatch`].
+    pub fn check_audience(&self, claims: &Object) -> Result<(), ClaimError> {
+        let good = self.audience.as_ref().is_none_or(|ours| is_for(claims.get("aud"), ours));
+        if good { Ok(()) } else { Err(ClaimError::AudienceMismatch) }
+    }
+
+    /// Checks that `azp` is one of the authorized parties, as far as that is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::AuthorizedPartyMismatch`].
+    pub fn check_party(&self, claims: &Object) -> Result<(), ClaimError> {
+        let good = self.allows_party(claims.get("azp"));
+        if good { Ok(()) } else { Err(ClaimError::AuthorizedPartyMismatch) }
+    }
+
+    /// Checks that `exp` is a date that is not past at the time `now`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::DateMalformed`], [`ClaimError::Expired`].
+    pub fn check_expires(&self, claims: &Object, now: UnixTime) -> Result<UnixTime, ClaimError> {
+        let expires = date(claims, "exp")?.ok_or(ClaimError::DateMalformed("exp"))?;
+        check_expires(expires, self.leeway, now).map(|()| expires)
+    }
+
+    /// Checks that `nbf`, where there is one, is a date that is past at the time `now`, and
+    /// returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::DateMalformed`], [`ClaimError::NotYetValid`].
+    pub fn check_not_before(
+        &self,
+        claims: &Object,
+        now: UnixTime,
+    ) -> Result<Option<UnixTime>, ClaimError> {
+        let not_before = date(claims, "nbf")?;
+        check_not_before(not_before, self.leeway, now).map(|()| not_before)
+    }
+
+    /// Checks that `iat`, where there is one, is a date that is past at the time `now`, and
+    /// returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::DateMalformed`], [`ClaimError::IssuedInFuture`].
+    pub fn check_issued_at(
+        &self,
+        claims: &Object,
+        now: UnixTime,
+    ) -> Result<Option<UnixTime>, ClaimError> {
+        let issued_at = date(claims, "iat")?;
+        check_issued_at(issued_at, self.leeway, now).map(|()| issued_at)
+    }
+
+    /// Checks that a token does not live too long, from when it was issued or else from `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::LifetimeTooLong`].
+    pub fn check_lifetime(
+        &self,
+        expires: UnixTime,
+        issued_at: Option<UnixTime>,
+        now: UnixTime,
+    ) -> Result<(), ClaimError> {
         let lifetime = expires.since(issued_at.unwrap_or(now));
-        if self.max_lifetime.is_some_and(|longest| lifetime > longest) || expires > YEAR_9999 {
-            return Err(ClaimError::LifetimeTooLong);
-        }
-        Ok(validity)
+        let too_long = self.max_lifetime.is_some_and(|longest| lifetime > longest);
+        if too_long || expires > YEAR_9999 { Err(ClaimError::LifetimeTooLong) } else { Ok(()) }
     }
 
     fn allows_party(&self, azp: Option<&Value>) -> bool {
@@ -188,7 +277,7 @@ fn is_for(aud: Option<&Value>, ours: &[String]) -> bool {
 /// # Errors
 ///
 /// [`ClaimError::DateMalformed`] where the claim is there and no number that ends.
-fn date(claims: &Object, name: &'static str) -> Result<Option<UnixTime>, ClaimError> {
+pub(super) fn date(claims: &Object, name: &'static str) -> Result<Option<UnixTime>, ClaimError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_i64().or_else(|| {
         // A cast from `f64` saturates and cuts off toward zero.

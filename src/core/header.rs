@@ -1,5 +1,6 @@
 //! What a request loses on its way in, and a response on its way out.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{
@@ -9,7 +10,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::cookie;
-use crate::core::identity::IdentityPolicy;
 use crate::core::reject::Reject;
 
 /// Which headers are taken off a request before ours are added.
@@ -35,7 +35,7 @@ pub enum Credentials {
     Strip,
 }
 
-/// A header name, or with `*` at its end all that start so. In lower case, with `-` for `_`.
+/// A header name, or with `*` at its end all that start so; [folded].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamePattern {
     text: String,
@@ -56,7 +56,7 @@ impl NamePattern {
     pub fn parse(text: &str) -> Result<Self, BadNamePattern> {
         let (name, open) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
         let name = HeaderName::try_from(name).map_err(|_| BadNamePattern)?;
-        Ok(Self { text: name.as_str().replace('_', "-"), open })
+        Ok(Self { text: folded(name.as_str()).into_owned(), open })
     }
 
     fn matches(&self, name: &str) -> bool {
@@ -65,10 +65,12 @@ impl NamePattern {
 }
 
 /// The identity headers of other products, and those that claim another address than the
-/// request's: a backend that was written for one of them believes them.
+/// request's or the client's: a backend that was written for one of them believes them. `Proxy`
+/// becomes `HTTP_PROXY` to CGI, which its HTTP clients take for their own (httpoxy).
 pub const FOREIGN_IDENTITY: &[&str] = &[
     "cf-access-*",
     "impersonate-*",
+    "proxy",
     "oidc-claim-*",
     "remote-email",
     "remote-groups",
@@ -85,10 +87,15 @@ pub const FOREIGN_IDENTITY: &[&str] = &[
     "x-envoy-original-*",
     "x-goog-authenticated-user-*",
     "x-goog-iap-*",
+    "x-invoke-*",
+    "x-middleware-*",
     "x-ms-client-principal*",
+    "x-ms-original-url",
+    "x-original-path",
     "x-original-uri",
     "x-original-url",
     "x-pomerium-*",
+    "x-real-ip",
     "x-remote-*",
     "x-rewrite-url",
     "x-ssl-*",
@@ -156,16 +163,38 @@ impl CleanHead {
     /// would make another method of it for a backend that reads such headers. It goes where
     /// nobody else goes without a token, so it must stay the OPTIONS it was taken for.
     #[must_use]
-    pub fn without_credentials_and_body(mut self) -> Self {
-        let overrides = |name: &&HeaderName| {
-            METHOD_OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
-        };
+    pub fn without_credentials_and_body(self) -> Self {
+        let mut head = self.without_method_overrides();
+        for name in [AUTHORIZATION, COOKIE, CONTENT_LENGTH] {
+            head.0.remove(name);
+        }
+        head
+    }
+
+    /// Takes off what would make another method of a request for a backend that reads such
+    /// headers: where rules look at methods, the one they looked at is the one that counts.
+    #[must_use]
+    pub fn without_method_overrides(mut self) -> Self {
+        let overrides = |name: &&HeaderName| METHOD_OVERRIDES.contains(&&*folded(name.as_str()));
         let overrides: Vec<HeaderName> = self.0.keys().filter(overrides).cloned().collect();
-        for name in overrides.into_iter().chain([AUTHORIZATION, COOKIE, CONTENT_LENGTH]) {
+        for name in overrides {
             self.0.remove(name);
         }
         self
     }
+}
+
+/// Folds a header's name as a backend may: CGI and what learned from it (WSGI, Rack, PHP) have one
+/// variable for all names that differ in nothing but the characters between letters and digits,
+/// so that `X_Clerk_User_Id` and `X.Clerk.User.Id` would overwrite ours. In lower case, with `-`
+/// for every such character.
+pub fn folded(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.bytes().all(plain) {
+        return name.into();
+    }
+    let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    name.chars().map(fold).collect::<String>().into()
 }
 
 /// What we set beside the identity headers.
@@ -181,12 +210,12 @@ const ALSO_OURS: &[&str] = &[
     "x-request-id",
 ];
 
-/// With `-` for `_`: what a gateway says of the path, in the words of CGI (RFC 3875 §4.1.5, §4.1.13).
+/// What a gateway says of the path, in the words of CGI (RFC 3875 §4.1.5, §4.1.13), folded.
 /// Servers of Python take them from whoever connects from loopback, and hand the application
 /// another path than the one that was matched.
 const OF_A_GATEWAY: [&str; 2] = ["path-info", "script-name"];
 
-/// With `-` for `_`.
+/// Folded.
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method", "x-http-method-override", "x-method-override"];
 
@@ -227,23 +256,18 @@ impl StripPolicy {
         }
     }
 
-    /// Says what a header of this name is, if it is to go.
-    ///
-    /// `_` counts as `-`: CGI, WSGI, Rack and PHP fold both into one variable, so `X_Clerk_User_Id`
-    /// would overwrite ours.
+    /// Says what a header of this name is, if it is to go. Names are compared [folded].
     fn kind(&self, name: &str) -> Option<Stripped> {
-        let folded;
-        let name = if name.contains('_') {
-            folded = name.replace('_', "-");
-            if ALSO_OURS.contains(&folded.as_str()) {
+        let folded_name = folded(name);
+        let name = match &folded_name {
+            Cow::Borrowed(name) => name,
+            Cow::Owned(name) if ALSO_OURS.contains(&name.as_str()) => {
                 return Some(Stripped::Identity); // to the letter we set or mend it ourselves
             }
-            &folded
-        } else {
-            name
+            Cow::Owned(name) => name.as_str(),
         };
-        let ours = || self.ours.iter().any(|own| own.as_str().replace('_', "-") == name);
-        if starts_with_folded(name, &self.prefix) || name.starts_with("x-clerk-") || ours() {
+        let ours = || self.ours.iter().any(|own| folded(own.as_str()) == name);
+        if name.starts_with(&*folded(&self.prefix)) || name.starts_with("x-clerk-") || ours() {
             return Some(Stripped::Identity);
         }
         // All of `x-forwarded-*` is made anew from what is trusted.
@@ -253,12 +277,6 @@ impl StripPolicy {
         let foreign = || self.foreign.iter().any(|pattern| pattern.matches(name));
         (claims_address || foreign()).then_some(Stripped::ForeignIdentity)
     }
-}
-
-/// Tells whether a folded name starts with a prefix as it was written, which may hold `_`.
-fn starts_with_folded(name: &str, prefix: &str) -> bool {
-    let folded = prefix.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
-    name.len() >= prefix.len() && name.bytes().zip(folded).all(|(a, b)| a == b)
 }
 
 /// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us.
@@ -281,15 +299,15 @@ pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
 ///
 /// No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
 /// client.
-pub fn strip_response(headers: &mut HeaderMap, identity: &IdentityPolicy) {
+pub fn strip_response(headers: &mut HeaderMap, ours: &[HeaderName]) {
     let trailer = headers.get(TRAILER).cloned();
     strip_connection(headers, &mut StripCount::default());
-    let aliases = |name: &&HeaderName| {
-        let folded = || name.as_str().replace('_', "-");
-        name.as_str().contains('_') && identity.names().any(|own| *own == *folded())
+    let is_ours = |name: &&HeaderName| match folded(name.as_str()) {
+        Cow::Borrowed(_) => false, // found below, without a look at each
+        Cow::Owned(name) => ours.iter().any(|own| folded(own.as_str()) == name),
     };
-    let aliases: Vec<HeaderName> = headers.keys().filter(aliases).cloned().collect();
-    for name in aliases.iter().chain(identity.names()) {
+    let aliases: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
+    for name in aliases.iter().chain(ours) {
         headers.remove(name);
     }
     for name in ALSO_OURS {

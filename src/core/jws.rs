@@ -61,6 +61,12 @@ impl<'a> UnverifiedToken<'a> {
         self.header.get("kid").and_then(Value::as_str).and_then(|kid| KeyId::parse(kid).ok())
     }
 
+    /// Returns the algorithm it says it was signed with, where that is one of those `allowed`.
+    pub(super) fn algorithm(&self, allowed: Algorithms) -> Option<Algorithm> {
+        let algorithm = self.header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse);
+        algorithm.filter(|algorithm| allowed.allow(*algorithm))
+    }
+
     /// Returns the JOSE header (RFC 7515 §4).
     pub fn header(&self) -> &Object {
         &self.header
@@ -85,13 +91,7 @@ impl<'a> UnverifiedToken<'a> {
         if !class.goes_with(self.header.get("typ")) {
             return Err(Reject::TokenMalformed);
         }
-        let algorithm = self
-            .header
-            .get("alg")
-            .and_then(Value::as_str)
-            .and_then(Algorithm::parse)
-            .filter(|algorithm| allowed.allow(*algorithm))
-            .ok_or(Reject::AlgorithmRefused)?;
+        let algorithm = self.algorithm(allowed).ok_or(Reject::AlgorithmRefused)?;
         Ok(AdmittedToken { token: self, class, algorithm })
     }
 }

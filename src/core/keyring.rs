@@ -29,6 +29,26 @@ pub struct Keyring {
     active: KeyId,
     /// The one that will, once it was published for long enough.
     next: Option<KeyId>,
+    /// What the one that signs is for.
+    signs: Signs,
+}
+
+/// What the key that signs is needed for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signs {
+    /// Assertions alone: any key pair does.
+    Assertions,
+    /// Requests too, or only: an Ed25519 key.
+    Requests,
+}
+
+impl Signs {
+    fn may(self, key: &SigningKey) -> bool {
+        match self {
+            Self::Assertions => true,
+            Self::Requests => key.signs_requests(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -52,19 +72,28 @@ pub enum Oddity {
     /// The key that is to sign is not there.
     #[error("there is no key `{0}`, which `signing.active` names")]
     Missing(KeyId),
+    /// The key that is to sign cannot sign requests, and has to.
+    #[error("`{0}` is a P-256 key, which signs no requests; another goes on signing")]
+    NotForRequests(KeyId),
+    /// Two files have keys of one name.
+    #[error("there are two keys `{0}`; the first is used")]
+    Repeated(KeyId),
     /// No key is left.
     #[error("no key is left; `{0}` goes on signing")]
     Empty(KeyId),
 }
 
 impl Keyring {
-    /// Creates the keyring of a start: `active` signs at once, since nobody can have kept an older
-    /// key set of ours. Nothing where `active` is not among the keys.
-    pub fn new(keys: Vec<SigningKey>, active: &KeyId, now: UnixTime) -> Option<Self> {
+    /// Creates the keyring of a start: `active` signs at once. What was published before is not
+    /// known any more, so a verifier may not know the key for as long as it keeps an older key set:
+    /// who exchanges keys leaves [`BEFORE_SIGNING`] between that and a restart.
+    ///
+    /// Nothing where `active` is not among the keys, or cannot sign what it is to.
+    pub fn new(keys: Vec<SigningKey>, active: &KeyId, signs: Signs, now: UnixTime) -> Option<Self> {
         let entry = |key| Entry { key: Arc::new(key), since: now, until: None };
         let keys: Vec<_> = keys.into_iter().map(entry).collect();
-        let is_there = keys.iter().any(|entry| entry.key.id() == active);
-        is_there.then(|| Self { keys, active: active.clone(), next: None })
+        let can_sign = |entry: &Entry| entry.key.id() == active && signs.may(&entry.key);
+        keys.iter().any(can_sign).then(|| Self { keys, active: active.clone(), next: None, signs })
     }
 
     /// Returns the keyring after the keys were read again, and what is odd about them.
@@ -85,18 +114,20 @@ impl Keyring {
                 if is_there { None } else { entry.until.or(Some(now.plus(AFTER_SIGNING))) };
         }
         for key in found {
+            let repeated = keys.iter().skip(self.keys.len()).any(|it| it.key.id() == key.id());
             match self.keys.iter().find(|entry| entry.key.id() == key.id()) {
+                None if repeated => oddities.push(Oddity::Repeated(key.id().clone())),
                 None => keys.push(Entry { key: Arc::new(key), since: now, until: None }),
                 Some(old) if old.key.is_same(&key) => {}
                 Some(old) => oddities.push(Oddity::Replaced(old.key.id().clone())),
             }
         }
-        let next = chosen(&keys, wanted, &self.active).unwrap_or_else(|oddity| {
+        let next = self.chosen(&keys, wanted).unwrap_or_else(|oddity| {
             oddities.push(oddity);
             self.active.clone()
         });
         let next = Some(next).filter(|next| *next != self.active);
-        (Self { keys, active: self.active.clone(), next }.at(now), oddities)
+        (Self { keys, next, ..self.clone() }.at(now), oddities)
     }
 
     /// Returns the keyring as it is at the time `now`: a new key signs once it was published for
@@ -141,25 +172,30 @@ impl Keyring {
         self.keys.iter().map(|entry| entry.key.public_jwk())
     }
 
+    /// Says which of the keys that are there is to sign, or why that cannot be told.
+    fn chosen(&self, keys: &[Entry], wanted: Option<&KeyId>) -> Result<KeyId, Oddity> {
+        let there = keys.iter().filter(|entry| entry.until.is_none());
+        let there: Vec<&SigningKey> = there.map(|entry| &*entry.key).collect();
+        let named = |id: &KeyId| there.iter().find(|key| key.id() == id);
+        let chosen = match (wanted, &*there) {
+            (_, []) => return Err(Oddity::Empty(self.active.clone())),
+            (Some(wanted), _) => named(wanted).ok_or(Oddity::Missing(wanted.clone()))?,
+            (None, [only]) => only,
+            (None, _) => return Err(Oddity::Ambiguous(self.active.clone())),
+        };
+        if self.signs.may(chosen) {
+            Ok(chosen.id().clone())
+        } else {
+            Err(Oddity::NotForRequests(chosen.id().clone()))
+        }
+    }
+
     fn may_sign(&self, id: &KeyId, now: UnixTime) -> bool {
         self.entry(id).is_some_and(|entry| entry.since.plus(BEFORE_SIGNING) <= now)
     }
 
     fn entry(&self, id: &KeyId) -> Option<&Entry> {
         self.keys.iter().find(|entry| entry.key.id() == id)
-    }
-}
-
-/// Says which of the keys that are there is to sign, or why that cannot be told.
-fn chosen(keys: &[Entry], wanted: Option<&KeyId>, active: &KeyId) -> Result<KeyId, Oddity> {
-    let there = keys.iter().filter(|entry| entry.until.is_none());
-    let there: Vec<&KeyId> = there.map(|entry| entry.key.id()).collect();
-    match (wanted, &*there) {
-        (_, []) => Err(Oddity::Empty(active.clone())),
-        (Some(wanted), there) if there.contains(&wanted) => Ok(wanted.clone()),
-        (Some(wanted), _) => Err(Oddity::Missing(wanted.clone())),
-        (None, [only]) => Ok((*only).clone()),
-        (None, _) => Err(Oddity::Ambiguous(active.clone())),
     }
 }
 

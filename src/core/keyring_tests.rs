@@ -47,16 +47,16 @@ fn is(ring: &Keyring, active: &str, published: &[&str]) -> bool {
 #[test]
 fn the_key_of_a_start_signs_at_once() {
     let files = Files::new(&["a", "b"]);
-    let ring = Keyring::new(files.read(&["a", "b"]), &name("b"), at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a", "b"]), &name("b"), Signs::Assertions, at(0)).unwrap();
     assert!(is(&ring, "b", &["a", "b"]));
     assert_eq!(ring.changes_at(), None);
-    assert!(Keyring::new(files.read(&["a"]), &name("b"), at(0)).is_none());
+    assert!(Keyring::new(files.read(&["a"]), &name("b"), Signs::Assertions, at(0)).is_none());
 }
 
 #[test]
 fn a_key_in_the_place_of_another_is_published_before_it_signs_and_the_other_after_it_did() {
     let files = Files::new(&["a", "b"]);
-    let ring = Keyring::new(files.read(&["a"]), &name("a"), at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a"]), &name("a"), Signs::Assertions, at(0)).unwrap();
     let (ring, oddities) = ring.reread(files.read(&["b"]), None, at(1000));
     assert_eq!(oddities, []);
     for (now, active, published) in
@@ -75,7 +75,7 @@ fn a_key_in_the_place_of_another_is_published_before_it_signs_and_the_other_afte
 #[test]
 fn a_key_that_was_published_for_long_signs_as_soon_as_it_is_the_one() {
     let files = Files::new(&["a", "b"]);
-    let ring = Keyring::new(files.read(&["a"]), &name("a"), at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a"]), &name("a"), Signs::Assertions, at(0)).unwrap();
     let (ring, oddities) = ring.reread(files.read(&["a", "b"]), None, at(100));
     assert_eq!(oddities, [Oddity::Ambiguous(name("a"))]);
     assert!(is(&ring.at(at(500)), "a", &["a", "b"]), "several keys change nothing");
@@ -89,7 +89,7 @@ fn a_key_that_was_published_for_long_signs_as_soon_as_it_is_the_one() {
 fn the_settings_may_name_the_key() {
     let files = Files::new(&["a", "b"]);
     let (a, b) = (name("a"), name("b"));
-    let ring = Keyring::new(files.read(&["a"]), &a, at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a"]), &a, Signs::Assertions, at(0)).unwrap();
     let (ring, oddities) = ring.reread(files.read(&["a", "b"]), Some(&a), at(100));
     assert_eq!((oddities, is(&ring, "a", &["a", "b"])), (vec![], true));
     let (ring, oddities) = ring.reread(files.read(&["b"]), Some(&a), at(200));
@@ -101,7 +101,7 @@ fn the_settings_may_name_the_key() {
 
 #[test]
 fn another_key_under_a_known_name_is_not_taken() {
-    let ring = Keyring::new(vec![key("a")], &name("a"), at(0)).unwrap();
+    let ring = Keyring::new(vec![key("a")], &name("a"), Signs::Assertions, at(0)).unwrap();
     let before = Arc::clone(ring.active());
     let (ring, oddities) = ring.reread(vec![key("a")], None, at(100));
     assert_eq!(oddities, [Oddity::Replaced(name("a"))]);
@@ -111,7 +111,7 @@ fn another_key_under_a_known_name_is_not_taken() {
 #[test]
 fn without_any_key_the_last_one_goes_on() {
     let files = Files::new(&["a"]);
-    let ring = Keyring::new(files.read(&["a"]), &name("a"), at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a"]), &name("a"), Signs::Assertions, at(0)).unwrap();
     let (ring, oddities) = ring.reread(Vec::new(), None, at(100));
     assert_eq!(oddities, [Oddity::Empty(name("a"))]);
     assert!(is(&ring.at(at(9999)), "a", &["a"]));
@@ -122,9 +122,33 @@ fn without_any_key_the_last_one_goes_on() {
 #[test]
 fn a_key_that_goes_before_it_signed_is_forgotten() {
     let files = Files::new(&["a", "b"]);
-    let ring = Keyring::new(files.read(&["a"]), &name("a"), at(0)).unwrap();
+    let ring = Keyring::new(files.read(&["a"]), &name("a"), Signs::Assertions, at(0)).unwrap();
     let (ring, _) = ring.reread(files.read(&["b"]), None, at(100));
     let (ring, _) = ring.reread(files.read(&["a"]), None, at(150));
     assert!(is(&ring.at(at(200)), "a", &["a", "b"]));
     assert!(is(&ring.at(at(270)), "a", &["a"]));
+}
+
+fn p256(id: &str) -> SigningKey {
+    let der = rcgen::KeyPair::generate().unwrap().serialize_der();
+    SigningKey::from_pkcs8(&der, Some(name(id))).unwrap()
+}
+
+#[test]
+fn a_key_that_signs_no_requests_never_takes_the_place_of_one_that_does() {
+    let ring = Keyring::new(vec![key("a")], &name("a"), Signs::Requests, at(0)).unwrap();
+    let (ring, oddities) = ring.reread(vec![p256("b")], None, at(100));
+    assert_eq!(oddities, [Oddity::NotForRequests(name("b"))]);
+    assert_eq!(ring.changes_at(), None, "nothing is due, so nothing is tried again and again");
+    assert!(is(&ring.at(at(9999)), "a", &["a", "b"]));
+    assert!(Keyring::new(vec![p256("b")], &name("b"), Signs::Requests, at(0)).is_none());
+    assert!(Keyring::new(vec![p256("b")], &name("b"), Signs::Assertions, at(0)).is_some());
+}
+
+#[test]
+fn of_two_keys_with_one_name_the_first_is_used() {
+    let ring = Keyring::new(vec![key("a")], &name("a"), Signs::Assertions, at(0)).unwrap();
+    let (ring, oddities) = ring.reread(vec![key("b"), key("b")], None, at(100));
+    assert_eq!(oddities, [Oddity::Repeated(name("b"))]);
+    assert!(is(&ring.at(at(190)), "b", &["a", "b"]));
 }

@@ -219,6 +219,11 @@ impl Routes {
         self.asked.iter()
     }
 
+    /// Tells whether it can matter which method a request has.
+    pub fn look_at_methods(&self) -> bool {
+        self.iter().any(|route| route.methods.is_some())
+    }
+
     /// Returns the routes in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::countersignature::LABEL;
 pub use super::countersignature::{Countersignature, VerifyError};
+use crate::core::header::folded;
 use crate::core::time::UnixTime;
 
 /// What must be covered besides the identity headers.
@@ -58,7 +59,7 @@ impl Verifier {
     /// Says whether `name` is that of an identity header. `_` counts as `-`: CGI and its heirs
     /// cannot tell them apart.
     pub fn is_identity(&self, name: &HeaderName) -> bool {
-        name.as_str().replace('_', "-").starts_with(&self.prefix)
+        folded(name.as_str()).starts_with(&self.prefix)
     }
 
     /// Verifies that `found` is our signature of `head`, and good at the time `now`.

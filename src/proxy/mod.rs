@@ -27,6 +27,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
+use http::HeaderName;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task;
 use tokio::time::{self, Instant};
@@ -120,6 +121,8 @@ struct Shared {
     log: Option<AccessLog>,
     clock: Clock,
     anonymous: Arc<Identity>,
+    /// Every header that tells a backend who is calling.
+    ours: Vec<HeaderName>,
     remembered: Remembered,
     respond: Respond,
     routes: RouteMetricsTable,
@@ -137,10 +140,12 @@ impl Shared {
         let Parts { settings, signers, revoked, issuers, metrics, log, clock, leaving } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
+        let assertion = HeaderName::try_from(format!("{}assertion", settings.strip.prefix)).ok();
         let respond =
             Respond { parties: settings.parties.clone(), reveal_reason: settings.reveal_reason };
         Self {
             anonymous: Arc::new(settings.identity.anonymous()),
+            ours: settings.identity.names().chain(&assertion).cloned().collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
             in_flight: InFlight::counter(),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
+use super::Shared;
 use super::activity::Activity;
 use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
@@ -21,14 +22,13 @@ use super::settings::Preflight;
 use super::snapshot::Snapshot;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
-use super::{Issuer, Shared};
 use crate::core::access::{Access, Presented, Rule, Testimony};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential::BearerToken;
 use crate::core::header;
-use crate::core::jws::UnverifiedToken;
 use crate::core::reject::{Refusal, Reject};
 use crate::core::time::UnixTime;
+use crate::core::verdict;
 use crate::keys::Held;
 use crate::signing::Signers;
 use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
@@ -143,6 +143,8 @@ impl Pipeline {
         self.shared.metrics.stripped(stripped);
         if preflight {
             head = head.without_credentials_and_body();
+        } else if settings.routes.look_at_methods() {
+            head = head.without_method_overrides();
         }
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
@@ -231,18 +233,14 @@ impl Pipeline {
         now: UnixTime,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let settings = &self.shared.settings;
-        if token.reveal().len() > settings.limits.token {
-            return Err(Reject::TokenMalformed);
-        }
-        let unverified = UnverifiedToken::parse(token)?;
-        let (place, issuer) = self.issuer_of(&unverified)?;
-        let admitted = issuer.policy.admit(unverified)?;
+        let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
+        let (place, admitted) = verdict::admit(token, settings.limits.token, policies)?;
+        let issuer = &self.shared.issuers[place];
         let kid = admitted.kid();
         let found = issuer.keys.find(kid.as_ref(), now).await?;
         let now = self.shared.clock.now(); // it may have taken a while
-        let verified = admitted.verify(found.held.set.find(kid.as_ref()))?;
-        let key = Arc::clone(&verified.key);
-        let caller = issuer.policy.caller(verified, now)?;
+        let keys = found.held.set.find(kid.as_ref());
+        let (caller, key) = verdict::caller(admitted, &issuer.policy, keys, now)?;
         let leeway = issuer.policy.leeway(caller.class);
         let proof = Proof { place, leeway, key, generation: found.held.generation };
         let assertions = self.signers.look();
@@ -253,14 +251,6 @@ impl Pipeline {
         self.seen.borrow_mut().remember(token, &known, now);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
-    }
-
-    /// Finds the issuer that a token names, and its place. That a token names one is no reason to
-    /// believe it: it is verified with the keys of that issuer alone.
-    fn issuer_of(&self, token: &UnverifiedToken<'_>) -> Result<(usize, &Issuer), Reject> {
-        let mut issuers = self.shared.issuers.iter().enumerate();
-        let found = issuers.find(|(_, issuer)| issuer.policy.is_named_by(token));
-        found.ok_or(Reject::IssuerUnknown)
     }
 
     fn admit_body(
@@ -288,7 +278,7 @@ impl Pipeline {
     fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
         let (mut parts, incoming) = answer.response.into_parts();
         record.answered(parts.status);
-        header::strip_response(&mut parts.headers, &self.shared.settings.identity);
+        header::strip_response(&mut parts.headers, &self.shared.ours);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         parts.extensions.clear();
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its

@@ -1,4 +1,5 @@
 """Three JWT libraries verify the assertion the proxy hands its backend, and refuse what is none of its.
+So do the lines that README.md shows.
 
     python assertion.py                 before a proxy that makes assertions
     python assertion.py --minted        the judges alone: this file mints, and serves the key set
@@ -17,7 +18,9 @@ import hmac
 import http.server
 import json
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,9 +32,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import Process, bearer, claims_of, demo, free_port, main, mint, request, serve
+from harness import ROOT, Process, bearer, claims_of, demo, forged, free_port, main, mint, request, serve
 
-ISSUER, AUDIENCE = "countersign", "backend"
+ISSUER, AUDIENCE = "countersign", "orders"  # as README.md has them
 JARS = [
     "google-oauth-client", "google-http-client", "google-http-client-gson", "gson", "guava",
     "opencensus-api", "opencensus-contrib-http-util", "grpc-context",
@@ -115,6 +118,9 @@ def run(cases, minted=False, period=8.0):
                 if not minted:
                     with Live(issuer, judge, "ES256", None, scratch) as source:
                         judged(cases, source, f"{judge.name}, ES256, a key made at the start")
+            if not minted:
+                with Live(issuer, judges[0], "ES256", None, scratch) as source:
+                    shown(cases, source)
             judge, alg = judges[0], "ES256"
             with (Minted if minted else Live)(issuer, judge, alg, Key("old", alg), scratch) as source:
                 rotated(cases, source, f"{judge.name}, {alg}", period)
@@ -332,10 +338,31 @@ def proxied(cases, source, lane, got):
     cases.check(f"{lane}: the key set has public parts alone", not private and source.key_set(), private)
 
 
+def shown(cases, source):
+    """What README.md's JavaScript says, as it stands there but for the address of the key set."""
+    code = re.search(r"```js\n(import .*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    code = code.replace("http://127.0.0.1:4601", source.admin)
+    token = mint(source.issuer)
+    [got] = source.through(token).json()["assertions"]
+
+    def case(name, assertion, said):
+        request = f"const request = {json.dumps({'headers': {'x-clerk-assertion': assertion}})}"
+        program = f"{request}\n{code}\nconsole.log(payload.sub)"
+        command = ["node", "--input-type=module", "--eval", program]
+        ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=20, check=False)
+        cases.check(f"README.md: {name}: {said}", said in (ran.stderr if ran.returncode else ran.stdout), ran)
+
+    case("an assertion of the proxy", got, claims_of(token)["sub"])
+    case("one that was changed", forged(got), "ERR_JWS_SIGNATURE_VERIFICATION_FAILED")
+    case("the caller's own token", token, "ERR_JWKS_NO_MATCHING_KEY")
+    case("nobody's", "", "ERR_JWS_INVALID")
+
+
 def rotated(cases, source, lane, period):
     """While requests run, the key is replaced: no verification may fail, whoever verifies from a cache."""
     kids, failures, stop = {}, [], threading.Event()
-    tokens = [mint(source.issuer, sub=f"user_2rotation{n}") for n in range(4)]
+    ends = int(time.time() + period) + 60
+    tokens = [mint(source.issuer, sub=f"user_2rotation{n}", exp=ends) for n in range(4)]
 
     def load(token):
         while not stop.is_set():

@@ -1,10 +1,11 @@
 // A backend that believes a request only when a library from npm does.
 //
-//   node backend.mjs LIBRARY serve KEYS PORT   answers each request with what it saw and whether it believes it
-//   node backend.mjs LIBRARY vectors FILE      one line of JSON a vector: is it verified, and is a forged one?
+//   node backend.mjs LIBRARY serve POLICY PORT   answers each request with what it saw and whether it believes it
+//   node backend.mjs LIBRARY vectors FILE        one line of JSON a vector: is it verified, and is a forged one?
 //
 // LIBRARY is `http-message-signatures` or `http-message-sig`: the names are close, the code is not related.
-// KEYS is a file, read at each request: {"<keyid>": {"alg": …, "secret": base64 | "jwk": {…}}}.
+// POLICY is a file, read at each request: {"required": ["x-clerk-principal", …, "@path"],
+// "keys": {"<keyid>": {"alg": …, "secret": base64 | "jwk": {…}}}}.
 
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,10 +13,6 @@ import { createServer } from 'node:http';
 import { verifySignature } from 'http-message-sig';
 import signatures from 'http-message-signatures';
 
-const IDENTITY = [
-  'x-clerk-principal', 'x-clerk-token-type', 'x-clerk-user-id', 'x-clerk-session-id', 'x-clerk-org-id',
-  'x-clerk-org-slug', 'x-clerk-org-role', 'x-clerk-org-permissions', 'x-clerk-actor-id',
-];
 const DERIVED = ['@method', '@authority', '@path'];
 
 const PARAMETERS = ['created', 'expires', 'keyid', 'alg', 'tag'];
@@ -81,7 +78,7 @@ async function refusal(library, message, keys, required, skew = 0) {
   }
 }
 
-async function serve(library, keysFile, port) {
+async function serve(library, policyFile, port) {
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
@@ -91,8 +88,8 @@ async function serve(library, keysFile, port) {
       headers: request.headers,
       fields: pairs(request.rawHeaders),
     };
-    const keys = JSON.parse(readFileSync(keysFile, 'utf8'));
-    const error = await refusal(library, message, keys, [...IDENTITY, ...DERIVED]);
+    const { keys, required } = JSON.parse(readFileSync(policyFile, 'utf8'));
+    const error = await refusal(library, message, keys, required);
     const seen = JSON.stringify({
       verified: error === null,
       error,

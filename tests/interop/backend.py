@@ -1,9 +1,10 @@
 """A backend that believes a request only when `http-message-signatures` from PyPI does.
 
-    python backend.py serve KEYS PORT      answers each request with what it saw and whether it believes it
+    python backend.py serve POLICY PORT    answers each request with what it saw and whether it believes it
     python backend.py vectors FILE         one line of JSON a vector: is it verified, and is a forged one?
 
-KEYS is a file, read at each request: {"<keyid>": {"alg": …, "secret": base64 | "jwk": {…}}}.
+POLICY is a file, read at each request: {"required": ["x-clerk-principal", …, "@path"],
+"keys": {"<keyid>": {"alg": …, "secret": base64 | "jwk": {…}}}}.
 """
 
 import base64
@@ -17,10 +18,6 @@ import types
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from http_message_signatures import HTTPMessageVerifier, HTTPSignatureKeyResolver, algorithms
 
-IDENTITY = [
-    "x-clerk-principal", "x-clerk-token-type", "x-clerk-user-id", "x-clerk-session-id", "x-clerk-org-id",
-    "x-clerk-org-slug", "x-clerk-org-role", "x-clerk-org-permissions", "x-clerk-actor-id",
-]  # fmt: skip
 DERIVED = ["@method", "@authority", "@path"]
 ALGORITHMS = {"hmac-sha256": algorithms.HMAC_SHA256, "ed25519": algorithms.ED25519}
 
@@ -60,7 +57,7 @@ def refusal(message, keys, required, skew):
     return "; ".join(errors[1:] or errors)
 
 
-def serve(keys_file, port):
+def serve(policy_file, port):
     class Backend(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -69,8 +66,8 @@ def serve(keys_file, port):
             message = types.SimpleNamespace(
                 method=self.command, url=f"http://{self.headers['host']}{self.path}", headers=self.headers
             )
-            keys = json.loads(pathlib.Path(keys_file).read_text())
-            error = refusal(message, keys, [*IDENTITY, *DERIVED], datetime.timedelta(0))
+            policy = json.loads(pathlib.Path(policy_file).read_text())
+            error = refusal(message, policy["keys"], policy["required"], datetime.timedelta(0))
             seen = {
                 "verified": error is None,
                 "error": error,

@@ -33,6 +33,12 @@ IDENTITY = [
     "x-clerk-org-slug", "x-clerk-org-role", "x-clerk-org-permissions", "x-clerk-actor-id",
 ]  # fmt: skip
 DERIVED = ["@method", "@authority", "@path"]
+ASSERTION = "x-clerk-assertion"
+QUERY = {"COUNTERSIGN_SIGNING_COVER": "query"}
+BOTH_MODES = {"COUNTERSIGN_SIGNING_MODE": "http-signature,jwt", "COUNTERSIGN_SIGNING_AUDIENCE": "orders"}
+# A query that a library writes anew (`'` is `%27` where URLs are a browser's), or that is in no URL of
+# RFC 3986: it believes nothing then, which is the safe side.
+NOT_THEIRS = {"npm http-message-signatures": "/a?q=it's", "PyPI http-message-signatures": "/a?q=b|c"}
 MEMBER = re.compile(
     r'countersign=\(("[^"]+"(?: "[^"]+")*)\)'
     r';created=(\d+);expires=(\d+);keyid="([^"]+)";alg="([^"]+)";tag="countersign"'
@@ -52,25 +58,28 @@ class Lane:
     about: dict  # of the demo that is the issuer
     alg: str
     has_flags: bool  # `serve` takes settings of its own, `demo` does not
+    closing: list  # what is covered after the identity headers
 
 
 def run(cases):
     for name, judge in JUDGES.items():
         vectors(cases, name, judge)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as backends:
-        keys = pathlib.Path(scratch) / "keys.json"
+        policy = pathlib.Path(scratch) / "policy.json"
         kept = []
         for name, judge in JUDGES.items():
             port = free_port()
-            backends.enter_context(Process([*judge, "serve", keys, port])).line()
+            backends.enter_context(Process([*judge, "serve", policy, port])).line()
             for lane in lanes(name, f"http://127.0.0.1:{port}"):
-                known = json.dumps(published(lane))
-                keys.write_text(known)
+                known = json.dumps({"required": [*IDENTITY, *lane.closing], "keys": published(lane)})
+                policy.write_text(known)
                 got = believed(cases, lane)
                 if got:
                     tampered(cases, lane, got)
                     kept.append((lane, got, known))
-        expired(cases, kept, keys)
+                if "@query" in lane.closing:
+                    odd_queries(cases, lane, NOT_THEIRS.get(name))
+        expired(cases, kept, policy)
 
 
 def vectors(cases, name, judge):
@@ -84,14 +93,21 @@ def vectors(cases, name, judge):
 def lanes(judge, backend):
     """Every way to sign, one proxy at a time, the issuer's own process beside it."""
     with demo("--upstream", backend) as (_, about):
-        yield Lane(f"{judge}, demo, hmac-sha256", backend, about["proxy"], about["admin"], about, "hmac-sha256", False)
+        proxy, admin = about["proxy"], about["admin"]
+        yield Lane(f"{judge}, demo, hmac-sha256", backend, proxy, admin, about, "hmac-sha256", False, DERIVED)
     flags = ["--upstream", backend, "--public", "/open/**"]
     flags += ["--claim", "x-clerk-user-name=/name", "--claim", "x-clerk-nothing=/not/there"]
     settings = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash,semicolon"}
+    shared = {"COUNTERSIGN_SIGNING_SECRET": SECRET}
     with demo() as (_, about):
-        for alg, secret in ("hmac-sha256", {"COUNTERSIGN_SIGNING_SECRET": SECRET}), ("ed25519", {}):
-            with serve(about, *flags, **settings, **secret) as (_, proxy, admin):
-                yield Lane(f"{judge}, serve, {alg}", backend, proxy, admin, about, alg, True)
+        for name, alg, signing, closing in [
+            ("hmac-sha256", "hmac-sha256", shared, DERIVED),
+            ("ed25519", "ed25519", {}, DERIVED),
+            ("the query covered", "hmac-sha256", shared | QUERY, [*DERIVED, "@query"]),
+            ("an assertion covered", "hmac-sha256", shared | BOTH_MODES, [ASSERTION, *DERIVED]),
+        ]:
+            with serve(about, *flags, **settings, **signing) as (_, proxy, admin):
+                yield Lane(f"{judge}, serve, {name}", backend, proxy, admin, about, alg, True, closing)
 
 
 def published(lane):
@@ -140,6 +156,8 @@ def believed(cases, lane):
         case(path, "GET", path)
     case("an escaped tilde", "GET", "/%7Eme/list", path="/~me/list")
     case("escapes in small letters", "GET", "/caf%c3%a9", path="/caf%C3%A9")
+    case("brackets and a bar", "GET", "/a[b]|c?q=1", path="/a%5Bb%5D%7Cc?q=1")
+    case("what else no path may hold", "GET", '/^{"x"}', path="/%5E%7B%22x%22%7D")
     for host in "api.example.com:8443", "api.example.com:80", "api.example.com:443", "[::1]:8080":
         case(f"Host {host}", "GET", "/a", [("Host", host)])
     for host in "API.Example.COM", "API.Example.COM:8443", "API.Example.COM:80":
@@ -154,6 +172,7 @@ def believed(cases, lane):
         case("an escaped slash", "GET", "/widgets/a%2Fb")
         case("every character a path may hold", "GET", "/a:b@c!$&'()*,;=-._~")
         nobody = {name: "" for name in IDENTITY} | {"x-clerk-principal": "anonymous", "x-clerk-user-name": ""}
+        nobody |= {ASSERTION: ""} if ASSERTION in lane.closing else {}
         case("nobody signed in", "GET", "/open/door", token=None, says=nobody)
         named = {"x-clerk-user-name": "J%C3%BCrgen%20O%27Neil", "x-clerk-nothing": ""}
         case("a claim in free text", "GET", "/a", token=mint(lane.about, name="Jürgen O'Neil"), says=named)
@@ -165,6 +184,19 @@ def believed(cases, lane):
         reply = request(lane.proxy, "GET", "/widgets/a%2Fb", [bearer(token)])
         cases.check(f"{lane.name}: an escaped slash: refused unless allowed", reply.status == 400, reply)
     return case("POST with a body", "POST", "/orders?dry=1", [JSON], b'{"n": 1}')
+
+
+def odd_queries(cases, lane, not_theirs):
+    """A covered query is signed as it came: a library has to take it as it is, or to refuse."""
+    token = mint(lane.about)
+    for target in "/a", "/a?a=%20b&c=d+e&%5B", "/a??b=/c?", "/a?:@!$&()*,;=-._~", "/a?%c3%a9=%7E", *NOT_THEIRS.values():
+        got = seen(request(lane.proxy, "GET", target, [bearer(token)]))
+        arrived, believed = got.get("target") == target, got.get("verified")
+        if target == not_theirs:
+            name = f"{target}: refused, as this library does not take it as it is"
+            cases.check(f"{lane.name}: {name}: {got.get('error')}", arrived and believed is False, got)
+        else:
+            cases.check(f"{lane.name}: {target}: believed", arrived and believed is True, got)
 
 
 def seen(reply):
@@ -181,7 +213,8 @@ def is_the_profile(headers, lane):
     components, created, expires, keyid, alg = members[0]
     covered = components.replace('"', "").split(" ")
     sent = [name for name, _ in headers if name.startswith("x-clerk-")]
-    complete = covered[: len(IDENTITY)] == IDENTITY and covered[-3:] == DERIVED and sorted(covered[:-3]) == sorted(sent)
+    in_order = covered[: len(IDENTITY)] == IDENTITY and covered[-len(lane.closing) :] == lane.closing
+    complete = in_order and sorted(name for name in covered if name[0] != "@") == sorted(sent)
     fresh = int(expires) - int(created) == 30 and abs(int(created) - time.time()) <= 3
     return complete and fresh and alg == lane.alg and keyid in published(lane)
 
@@ -208,6 +241,16 @@ def tampered(cases, lane, got):
     case("another role", with_value("x-clerk-org-role", lambda role: role + "org:admin"))
     case("a second user before the first", [("x-clerk-user-id", "user_root"), *headers])
     case("a header less", [(name, text) for name, text in headers if name != "x-clerk-actor-id"])
+    if ASSERTION in lane.closing:
+        another = mint(lane.about, sub="user_2other", sid="sess_2other")
+        elsewhere = seen(request(lane.proxy, "GET", "/a", [bearer(another)]))["headers"]
+        case("the assertion of another", with_value(ASSERTION, lambda _: value(elsewhere, ASSERTION)))
+        case("the assertion emptied", with_value(ASSERTION, lambda _: ""))
+        case("the assertion doubled", [*headers, (ASSERTION, value(headers, ASSERTION))])
+    path, _, _ = got["target"].partition("?")
+    is_free = "@query" not in lane.closing
+    case("another query", target=f"{path}?dry=0", believed=is_free)
+    case("no query", target=path, believed=is_free)
     case("another method", method="PUT")
     case("another path", target="/orders/1")
     case("another host", with_value("host", lambda _: "elsewhere.example.com"))
@@ -217,12 +260,12 @@ def tampered(cases, lane, got):
     case("another signature", with_value("signature", lambda text: re.sub(r"=:\S{8}", "=:AAAAAAAA", text)))
 
 
-def expired(cases, kept, keys):
+def expired(cases, kept, policy):
     """The one thing only time can show: waits until the youngest of them is past its `expires`."""
     last = max((int(MEMBER.search(value(got["headers"], "signature-input"))[3]) for _, got, _ in kept), default=0)
     time.sleep(max(0.0, last + 1.5 - time.time()))
     for lane, got, known in kept:
-        keys.write_text(known)
+        policy.write_text(known)
         headers = [(name, text) for name, text in got["headers"] if name not in ("content-length", "connection")]
         reply = request(lane.backend, got["method"], got["target"], headers, got["body"].encode())
         late = reply.json().get("verified") is False and "expire" in reply.json()["error"].lower()

@@ -2,7 +2,8 @@
 
 A verifier has to believe every request of the proxy, with the path as it came; to refuse it with any
 one thing changed; and to refuse what our own key signed in a way the proxy does not. A server that
-hands on no path as it came has to be refused with the reason, not guessed for.
+hands on no path as it came has to be refused with the reason, not guessed for. Beside one of them,
+the lines that README.md shows get the same requests.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ import tempfile
 import time
 import urllib.parse
 
-from run import DERIVED, HERE, IDENTITY, SECRET, THEIRS, value
+from run import ASSERTION, BOTH_MODES, DERIVED, HERE, IDENTITY, QUERY, SECRET, THEIRS, value
 
-from harness import START, Process, bearer, claims_of, demo, free_port, main, mint, request, serve
+from harness import ROOT, START, Process, bearer, claims_of, demo, free_port, main, mint, request, serve
 
 APPS = HERE / "apps"
 PYTHON = [sys.executable, "-m"]
@@ -53,8 +54,16 @@ DECODING = {
         "--port",
     ],
 }
-COVERED = [*IDENTITY, "x-clerk-user-name"]
-FLAGS = ["--claim", "x-clerk-user-name=/name"]
+CLAIMED = [*IDENTITY, "x-clerk-user-name"]
+HMAC = {"COUNTERSIGN_SIGNING_SECRET": SECRET}
+# How the proxy signs: its settings, the headers that are then covered, and what of the request.
+WAYS = {
+    "hmac-sha256": (HMAC, CLAIMED, DERIVED),
+    "ed25519": ({}, CLAIMED, DERIVED),
+    "the query covered": (HMAC | QUERY, CLAIMED, [*DERIVED, "@query"]),
+    "an assertion covered": (HMAC | BOTH_MODES, [*CLAIMED, ASSERTION], DERIVED),
+}
+FLAGS = ["--claim", "x-clerk-user-name=/name", "--public", "/open/**"]
 SETTINGS = {"COUNTERSIGN_PATHS_ALLOW": "encoded-slash,encoded-percent,semicolon"}
 KEYID = hmac.digest(SECRET.encode(), b"kid", hashlib.sha256).hex()[:8]
 SLY = [
@@ -69,28 +78,34 @@ class Lane:
     backend: str
     proxy: str
     token: str
+    another: str  # a token of somebody else
     user: str
+    covered: list
+    derived: list
 
 
 def run(cases):
     with tempfile.TemporaryDirectory() as scratch, demo() as (_, issuer):
-        for alg, settings in ("hmac-sha256", {"COUNTERSIGN_SIGNING_SECRET": SECRET}), ("ed25519", {}):
+        for name, way in WAYS.items():
             for server, command in SERVERS.items():
-                with lane(issuer, f"{server}, {alg}", command, scratch, settings) as one:
+                with lane(issuer, f"{server}, {name}", command, scratch, *way) as one:
                     got = believed(cases, one)
-                    if got:
-                        tampered(cases, one, got)
-                        parted(cases, one, got)
-                        if "COUNTERSIGN_SIGNING_SECRET" in settings:
-                            signed_otherwise(cases, one, got)
+                    if not got:
+                        continue
+                    tampered(cases, one, got)
+                    parted(cases, one, got)
+                    if name != "ed25519":
+                        signed_otherwise(cases, one, got)
+                        if server == "Node":  # hands on every header as it came
+                            shown(cases, one, got)
         web_socket(cases)
         for server, command in DECODING.items():
-            with lane(issuer, server, command, scratch, {"COUNTERSIGN_SIGNING_SECRET": SECRET}) as one:
+            with lane(issuer, server, command, scratch, *WAYS["hmac-sha256"]) as one:
                 decoding(cases, one, plain_is_believed=server == "wsgiref")
 
 
 @contextlib.contextmanager
-def lane(issuer, name, command, scratch, settings):
+def lane(issuer, name, command, scratch, settings, covered, derived):
     """A proxy and behind it a server with the verifier, which knows the proxy's key."""
     port = free_port()
     backend = f"http://127.0.0.1:{port}"
@@ -99,12 +114,13 @@ def lane(issuer, name, command, scratch, settings):
         if not settings:
             known = {"jwks": request(admin, "GET", "/.well-known/jwks.json").json()}
         about = pathlib.Path(scratch) / "verifier.json"
-        about.write_text(json.dumps(known | {"identity": COVERED}))
+        cover = [name[1:] for name in derived if name not in DERIVED]
+        about.write_text(json.dumps(known | {"options": {"identity": covered, "cover": cover}}))
         bind = {"gunicorn": "127.0.0.1:{}", "puma": "tcp://127.0.0.1:{}"}.get(name.split(",")[0].lower(), "{}")
         with Process([*command, bind.format(port)], os.environ | {"VERIFIER": str(about)}) as process:
             until_listening(process, port)
-            token = mint(issuer, name="Jürgen, 50%")
-            yield Lane(name, backend, proxy, token, claims_of(token)["sub"])
+            token, another = mint(issuer, name="Jürgen, 50%"), mint(issuer, sub="user_2other", sid="sess_2other")
+            yield Lane(name, backend, proxy, token, another, claims_of(token)["sub"], covered, derived)
 
 
 def until_listening(process, port):
@@ -122,10 +138,13 @@ def believed(cases, lane):
     def case(target, method="GET", headers=(), body=None):
         reply = request(lane.proxy, method, target, [bearer(lane.token), *headers], body)
         got = reply.json()
-        path = urllib.parse.unquote(target.split("?")[0])
+        path, _, query = target.partition("?")
+        sent = [method, urllib.parse.unquote(path), query]
         told = {"x-clerk-user-id": lane.user, "x-clerk-user-name": "J%C3%BCrgen%2C%2050%25"}
         held = method == "HEAD" or (
-            [got.get("method"), got.get("path")] == [method, path] and told.items() <= got["told"].items()
+            [got.get("method"), got.get("path"), got.get("query")] == sent
+            and told.items() <= got["told"].items()
+            and list(got["told"]) == lane.covered
         )
         good = reply.status == 200 and held
         cases.check(f"{lane.name}: {method} {target} {dict(headers) or ''}: believed", good, reply)
@@ -133,7 +152,9 @@ def believed(cases, lane):
 
     for target in "/", "/caf%C3%A9", "/a%2Fb", "/a+b", "/a%20b", "/%7Eme", "/100%25", "/%2525", "/a:b@c!$&'()*,;=":
         case(target)
-    for target in "/search?q=a%20b&empty=&x='", "/?", "/caf%C3%A9?path=/a%2Fb":
+    for target in "/a[b]|c", '/^{"x"}':  # percent-encoded by the proxy: no path may hold them
+        case(target)
+    for target in "/search?q=a%20b&empty=&x='", "/?", "/caf%C3%A9?path=/a%2Fb", "/a?a=%20b&c=d+e&%5B", "/a??b|[c]=%zz":
         case(target)
     for method in "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS":
         case("/caf%C3%A9", method)
@@ -141,6 +162,9 @@ def believed(cases, lane):
         case("/a", headers=[("Host", host)])
     case("/a", headers=THEIRS)
     case("/a", headers=SLY)
+    reply = request(lane.proxy, "GET", "/open/door?q")
+    nobody = dict.fromkeys(lane.covered, "") | {"x-clerk-principal": "anonymous"}
+    cases.check(f"{lane.name}: nobody signed in: believed", reply.json().get("told") == nobody, reply)
     return case("/caf%C3%A9/a%2Fb?dry=1", "POST", [("Content-Type", "application/json")], b'{"n": 1}')
 
 
@@ -165,11 +189,26 @@ def tampered(cases, lane, got):
     again = sent_again(lane, got, headers)
     cases.check(f"{lane.name}: sent again unchanged: believed", again.status == 200, again)
     broken, twice = "does not hold", "is there 2 times|does not hold"  # WSGI and Rack join what came twice
+    path = got["target"].split("?")[0]
     case("another user", broken, with_value("x-clerk-user-id", lambda _: "user_root"))
     case("another role", broken, with_value("x-clerk-org-role", lambda role: role + "org:admin"))
     case("a second user before the first", twice, [("x-clerk-user-id", "user_root"), *headers])
     case("a header less", "is there 0 times", [pair for pair in headers if pair[0] != "x-clerk-actor-id"])
     case("a header more", "x-clerk-admin is not signed", [*headers, ("x-clerk-admin", "true")])
+    if ASSERTION in lane.covered:
+        elsewhere = request(lane.proxy, "GET", "/a", [bearer(lane.another)]).json()["headers"]
+        case("the assertion of another", broken, with_value(ASSERTION, lambda _: value(elsewhere, ASSERTION)))
+        case("the assertion emptied", broken, with_value(ASSERTION, lambda _: ""))
+        case("the assertion doubled", twice, [*headers, (ASSERTION, value(headers, ASSERTION))])
+        case("no assertion", f"{ASSERTION} is there 0 times", [pair for pair in headers if pair[0] != ASSERTION])
+    else:
+        case("an assertion", f"{ASSERTION} is not signed", [*headers, (ASSERTION, "e30.e30.AAAA")])
+    if "@query" in lane.derived:
+        for query in "", "?", "?dry=0", "?dry=1&", "?dry=%31", "??dry=1":
+            case(f"the query {query or 'left out'}", broken, target=path + query)
+    else:
+        reply = sent_again(lane, got, headers, target=f"{path}?dry=0")
+        cases.check(f"{lane.name}: another query, which is not covered: believed", reply.status == 200, reply)
     case("another method", broken, method="PUT")
     case("the slash decoded", broken, target="/caf%C3%A9/a/b?dry=1")
     case("another host", broken, with_value("host", lambda _: "elsewhere.example.com"))
@@ -204,13 +243,15 @@ def parted(cases, lane, got):
 
 def signed_otherwise(cases, lane, got):
     """What only somebody with the secret can send: each check has to hold without the signature's help."""
-    text = {name: value(got["headers"], name) for name in COVERED}
-    path = got["target"].split("?")[0]
-    derived = {"@method": "POST", "@authority": value(got["headers"], "host"), "@path": path}
+    text = {name: value(got["headers"], name) for name in lane.covered}
+    path, _, query = got["target"].partition("?")
+    host = value(got["headers"], "host")
+    derived = {"@method": "POST", "@authority": host, "@path": path, "@query": f"?{query}"}
+    covered = lane.covered
 
-    def case(name, why=None, covered=(*COVERED, *DERIVED), headers=(), **parameters):
+    def case(name, why=None, covered=(*covered, *lane.derived), headers=(), **parameters):
         proof = signed(text | derived | dict(headers), covered, **parameters)
-        reply = sent_again(lane, got, [("host", derived["@authority"]), *text.items(), *headers, *proof])
+        reply = sent_again(lane, got, [("host", host), *text.items(), *headers, *proof])
         if why is None:
             cases.check(f"{lane.name}: signed here, {name}: believed", reply.status == 200, reply)
         else:
@@ -222,10 +263,12 @@ def signed_otherwise(cases, lane, got):
     case("a clock 20 s ahead", "not of this time", created=now + 20, expires=now + 50)
     case("3 s late", created=now - 33, expires=now - 3)
     case("7 s late", "not of this time", created=now - 37, expires=now - 7)
-    case("another order", coverage, [*reversed(COVERED), *DERIVED])
-    case("without @path", coverage, [*COVERED, *DERIVED[:-1]])
-    case("without a header", coverage, [*COVERED[1:], *DERIVED])
-    case("with a header more", coverage, [*COVERED, "x-clerk-admin", *DERIVED], headers=[("x-clerk-admin", "true")])
+    case("another order", coverage, [*reversed(covered), *lane.derived])
+    case(f"without {lane.derived[-1]}", coverage, [*covered, *lane.derived[:-1]])
+    case(f"without {covered[0]}", coverage, [*covered[1:], *lane.derived])
+    case(f"without {covered[-1]}", coverage, [*covered[:-1], *lane.derived])
+    more = [*covered, "x-clerk-admin", *lane.derived]
+    case("with a header more", coverage, more, headers=[("x-clerk-admin", "true")])
     case("with another tag", "not of our kind", tag="theirs")
     case("with another key id", "no key of this id", keyid="deadbeef")
     case("for another algorithm", "no key of this id and algorithm", alg="ed25519")
@@ -241,6 +284,32 @@ def signed(lines, covered, created=None, expires=None, keyid=KEYID, alg="hmac-sh
     return [("signature-input", f"countersign={params}"), ("signature", f"countersign=:{mac}:")]
 
 
+def shown(cases, lane, got):
+    """What README.md's Python says of the same request: its checks are fewer, so only what it claims is asked."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    names = {}
+    exec(code, names)  # our own README
+    path = got["target"].split("?")[0]
+
+    def case(name, believes, target=got["target"], **changed):
+        headers = dict(got["headers"]) | {name.replace("_", "-"): text for name, text in changed.items()}
+        try:
+            said = names["caller"](headers, "POST", target, SECRET.encode())
+        except PermissionError as refused:
+            said = [refused]
+        how = "believed" if believes else "refused"
+        cases.check(f"README.md, {lane.name}: {name}: {how}", (said[0] == lane.user) is believes, said)
+
+    case("the same request", True)
+    case("another user", False, x_clerk_user_id="user_root")
+    case("another path", False, target="/a?dry=1")
+    case("a header more", False, x_clerk_admin="true")
+    covers_query = "@query" in lane.derived
+    case("another query", not covers_query, target=f"{path}?dry=0")
+    case("no query", not covers_query, target=path)
+    case("another assertion", False, x_clerk_assertion="e30.e30.AAAA")
+
+
 def web_socket(cases):
     """The one way to an ASGI application that no server here can show: a handshake, called as a server calls it."""
     sys.path.insert(0, str(HERE.parents[1] / "deploy" / "verifiers"))
@@ -254,9 +323,9 @@ def web_socket(cases):
     async def send(message):
         sent.append(message["type"])
 
-    guarded = countersign.asgi(application, countersign.secret(SECRET), identity=COVERED)
-    told = dict.fromkeys(COVERED, "") | {"x-clerk-user-id": "user_1"}
-    proof = signed(told | {"@method": "GET", "@authority": "a.example", "@path": "/caf%C3%A9"}, [*COVERED, *DERIVED])
+    guarded = countersign.asgi(application, countersign.secret(SECRET), identity=CLAIMED)
+    told = dict.fromkeys(CLAIMED, "") | {"x-clerk-user-id": "user_1"}
+    proof = signed(told | {"@method": "GET", "@authority": "a.example", "@path": "/caf%C3%A9"}, [*CLAIMED, *DERIVED])
     for raw in b"/caf%C3%A9", b"/other":
         headers = [(name.encode(), text.encode()) for name, text in [*told.items(), *proof, ("host", "a.example")]]
         path = urllib.parse.unquote(raw.decode())

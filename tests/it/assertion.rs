@@ -230,9 +230,6 @@ async fn our_keys_are_exchanged_under_load_and_no_verification_fails() {
     assert_eq!(set["keys"][0].get("d"), None);
 }
 
-/// Something that happens to the keys, and how it is called.
-type Deed<'a> = (&'a str, &'a dyn Fn());
-
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_cannot_be_read_in_the_directory_changes_nothing() {
     let issuer = Issuer::start(Clock::System).unwrap();
@@ -247,18 +244,16 @@ async fn what_cannot_be_read_in_the_directory_changes_nothing() {
     let published = async || proxy.admin("/.well-known/jwks.json").await.json();
     let before = published().await;
 
-    let (whole, deeds): (_, [Deed<'_>; 5]) = (
-        fs::read(file("one.pem")).unwrap(),
-        [
-            ("half a file", &|| fs::write(file("one.pem"), "-----BEGIN PRIV").unwrap()),
-            ("another key under its name", &|| write_key(&file("one.pem"))),
-            ("no file", &|| fs::remove_file(file("one.pem")).unwrap()),
-            ("no key", &|| fs::write(file("two.pem"), "junk").unwrap()),
-            ("a link to nowhere", &|| {
-                std::os::unix::fs::symlink("nowhere", file("three.pem")).unwrap();
-            }),
-        ],
-    );
+    let whole = fs::read(file("one.pem")).unwrap();
+    let deeds: [(&str, &dyn Fn()); 5] = [
+        ("half a file", &|| fs::write(file("one.pem"), "-----BEGIN PRIV").unwrap()),
+        ("another key under its name", &|| write_key(&file("one.pem"))),
+        ("no file", &|| fs::remove_file(file("one.pem")).unwrap()),
+        ("no key", &|| fs::write(file("two.pem"), "junk").unwrap()),
+        ("a link to nowhere", &|| {
+            std::os::unix::fs::symlink("nowhere", file("three.pem")).unwrap();
+        }),
+    ];
     for (what, deed) in deeds {
         deed();
         time::sleep(Duration::from_secs(3)).await;

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use countersign::clock::Clock;
-use countersign::core::header::Credentials;
+use countersign::core::access::Access;
+use countersign::core::header::{Credentials, folded};
 use countersign::core::identity::{Field, IdentityPolicy, PROFILE_CLAIMS, Source};
-use http::{HeaderName, Response};
+use countersign::core::route::{Case, Routes};
+use http::{HeaderName, Method, Response};
 use serde_json::json;
 
-use crate::support::settings::settings_with_public;
+use crate::support::settings::{route, settings_with_public};
 use crate::support::upstream::Seen;
 use crate::support::{Issuer, Proxy, Upstream, settings};
 
@@ -27,8 +29,7 @@ const IDENTITY: [&str; 9] = [
 /// Names that stand for an identity header to somebody: `_` is `-` to CGI and its heirs.
 fn identity_names(seen: &Seen) -> Vec<String> {
     let names = seen.headers.iter().map(|(name, _)| name.as_str().to_owned());
-    let mut names: Vec<_> =
-        names.filter(|name| name.replace('_', "-").starts_with("x-clerk-")).collect();
+    let mut names: Vec<_> = names.filter(|name| folded(name).starts_with("x-clerk-")).collect();
     names.sort();
     names
 }
@@ -70,6 +71,8 @@ const SPOOFS: &[&str] = &[
     "X-MS-Client-Principal: root\r\nX-MS-Client-Principal-Name: root",
     "SSL-Client-Cert: root\r\nX-SSL-Client-S-DN: root",
     "X-Original-URL: /root\r\nX-Original-URI: /root\r\nX-Rewrite-URL: /root",
+    "X.Clerk.User.Id: root\r\nX!Clerk'Org~Role: org:admin\r\nRemote.User: root",
+    "Proxy: http://root\r\nX-Real-IP: 10.0.0.1\r\nX-Middleware-Subrequest: root",
     "X-Envoy-Original-Path: /root\r\nX-Accel-Redirect: /root",
     "SCRIPT_NAME: /root\r\nPATH_INFO: /root\r\nScript-Name: /root",
     "X-Request-Id: root",
@@ -231,8 +234,7 @@ async fn identity_has_the_names_and_claims_of_the_settings() {
     let claim = |name: &str, pointer: &str| (name.to_owned(), Source::Claim(pointer.to_owned()));
     let mut headers: Vec<_> = Field::ALL.iter().copied().map(field).collect();
     headers.extend(
-        PROFILE_CLAIMS
-            .map(|name| claim(&format!("x-id-{}", name.replace('_', "-")), &format!("/{name}"))),
+        PROFILE_CLAIMS.map(|name| claim(&format!("x-id-{}", folded(name)), &format!("/{name}"))),
     );
     headers.push(claim("x-plan", "/meta/plan"));
     headers.push(claim("x-roles", "/https:~1~1ns~1roles"));
@@ -429,5 +431,29 @@ async fn an_answer_is_of_our_version_and_framing_whatever_the_backends_is() {
         assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{spoken:?}: {answers:?}");
         assert!(answers.contains(body), "{spoken:?}: {answers:?}");
         assert!(!answers.contains("root"), "{spoken:?}: {answers:?}");
+    }
+}
+
+/// A backend that takes the method from a header would be asked for what a rule on methods refused.
+#[tokio::test(flavor = "local")]
+async fn where_rules_look_at_methods_no_header_makes_another_of_one() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let mut settings = settings(&issuer, &upstream);
+    let plain = Proxy::start(settings.clone()).await;
+    let mut posts = route("/items/**", Access::Public);
+    posts.methods = Some(vec![Method::POST]);
+    settings.proxy.routes = Routes::new(vec![posts], Case::Sensitive);
+    let ruled = Proxy::start(settings).await;
+
+    for name in ["X-HTTP-Method-Override", "X_Http_Method", "x-method-override"] {
+        let answer = ruled.client().header(name, "DELETE").send(Method::POST, "/items/1", "").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(upstream.last().header(name), None, "{name}");
+        let answer = ruled.client().send(Method::DELETE, "/items/1", "").await;
+        assert_eq!(answer.status, 401);
+        let client = plain.client().bearer(&issuer.token()).header(name, "DELETE");
+        assert_eq!(client.send(Method::POST, "/items/1", "").await.status, 200);
+        assert_eq!(upstream.last().header(name), Some("DELETE"), "otherwise it is the backend's");
     }
 }

@@ -9,6 +9,7 @@ mod corpus;
 mod corpus_requests;
 mod cors;
 mod credential;
+mod explain;
 mod forward;
 mod headers;
 mod issuers;

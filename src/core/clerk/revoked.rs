@@ -20,7 +20,8 @@ impl Revoked {
     /// rest in again.
     pub fn parse(text: &str) -> (Self, Vec<BadLine>) {
         let (mut ids, mut bad) = (HashSet::new(), Vec::new());
-        for (place, line) in text.lines().enumerate() {
+        let text = text.trim_start_matches('\u{feff}');
+        for (place, line) in lines(text).enumerate() {
             let id = line.split('#').next().unwrap_or_default().trim();
             if is_id(id) {
                 ids.insert(id.into());
@@ -52,6 +53,11 @@ impl Revoked {
     }
 }
 
+/// The lines of a text, whatever ends them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 fn is_id(text: &str) -> bool {
     let rest = text.strip_prefix("sess_").or_else(|| text.strip_prefix("user_"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_alphanumeric()))
@@ -71,6 +77,8 @@ mod tests {
         assert_eq!(ids, ["sess_1", "sess_6", "user_2"]);
         assert_eq!(bad, [BadLine(5), BadLine(6), BadLine(7), BadLine(8)]);
         assert!(Revoked::parse("").0.is_empty());
+        let (revoked, bad) = Revoked::parse("\u{feff}sess_1\rsess_2\r\nsess_3\n");
+        assert_eq!((revoked.len(), bad), (3, vec![]));
     }
 
     #[test]

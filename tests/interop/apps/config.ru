@@ -16,12 +16,13 @@ use(Class.new do
     @app.call(env)
   end
 end)
-use Countersign, keys: keys, identity: about["identity"]
+use Countersign, keys: keys, **about["options"].transform_keys(&:to_sym)
 
 run(lambda do |env|
   headers = env.select { |name, _| name.start_with?("HTTP_") }
                .map { |name, value| [name.delete_prefix("HTTP_").downcase.tr("_", "-"), value] }
   path = URI::DEFAULT_PARSER.unescape(env["PATH_INFO"]).force_encoding("UTF-8")
-  seen = { told: env["countersign"], method: env["REQUEST_METHOD"], path: path, headers: headers }
+  method, query = env.values_at("REQUEST_METHOD", "QUERY_STRING")
+  seen = { told: env["countersign"], method: method, path: path, query: query, headers: headers }
   [200, { "content-type" => "application/json" }, [JSON.generate(seen)]]
 end)

@@ -6,11 +6,12 @@ import { ed25519, guard, secret } from '../../../deploy/verifiers/countersign.mj
 
 const about = JSON.parse(readFileSync(process.env.VERIFIER, 'utf8'));
 const keys = about.secret === undefined ? ed25519(about.jwks) : secret(about.secret);
-const guarded = guard(keys, { identity: about.identity });
+const guarded = guard(keys, about.options);
 
 createServer((request, response) => guarded(request, response, () => {
   const { countersign: told, method, url, rawHeaders: raw } = request;
   const headers = raw.flatMap((name, i) => (i % 2 ? [] : [[name.toLowerCase(), raw[i + 1]]]));
+  const [, path, query] = /^([^?]*)\??(.*)$/.exec(url);
   response.writeHead(200, { 'content-type': 'application/json' });
-  response.end(JSON.stringify({ told, method, path: decodeURIComponent(url.split('?')[0]), headers }));
+  response.end(JSON.stringify({ told, method, path: decodeURIComponent(path), query, headers }));
 })).listen(Number(process.argv[2]), '127.0.0.1');

@@ -2,7 +2,7 @@
 
 python python_app.py wsgiref|werkzeug PORT     two servers for development
 
-VERIFIER is a file: {"secret": text | "jwks": {…}, "identity": […]}.
+VERIFIER is a file: {"secret": text | "jwks": {…}, "options": {"identity": […], "cover": […]}}.
 """
 
 import json
@@ -17,14 +17,15 @@ ABOUT = json.loads(pathlib.Path(os.environ["VERIFIER"]).read_text())
 KEYS = countersign.secret(ABOUT["secret"]) if "secret" in ABOUT else countersign.ed25519(ABOUT["jwks"])
 
 
-def seen(told, method, path, headers):
-    return json.dumps({"told": told, "method": method, "path": path, "headers": headers}).encode()
+def seen(**what):
+    return json.dumps(what).encode()
 
 
 def echo_wsgi(environ, start_response):
     headers = [(name[5:].replace("_", "-").lower(), v) for name, v in environ.items() if name.startswith("HTTP_")]
     path = environ["PATH_INFO"].encode("latin-1").decode()
-    text = seen(environ["countersign"], environ["REQUEST_METHOD"], path, headers)
+    method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+    text = seen(told=environ["countersign"], method=method, path=path, query=query, headers=headers)
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
     return [text]
 
@@ -33,13 +34,14 @@ async def echo_asgi(scope, receive, send):
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])  # uvicorn takes that for "no lifespan"
     headers = [(name.decode(), value.decode()) for name, value in scope["headers"]]
-    text = seen(scope["countersign"], scope["method"], scope["path"], headers)
+    method, path, query = scope["method"], scope["path"], scope["query_string"].decode()
+    text = seen(told=scope["countersign"], method=method, path=path, query=query, headers=headers)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": text})
 
 
-wsgi_app = countersign.wsgi(echo_wsgi, KEYS, identity=ABOUT["identity"])
-asgi_app = countersign.asgi(echo_asgi, KEYS, identity=ABOUT["identity"])
+wsgi_app = countersign.wsgi(echo_wsgi, KEYS, **ABOUT["options"])
+asgi_app = countersign.asgi(echo_asgi, KEYS, **ABOUT["options"])
 
 if __name__ == "__main__":
     kind, port = sys.argv[1:]

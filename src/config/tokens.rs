@@ -1,0 +1,157 @@
+//! `clerk` again: what tokens must say to be good.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::core::claims::{AzpPolicy, ClaimsPolicy};
+use crate::core::clerk::revoked::Revoked;
+use crate::core::issuer::{ClerkPolicy, Impersonation, TokenClass};
+use crate::keys::KeySettings;
+
+use super::address;
+use super::error::Origin;
+use super::reader::Reader;
+use super::units::Span;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What holds for the tokens of every issuer.
+#[derive(Clone, Copy)]
+pub(super) struct Common {
+    pub(super) leeway: Duration,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) max_stale: Duration,
+}
+
+pub(super) fn common(reader: &mut Reader<'_>) -> Common {
+    let day = KeySettings::MAX_STALE;
+    let leeway = reader.span("clerk.leeway", Duration::ZERO..=5 * MINUTE);
+    if leeway.is_some_and(|leeway| leeway > MINUTE) {
+        reader.warn(
+            "clerk.leeway",
+            "Clerk's session tokens live a minute; with this each is good for more than two",
+        );
+    }
+    let max_lifetime = reader.one("clerk.max_lifetime", |text| match text.parse::<Span>() {
+        _ if text == "none" => Ok(None),
+        Ok(Span(span)) if span >= SECOND => Ok(Some(span)),
+        Ok(_) => Err("at least 1s".to_owned()),
+        Err(error) => Err(format!("{error}, or `none`")),
+    });
+    Common {
+        leeway: leeway.unwrap_or(ClaimsPolicy::LEEWAY),
+        max_lifetime: max_lifetime.unwrap_or(Some(ClaimsPolicy::MAX_LIFETIME)),
+        max_stale: reader.span("clerk.max_stale", MINUTE..=365 * day).unwrap_or(day),
+    }
+}
+
+/// Reads which of the instance's tokens are good, and the authorized parties.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    common: Common,
+    public_origin: Option<String>,
+    has_instance: bool,
+) -> (ClerkPolicy, Vec<String>) {
+    let words =
+        [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
+    let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
+    let parties = parties(reader, azp, public_origin, has_instance);
+    let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
+    let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
+
+    let accepted = accepted(reader);
+    let session_audience = reader.many("clerk.audience", audience);
+    let template_audience = template_audience(reader, &accepted);
+    let policy = |audience| ClaimsPolicy {
+        audience,
+        parties: parties.clone(),
+        azp,
+        leeway: common.leeway,
+        max_lifetime: common.max_lifetime,
+    };
+    let accepts = |class| accepted.contains(&class);
+    let clerk = ClerkPolicy {
+        sessions: accepts(TokenClass::SessionToken).then(|| policy(session_audience)),
+        // Where the audience is missing, which is noted, nobody is meant.
+        templates: accepts(TokenClass::JwtTemplate)
+            .then(|| policy(Some(template_audience.unwrap_or_default()))),
+        impersonation,
+    };
+    (clerk, parties)
+}
+
+/// Reads the list once, to say now what would be wrong with it later.
+pub(super) fn revoked(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    const KEY: &str = "clerk.revoked_file";
+    let file = reader.content(KEY)?;
+    let (_, bad) = Revoked::parse(&String::from_utf8_lossy(&file.bytes));
+    for line in bad {
+        reader.mistake(KEY, format!("{}: {line}", file.path.display()));
+    }
+    Some(file.path)
+}
+
+fn accepted(reader: &mut Reader<'_>) -> Vec<TokenClass> {
+    let classes = [TokenClass::SessionToken, TokenClass::JwtTemplate];
+    let accepted = reader.many("clerk.accept", |text| {
+        let class = classes.into_iter().find(|class| class.as_str() == text);
+        class.ok_or("not one of `session_token`, `jwt_template`")
+    });
+    accepted.unwrap_or_else(|| vec![TokenClass::SessionToken])
+}
+
+/// Reads whom tokens from templates are for. It is required: one key signs the tokens of all
+/// templates, and what one of them was made for another service is not meant for this one.
+fn template_audience(reader: &mut Reader<'_>, accepted: &[TokenClass]) -> Option<Vec<String>> {
+    const KEY: &str = "clerk.jwt_template.audience";
+    let ours = reader.many(KEY, audience);
+    match (accepted.contains(&TokenClass::JwtTemplate), reader.is_written(KEY)) {
+        (true, false) => reader.mistake(
+            KEY,
+            "not set; tokens from templates are accepted (`clerk.accept`) only for an audience, the `aud` of your template, like `[\"convex\"]`",
+        ),
+        (false, true) => reader.mistake(
+            KEY,
+            "tokens from templates are not accepted; add `\"jwt_template\"` to `clerk.accept`",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    ours
+}
+
+pub(super) fn audience(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.to_owned())
+}
+
+fn parties(
+    reader: &mut Reader<'_>,
+    azp: AzpPolicy,
+    public_origin: Option<String>,
+    has_instance: bool,
+) -> Vec<String> {
+    const KEY: &str = "clerk.authorized_parties";
+    match (reader.many(KEY, address::origin), public_origin) {
+        (Some(parties), _) => parties,
+        (None, Some(origin)) => {
+            reader.derive(KEY, &origin, &Origin::Key("public_url"));
+            vec![origin]
+        }
+        // A public URL that was no good is told as such.
+        (None, None) if reader.is_written("public_url") || !has_instance => Vec::new(),
+        (None, None) => {
+            match azp {
+                AzpPolicy::Enforce => reader.mistake(
+                    "clerk.azp",
+                    "there is no party to enforce; name them in `clerk.authorized_parties`, like `[\"https://app.example.com\"]`",
+                ),
+                AzpPolicy::Auto => reader.warn(
+                    KEY,
+                    "not set: a token that was given to any application of the instance is good here; name the origins of yours",
+                ),
+                AzpPolicy::Off => {}
+            }
+            Vec::new()
+        }
+    }
+}
