@@ -44,7 +44,7 @@ fn entry(key: &Key, value: &str, origin: &Origin) -> Entry {
         (_, Origin::Environment(name)) if name == "PORT" => {
             Entry::new([format!("[::]:{value}")], origin)
         }
-        (Kind::List | Kind::OneOrMany | Kind::Map, _) => {
+        (Kind::List | Kind::OneOrMany | Kind::Map | Kind::Values, _) => {
             Entry::new(value.split(',').map(str::trim), origin)
         }
         (Kind::Text | Kind::Bool | Kind::Int | Kind::Span | Kind::Size, _) => {

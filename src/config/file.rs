@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -96,16 +97,32 @@ impl Walk<'_> {
                 continue;
             };
             let mut entries = Entries::new();
-            for (key, value) in in_order(table) {
-                let (dotted, label) =
-                    (format!("{name}.{}", key.get_ref()), format!("{label}.{}", key.get_ref()));
-                match key::find(&dotted).filter(|key| key.home == home) {
-                    Some(key) => entries
-                        .extend(self.entry(key, &label, value).map(|entry| (key.name, entry))),
-                    None => self.mistake(label, key::unknown(&dotted), key.span()),
-                }
-            }
+            self.element(home, name, &label, table, &mut entries);
             self.written.elements.entry(home).or_default().push(entries);
+        }
+    }
+
+    /// Reads one of them, or a table within.
+    fn element(
+        &mut self,
+        home: Home,
+        name: &str,
+        label: &str,
+        table: &DeTable<'_>,
+        entries: &mut Entries,
+    ) {
+        for (key, value) in in_order(table) {
+            let (dotted, label) =
+                (format!("{name}.{}", key.get_ref()), format!("{label}.{}", key.get_ref()));
+            match (key::find(&dotted).filter(|key| key.home == home), value.get_ref()) {
+                (_, DeValue::Table(inner)) if key::is_table_in(home, &dotted) => {
+                    self.element(home, &dotted, &label, inner, entries);
+                }
+                (Some(key), _) => {
+                    entries.extend(self.entry(key, &label, value).map(|entry| (key.name, entry)));
+                }
+                (None, _) => self.mistake(label, key::unknown(&dotted), key.span()),
+            }
         }
     }
 
@@ -131,6 +148,14 @@ impl Walk<'_> {
                 let items = in_order(table).into_iter().map(|(name, value)| {
                     let label = format!("{label}.{}", name.get_ref());
                     self.item(&label, Some(name.get_ref()), value)
+                });
+                let items: Vec<_> = items.collect();
+                Some(Entry { items: items.into_iter().collect::<Option<_>>()?, origin })
+            }
+            (Kind::Values, DeValue::Table(table)) => {
+                let items = in_order(table).into_iter().map(|(name, value)| {
+                    let label = format!("{label}.{}", name.get_ref());
+                    self.value(&label, name.get_ref(), value)
                 });
                 let items: Vec<_> = items.collect();
                 Some(Entry { items: items.into_iter().collect::<Option<_>>()?, origin })
@@ -161,6 +186,20 @@ impl Walk<'_> {
         Some(Item { text, origin: self.at(value.span()) })
     }
 
+    /// Reads a member of a table of values, or of lists of such.
+    fn value(&mut self, label: &str, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Item> {
+        let json = match value.get_ref() {
+            DeValue::Array(values) => values.iter().map(|value| scalar(value.get_ref())).collect(),
+            value => scalar(value),
+        };
+        let Some(json) = json else {
+            let wanted = "a text, a whole number, `true` or `false`, or a list of such";
+            self.mistake(label.to_owned(), format!("{wanted}, not {}", a(value)), value.span());
+            return None;
+        };
+        Some(Item { text: format!("{name}={json}"), origin: self.at(value.span()) })
+    }
+
     fn mistake(&mut self, key: String, problem: String, span: Range<usize>) {
         let origin = self.at(span);
         self.mistakes.push(ConfigError { key, problem, origin });
@@ -174,6 +213,18 @@ impl Walk<'_> {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
         }
+    }
+}
+
+/// Reads what can be compared in one way only; nothing where it is anything else.
+fn scalar(value: &DeValue<'_>) -> Option<Value> {
+    match value {
+        DeValue::String(text) => Some(Value::from(&**text)),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from)
+        }
+        DeValue::Boolean(truth) => Some(Value::from(*truth)),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }
 
@@ -196,6 +247,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::List => "a list of texts, like `[\"…\"]`",
         Kind::OneOrMany => "a text in quotes or a list of such",
         Kind::Map => "a table of texts",
+        Kind::Values => "a table of values",
     }
 }
 
@@ -265,8 +317,28 @@ mod tests {
                 "route[2].paht: unknown key; did you mean `path`? (a.toml:3:1)",
             ),
             (
-                "[[route]]\nrole = \"x\"",
-                "route[1].role: not supported yet by this version; take it out (a.toml:2:1)",
+                "[[route]]\nsession = \"active\"",
+                "route[1].session: not supported yet by this version; take it out (a.toml:2:1)",
+            ),
+            (
+                "[[route]]\nreverification = 5",
+                "route[1].reverification: a text in quotes, not a number (a.toml:2:18)",
+            ),
+            (
+                "[[route]]\nreverification.after_minutes = \"5\"",
+                "route[1].reverification.after_minutes: a whole number without quotes, not a text (a.toml:2:32)",
+            ),
+            (
+                "[[route]]\nclaims = [\"x\"]",
+                "route[1].claims: a table of values, not a list (a.toml:2:10)",
+            ),
+            (
+                "[[route]]\nclaims.x = 1.5",
+                "route[1].claims.x: a text, a whole number, `true` or `false`, or a list of such, not a number (a.toml:2:12)",
+            ),
+            (
+                "[[route]]\nclaims.x = [[\"a\"]]",
+                "route[1].claims.x: a text, a whole number, `true` or `false`, or a list of such, not a list (a.toml:2:12)",
             ),
             (
                 "[tls]\nkey_file = \"x\"",

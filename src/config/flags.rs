@@ -32,6 +32,11 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 
+    /// Whether requests are refused: enforce; report counts them and lets them pass as anonymous
+    /// [env: COUNTERSIGN_MODE] [default: enforce]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+
     /// The publishable key of the Clerk instance
     /// [env: CLERK_PUBLISHABLE_KEY, else NEXT_PUBLIC_…, VITE_…, EXPO_PUBLIC_…, GATSBY_…]
     #[arg(long, value_name = "KEY")]
@@ -89,11 +94,12 @@ impl Flags {
         self.values().into_iter().filter_map(given).collect()
     }
 
-    fn values(&self) -> [(&'static str, &[String]); 12] {
+    fn values(&self) -> [(&'static str, &[String]); 13] {
         [
             ("--listen", &self.listen),
             ("--upstream", self.upstream.as_slice()),
             ("--admin-listen", self.admin_listen.as_slice()),
+            ("--mode", self.mode.as_slice()),
             ("--publishable-key", self.publishable_key.as_slice()),
             ("--jwks-url", self.jwks_url.as_slice()),
             ("--jwks-file", self.jwks_file.as_slice()),

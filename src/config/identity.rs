@@ -186,7 +186,7 @@ fn claim_header(text: &str) -> Result<HeaderName, String> {
 }
 
 /// Tells whether a text is a JSON pointer to a member (RFC 6901 §3).
-fn is_pointer(text: &str) -> bool {
+pub(super) fn is_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 

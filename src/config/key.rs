@@ -3,7 +3,7 @@
 //! Everything that has to know the keys reads this table: the walk through the file, the names of
 //! the variables, the hints for a key that is none, and what `check` prints.
 
-use Kind::{Bool, Int, List, Map, OneOrMany, Size, Span, Text};
+use Kind::{Bool, Int, List, Map, OneOrMany, Size, Span, Text, Values};
 
 /// A setting: its dotted name, and the ways to write it.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) enum Kind {
     OneOrMany,
     /// A table of texts; each is `NAME=TEXT` outside of the file.
     Map,
+    /// A table of texts, whole numbers, `true` and `false`, or lists of such; read as `NAME=JSON`.
+    Values,
 }
 
 /// Where a key may be written.
@@ -162,6 +164,8 @@ pub(super) const KEYS: &[Key] = &[
     key("admin.listen", Text).default("127.0.0.1:4601").flag("--admin-listen"),
     key("admin.status", Text).default("loopback"),
 
+    key("mode", Text).default("enforce").flag("--mode"),
+
     key("clerk.publishable_key", Text).flag("--publishable-key").env(PUBLISHABLE_KEY),
     key("clerk.issuer", List),
     key("clerk.jwks_url", Text).flag("--jwks-url").shown(Shown::Address),
@@ -191,6 +195,17 @@ pub(super) const KEYS: &[Key] = &[
     key("route.path", Text).of_route(),
     key("route.methods", List).of_route(),
     key("route.access", Text).of_route().default("required"),
+    key("route.role", Text).of_route(),
+    key("route.permission", Text).of_route(),
+    key("route.feature", Text).of_route(),
+    key("route.plan", Text).of_route(),
+    key("route.reverification", Text).of_route(),
+    key("route.reverification.level", Text).of_route(),
+    key("route.reverification.after_minutes", Int).of_route(),
+    key("route.claims", Values).of_route(),
+    key("route.unauthenticated", Text).of_route().default("auto"),
+    key("route.forbidden", Text).of_route().default("forbidden"),
+    key("route.mode", Text).of_route(),
     key("cors.preflight", Text).default("forward"),
     key("paths.allow", List),
     key("paths.case_insensitive", Bool).default("false"),
@@ -241,7 +256,6 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Keys whose names are settled and that nothing here enforces yet, alone or with all below them.
 const NOT_YET: &[&str] = &[
-    "mode",
     "clerk.secret_key_file",
     "clerk.api_url",
     "clerk.sign_in_url",
@@ -258,16 +272,7 @@ const NOT_YET: &[&str] = &[
     "upstream.server_name",
     "upstream.certificate_file",
     "upstream.key_file",
-    "route.role",
-    "route.permission",
-    "route.feature",
-    "route.plan",
-    "route.reverification",
-    "route.claims",
     "route.session",
-    "route.unauthenticated",
-    "route.forbidden",
-    "route.mode",
 ];
 
 /// Names that are no keys of the file, and what whoever wrote one is looking for.
@@ -297,6 +302,12 @@ pub(super) fn is_table(name: &str) -> bool {
     let above = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
     KEYS.iter().any(|key| key.is_in_file() && above(key.name))
         || NOT_YET.iter().any(|key| above(key))
+}
+
+/// Tells whether `name` is a table within one of several: the beginning of keys of such.
+pub(super) fn is_table_in(home: Home, name: &str) -> bool {
+    let above = |key: &Key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    KEYS.iter().any(|key| key.home == home && above(key))
 }
 
 /// Says what is wrong with a name that is no key, and which key may be meant.
@@ -408,6 +419,11 @@ mod tests {
             let told = key.kind == List || key.default.is_none_or(|text| row.contains(text));
             assert!(told, "{}: {row}", key.name);
         }
+        for key in KEYS.iter().filter(|key| key.home == Home::Route) {
+            let name = key.name.rsplit('.').next().unwrap();
+            let told = [format!("`{name}`"), format!("{name} =")];
+            assert!(told.iter().any(|told| readme.contains(told)), "{}", key.name);
+        }
     }
 
     #[test]
@@ -427,7 +443,8 @@ mod tests {
             ("limits.header", "unknown key; did you mean `limits.headers`?"),
             ("frobnicate", "unknown key"),
             ("", "unknown key"),
-            ("mode", "not supported yet by this version; take it out"),
+            ("cross_site", "not supported yet by this version; take it out"),
+            ("route.reverification.levl", "unknown key; did you mean `reverification.level`?"),
             ("tls.certificate_file", "not supported yet by this version; take it out"),
             ("tlsx", "unknown key"),
             ("https_proxy", "unknown key; set HTTPS_PROXY in the environment"),
@@ -444,7 +461,7 @@ mod tests {
                 "COUNTERSIGN_CLERK_LEWAY",
                 "unknown variable, ignored; did you mean COUNTERSIGN_CLERK_LEEWAY?",
             ),
-            ("COUNTERSIGN_MODE", "not supported yet by this version, and ignored"),
+            ("COUNTERSIGN_HTTP2", "not supported yet by this version, and ignored"),
             ("COUNTERSIGN_TLS_KEY_FILE", "not supported yet by this version, and ignored"),
             ("COUNTERSIGN_FROBNICATION", "unknown variable, ignored"),
         ] {

@@ -21,6 +21,7 @@ mod listen;
 mod log;
 mod reader;
 mod routes;
+mod rules;
 mod settings;
 mod shown;
 mod signing;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use crate::admin::Readiness;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
+use crate::core::issuer::TokenClass;
 use crate::http_client::HttpClientSettings;
 use crate::proxy::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies};
 use crate::signing::SigningSettings;
@@ -226,7 +228,8 @@ fn sections(
     let others = written.all(Home::Issuer);
     let clerk = clerk::settings(reader, public_origin, &addresses.listen, !others.is_empty());
     let issuers = issuers::settings(reader, clerk.issuer, others, clerk.common);
-    let paths = routes::settings(reader, written.all(Home::Route));
+    let sessions = issuers.iter().any(|it| it.policy.claims(TokenClass::SessionToken).is_some());
+    let paths = routes::settings(reader, written.all(Home::Route), sessions || issuers.is_empty());
     let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     Sections {

@@ -2,13 +2,14 @@
 
 use http::Method;
 
-use crate::core::access::Access;
+use crate::core::access::{Access, Mode};
 use crate::core::path::{Authority, PathPolicy};
 use crate::core::route::{Case, PathPattern, Route, Routes};
 use crate::proxy::Preflight;
 
 use super::key::Home;
 use super::reader::Reader;
+use super::rules;
 use super::written::Entries;
 
 /// What the section says.
@@ -18,7 +19,12 @@ pub(super) struct Paths {
     pub(super) preflight: Preflight,
 }
 
-pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries]) -> Paths {
+/// Reads the sections. Where no session tokens are good, nobody has what Clerk says of sessions.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    written: &[Entries],
+    sessions_are_good: bool,
+) -> Paths {
     let policy = policy(reader);
     let case = match reader.switch("paths.case_insensitive") {
         Some(true) => Case::Insensitive,
@@ -26,6 +32,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries]) -> Paths {
     };
     let words = [("forward", Preflight::Forward), ("refuse", Preflight::Refuse)];
     let preflight = reader.choice("cors.preflight", &words).unwrap_or_default();
+    let mode = rules::mode(reader, "mode").unwrap_or_default();
 
     let public = reader.many("public", |text| pattern(text, policy)).unwrap_or_default();
     let open = |path: PathPattern| Route {
@@ -33,7 +40,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries]) -> Paths {
         host: None,
         path,
         methods: None,
-        access: Access::Public,
+        rule: Access::Public.into(),
     };
     let mut routes: Vec<Route> = public.into_iter().map(open).collect();
     for route in &routes {
@@ -41,18 +48,16 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries]) -> Paths {
     }
     for (place, entries) in written.iter().enumerate() {
         let mut reader = reader.of_element(Home::Route, place + 1, entries);
-        let Some(route) = route(&mut reader, policy) else { continue };
+        let Some(route) = route(&mut reader, policy, mode) else { continue };
         warn_of_all_public(&mut reader, "route.path", &route);
-        if let Some(earlier) = routes.iter().find(|earlier| covers(earlier, &route, case)) {
-            let text = format!(
-                "never matches: the route `{}` before it has all its requests",
-                earlier.name
-            );
-            reader.warn("route.path", text);
-        }
+        rules::warn(&mut reader, &route.rule, sessions_are_good);
+        warn_of_earlier(&mut reader, &routes, &route, case);
         routes.push(route);
     }
-    Paths { policy, routes: Routes::new(routes, case), preflight }
+    if !reader.is_written("paths.case_insensitive") {
+        warn_of_case(reader, &routes);
+    }
+    Paths { policy, routes: Routes::new(routes, case).otherwise_in(mode), preflight }
 }
 
 fn policy(reader: &mut Reader<'_>) -> PathPolicy {
@@ -74,7 +79,7 @@ fn policy(reader: &mut Reader<'_>) -> PathPolicy {
 }
 
 /// Reads one route; nothing where it has no path, which is noted.
-fn route(reader: &mut Reader<'_>, policy: PathPolicy) -> Option<Route> {
+fn route(reader: &mut Reader<'_>, policy: PathPolicy, mode: Mode) -> Option<Route> {
     let path = reader.one("route.path", |text| pattern(text, policy));
     if !reader.is_written("route.path") {
         reader.mistake("route.path", "not set; a route is for some paths, like `/admin/**`");
@@ -82,16 +87,10 @@ fn route(reader: &mut Reader<'_>, policy: PathPolicy) -> Option<Route> {
     let name = reader.one("route.name", name);
     let host = reader.one("route.host", host);
     let methods = reader.many("route.methods", method);
-    let access = reader.one("route.access", |text| match text {
-        "public" => Ok(Access::Public),
-        "required" => Ok(Access::Required),
-        "optional" => Err("not supported yet by this version; write `public` or `required`"),
-        _ => Err("not one of `public`, `required`"),
-    });
+    let rule = rules::rule(reader, mode);
     let path = path?;
     let name = name.unwrap_or_else(|| path.as_str().to_owned());
-    // What says nothing about access is no reason to let anybody in.
-    Some(Route { name, host, path, methods, access: access.unwrap_or(Access::Required) })
+    Some(Route { name, host, path, methods, rule })
 }
 
 fn pattern(text: &str, policy: PathPolicy) -> Result<PathPattern, String> {
@@ -133,9 +132,75 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 fn warn_of_all_public(reader: &mut Reader<'_>, key: &'static str, route: &Route) {
-    if route.access == Access::Public && route.path.as_str() == "/**" {
+    if route.rule.access == Access::Public && route.path.as_str() == "/**" {
         reader.warn(key, "`/**` is public: no credential is looked at, on any path");
     }
+}
+
+/// Warns where routes before this one have all its requests, or one that asks less has some: an
+/// exception from a wider route is meant, two routes that only cross may not be.
+fn warn_of_earlier(reader: &mut Reader<'_>, routes: &[Route], route: &Route, case: Case) {
+    if let Some(earlier) = routes.iter().find(|earlier| covers(earlier, route, case)) {
+        let name = &earlier.name;
+        let text = format!("never matches: the route `{name}` before it has all its requests");
+        return reader.warn("route.path", text);
+    }
+    let asks_for_a_caller = |route: &Route| matches!(route.rule.access, Access::Required(_));
+    if !asks_for_a_caller(route) {
+        return;
+    }
+    let crossing = routes.iter().find(|earlier| {
+        !asks_for_a_caller(earlier)
+            && crosses(earlier, route, case)
+            && !covers(route, earlier, case)
+    });
+    if let Some(earlier) = crossing {
+        let (name, access) = (&earlier.name, earlier.rule.access.as_str());
+        let text = format!(
+            "the route `{name}` before it is {access} and has some of its requests; put this one first, unless that is meant"
+        );
+        reader.warn("route.path", text);
+    }
+}
+
+/// Warns once where a route asks more than the same path would be asked in another case: the
+/// routes take the two for different, and the backend may not.
+fn warn_of_case(reader: &mut Reader<'_>, routes: &[Route]) {
+    let has_letters =
+        |route: &Route| route.path.as_str().bytes().any(|it| it.is_ascii_alphabetic());
+    let asks_more = |(place, route): &(usize, &Route)| match &route.rule.access {
+        Access::Public | Access::Optional => false,
+        Access::Required(demands) => {
+            let opens = |later: &Route| {
+                !matches!(later.rule.access, Access::Required(_))
+                    && covers(later, route, Case::Sensitive)
+            };
+            !demands.is_empty() || routes[place + 1..].iter().any(opens)
+        }
+    };
+    let route = routes
+        .iter()
+        .enumerate()
+        .filter(asks_more)
+        .map(|(_, route)| route)
+        .find(|it| has_letters(it));
+    if let Some(route) = route {
+        let text = format!(
+            "not set: what the route `{}` asks is not asked where its path comes in other capitals; write `true` if the backend takes the two for one path, `false` if not",
+            route.name
+        );
+        reader.warn("paths.case_insensitive", text);
+    }
+}
+
+/// Tells whether some request is for both routes.
+fn crosses(one: &Route, other: &Route, case: Case) -> bool {
+    let hosts = one.host.is_none() || other.host.is_none() || one.host == other.host;
+    let methods = match (&one.methods, &other.methods) {
+        (Some(one), Some(other)) => one.iter().any(|method| other.contains(method)),
+        (None, _) | (_, None) => true,
+    };
+    hosts && methods && one.path.crosses(&other.path, case)
 }
 
 /// Tells whether every request that `later` matches is one of `earlier`'s.
@@ -175,12 +240,8 @@ mod tests {
             ("path = \"/a*\"", "route[1].path: \"/a*\": `*` and `**` stand alone"),
             ("path = \"/a//b\"", "route[1].path: \"/a//b\": no request has this path"),
             (
-                "path = \"/\"\naccess = \"optional\"",
-                "route[1].access: \"optional\": not supported yet",
-            ),
-            (
                 "path = \"/\"\naccess = \"open\"",
-                "route[1].access: \"open\": not one of `public`, `required`",
+                "route[1].access: \"open\": not one of `public`, `optional`, `required`",
             ),
             ("path = \"/\"\nmethods = []", "route[1].methods: an empty list"),
             (
@@ -226,8 +287,8 @@ mod tests {
         let text = "[[route]]\npath = \"/a\"\n[[route]]\npath = \"/b\"\naccess = \"public\"\nhost = \"A.com\"\nname = \"b\"";
         let settings = settings(text);
         let routes: Vec<_> = settings.proxy.routes.iter().collect();
-        assert_eq!((routes[0].access, routes[0].name.as_str()), (Access::Required, "/a"));
-        assert_eq!((routes[1].access, routes[1].name.as_str()), (Access::Public, "b"));
+        assert_eq!((&routes[0].rule, routes[0].name.as_str()), (&Access::SIGNED_IN.into(), "/a"));
+        assert_eq!((&routes[1].rule, routes[1].name.as_str()), (&Access::Public.into(), "b"));
         assert_eq!(routes[1].host.as_deref(), Some("a.com"));
     }
 
@@ -260,6 +321,56 @@ mod tests {
             let found =
                 warnings(&text).iter().any(|got| got.starts_with("route[2].path: never matches"));
             assert_eq!(found, told, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_crosses_one_that_asks_less_is_told() {
+        for (earlier, later, told) in [
+            ("path = \"/users/*/avatar\"\naccess = \"public\"", "path = \"/users/admin/**\"", true),
+            ("path = \"/users/*/avatar\"\naccess = \"optional\"", "path = \"/users/a/**\"", true),
+            ("path = \"/users/*/avatar\"", "path = \"/users/admin/**\"", false),
+            ("path = \"/a/b\"\naccess = \"public\"", "path = \"/a/**\"", false),
+            ("path = \"/a/*\"\naccess = \"public\"", "path = \"/*/b\"", true),
+            ("path = \"/a/*\"\naccess = \"public\"", "path = \"/*/b\"\naccess = \"public\"", false),
+            ("path = \"/a/*\"\naccess = \"public\"", "path = \"/*/b/c\"", false),
+            ("path = \"/**\"\nhost = \"x\"\naccess = \"public\"", "path = \"/a\"", true),
+            (
+                "path = \"/**\"\nhost = \"x\"\naccess = \"public\"",
+                "path = \"/a\"\nhost = \"y\"",
+                false,
+            ),
+            (
+                "path = \"/a\"\nmethods = [\"GET\"]\naccess = \"public\"",
+                "path = \"/a\"\nmethods = [\"PUT\"]",
+                false,
+            ),
+        ] {
+            let text = format!("[[route]]\n{earlier}\n[[route]]\n{later}");
+            let found = warnings(&text).iter().any(|got| got.contains("has some of its requests"));
+            assert_eq!(found, told, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_asks_more_than_its_path_in_capitals_is_told_once() {
+        let admin = "[[route]]\npath = \"/admin/**\"\nrole = \"org:admin\"\n";
+        for (text, told) in [
+            (admin.to_owned(), 1),
+            (format!("{admin}{admin}"), 1),
+            (format!("paths.case_insensitive = false\n{admin}"), 0),
+            (format!("paths.case_insensitive = true\n{admin}"), 0),
+            ("[[route]]\npath = \"/**\"\nrole = \"org:admin\"".to_owned(), 0),
+            ("[[route]]\npath = \"/admin\"".to_owned(), 0), // as all other paths
+            (
+                "[[route]]\npath = \"/admin\"\n[[route]]\npath = \"/**\"\naccess = \"public\""
+                    .to_owned(),
+                1,
+            ),
+        ] {
+            let warnings = warnings(&text);
+            let found = warnings.iter().filter(|got| got.starts_with("paths.case_insensitive: "));
+            assert_eq!(found.count(), told, "{text}: {warnings:?}");
         }
     }
 

@@ -53,7 +53,7 @@ fn rows(key: &Key, label: &str, entry: Option<&Entry>) -> Vec<Setting> {
         value,
         origin: origin.clone(),
     };
-    if key.kind == Kind::Map {
+    if matches!(key.kind, Kind::Map | Kind::Values) {
         let member = |item: &Item| {
             let (name, text) = item.text.split_once('=').unwrap_or((&item.text, ""));
             row(format!("{label}.{}", name.trim()), shown(key, text.trim()), &item.origin)
@@ -76,7 +76,7 @@ fn shown(key: &Key, text: &str) -> String {
     match (key.shown, key.kind) {
         (Shown::Length, _) => format!("({} bytes)", text.len()),
         (Shown::Address, _) => format!("{:?}", without_secrets(text)),
-        (Shown::Plain, Kind::Bool | Kind::Int) => text.to_owned(),
+        (Shown::Plain, Kind::Bool | Kind::Int | Kind::Values) => text.to_owned(),
         (Shown::Plain, _) => format!("{text:?}"),
     }
 }

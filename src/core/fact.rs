@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::core::base64url;
 use crate::core::caller::Caller;
 use crate::core::identity::{Field, Source};
-use crate::core::issuer::TokenClass;
+use crate::core::json;
 
 /// One thing that is known of a caller.
 #[derive(Clone, Debug)]
@@ -37,18 +37,15 @@ impl<'a> Fact<'a> {
     pub(super) fn of(source: &Source, caller: &'a Caller) -> Self {
         match source {
             Source::Field(field) => Self::of_field(*field, caller),
-            Source::Claim(pointer) => pointed(caller, pointer).map_or(Self::None, Self::Claim),
+            Source::Claim(pointer) => {
+                json::pointed(&caller.claims, pointer).map_or(Self::None, Self::Claim)
+            }
         }
     }
 
     fn of_field(field: Field, caller: &'a Caller) -> Self {
         let organization = caller.session.organization.as_ref();
         let member = |name: &str| caller.claims.get(name);
-        // Clerk reserves these names in session tokens; elsewhere anybody may have chosen them.
-        let of_session = |name: &str| {
-            let list = member(name).filter(|_| caller.class == TokenClass::SessionToken);
-            Self::Ids(comma_list(list).collect())
-        };
         match field {
             Field::Principal => Self::Id("user"),
             Field::TokenType => Self::Id(caller.class.as_str()),
@@ -73,8 +70,8 @@ impl<'a> Fact<'a> {
                 }
                 _ => Self::None,
             },
-            Field::Features => of_session("fea"),
-            Field::Plans => of_session("pla"),
+            Field::Features => Self::Ids(caller.session.features.items().collect()),
+            Field::Plans => Self::Ids(caller.session.plans.items().collect()),
             Field::FactorAge => {
                 caller.session.factor_age.map_or(Self::None, |(a, b)| Self::Pair(a, b))
             }
@@ -116,21 +113,6 @@ impl<'a> Fact<'a> {
             Self::Payload(caller) => Some(Value::Object(caller.claims.clone())),
         }
     }
-}
-
-fn comma_list(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    let items = value.and_then(Value::as_str).unwrap_or_default();
-    items.split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-/// Follows a JSON pointer into the claims.
-fn pointed<'a>(caller: &'a Caller, pointer: &str) -> Option<&'a Value> {
-    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (pointer.strip_prefix('/')?, None),
-    };
-    let value = caller.claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
-    rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
 }
 
 /// Renders a claim of any form: text percent-encoded, lists of simple values joined by a comma,
@@ -181,7 +163,9 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::caller::session_of;
     use crate::core::identity::tests::caller;
+    use crate::core::issuer::TokenClass;
 
     #[test]
     fn identifiers_stay_as_they_are_or_are_encoded_whole() {
@@ -205,7 +189,8 @@ mod tests {
             (TokenClass::JwtTemplate, "user_1", ""),
             (TokenClass::Oidc, "", ""),
         ] {
-            let caller = Caller { class, ..caller(&claims) };
+            let session = session_of(class, claims.as_object().unwrap());
+            let caller = Caller { class, session, ..caller(&claims) };
             let told = |field| Fact::of_field(field, &caller).text();
             assert_eq!(told(Field::TokenType), class.as_str());
             assert_eq!((told(Field::UserId), told(Field::Plans)), (user.into(), plan.into()));

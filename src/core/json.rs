@@ -46,6 +46,17 @@ pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
     Ok(value)
 }
 
+/// Follows a JSON pointer (RFC 6901) to a member of an object, or into one.
+pub fn pointed<'a>(object: &'a Object, pointer: &str) -> Option<&'a Value> {
+    let pointer = pointer.strip_prefix('/')?;
+    let (first, rest) = match pointer.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (pointer, None),
+    };
+    let value = object.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
+}
+
 /// The member name under which `serde_json` hands a number with all its digits to a visitor.
 const NUMBER: &str = "$serde_json::private::Number";
 

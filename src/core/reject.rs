@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 
+use crate::core::access::Demand;
 use crate::core::claims::ClaimError;
+use crate::core::clerk::has::Reverification;
 use crate::core::issuer::TokenClass;
 use crate::core::jwk::KeyId;
 
@@ -63,6 +65,18 @@ pub enum Reject {
     /// Somebody acts for the user, and that is not wanted here.
     #[error("somebody acts for the user, which the settings refuse")]
     ImpersonationRefused,
+    /// The caller's bearer token lacks a role or a permission that the route asks for.
+    #[error("the caller has not all of {needed}")]
+    ScopeInsufficient {
+        /// The roles and permissions that the route asks for.
+        needed: Box<str>,
+    },
+    /// The caller lacks something else that the route asks for.
+    #[error("the caller has not {0}")]
+    AccessDenied(Demand),
+    /// The caller has all that the route asks for, but was verified too long ago.
+    #[error("the caller has to verify again: {}", .0.metadata())]
+    ReverificationMissing(Reverification),
     /// TRACE or CONNECT.
     #[error("the method is refused")]
     MethodRefused,
@@ -101,6 +115,37 @@ pub enum Reject {
     Internal,
 }
 
+/// A refusal as it is answered: why, and whether the client sees so much as that.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Why: what is counted and logged, whatever the client sees.
+    pub reject: Reject,
+    hidden: bool,
+}
+
+impl Refusal {
+    /// A refusal that the client cannot tell from a path where there is nothing.
+    pub fn hidden(reject: Reject) -> Self {
+        Self { reject, hidden: true }
+    }
+
+    /// Returns the status the client is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.shown().map_or(StatusCode::NOT_FOUND, Reject::status)
+    }
+
+    /// Returns the reason, where the client may see it.
+    pub fn shown(&self) -> Option<&Reject> {
+        (!self.hidden).then_some(&self.reject)
+    }
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Self {
+        Self { reject, hidden: false }
+    }
+}
+
 /// The `error` of a `Bearer` challenge (RFC 6750 §3.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BearerError {
@@ -108,6 +153,8 @@ pub enum BearerError {
     InvalidRequest,
     /// The token is at fault.
     InvalidToken,
+    /// The token is good, and not enough.
+    InsufficientScope,
 }
 
 impl BearerError {
@@ -116,6 +163,7 @@ impl BearerError {
         match self {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -134,6 +182,12 @@ impl Reject {
     /// Returns the reason in a word: Clerk's own where Clerk has one.
     pub fn label(&self) -> &'static str {
         self.faces().2
+    }
+
+    /// Returns the scope that the token lacks, as a challenge names it (RFC 6750 §3).
+    pub fn needed_scope(&self) -> Option<&str> {
+        let Self::ScopeInsufficient { needed } = self else { return None };
+        Some(needed)
     }
 
     /// Returns after how many seconds the client may try again, where that helps.
@@ -164,7 +218,7 @@ impl Reject {
     /// One row a reason, and no wildcard: whoever adds a reason is asked for all its faces.
     #[rustfmt::skip]
     fn faces(&self) -> (StatusCode, Option<BearerError>, &'static str) {
-        use BearerError::{InvalidRequest, InvalidToken};
+        use BearerError::{InsufficientScope, InvalidRequest, InvalidToken};
         match self {
             Self::RequestMalformed(_)    => (StatusCode::BAD_REQUEST,           None,                 "request-malformed"),
             Self::CredentialMissing      => (StatusCode::UNAUTHORIZED,          None,                 "session-token-and-uat-missing"),
@@ -180,6 +234,9 @@ impl Reject {
             Self::SessionRevoked         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-revoked"),
             Self::SessionPending         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "session-pending"),
             Self::ImpersonationRefused   => (StatusCode::FORBIDDEN,             None,                 "impersonation-refused"),
+            Self::ScopeInsufficient { .. } => (StatusCode::FORBIDDEN,           Some(InsufficientScope), "scope-insufficient"),
+            Self::AccessDenied(_)        => (StatusCode::FORBIDDEN,             None,                 "access-denied"),
+            Self::ReverificationMissing(_) => (StatusCode::FORBIDDEN,           None,                 "reverification-error"),
             Self::MethodRefused          => (StatusCode::METHOD_NOT_ALLOWED,    None,                 "method-refused"),
             Self::RequestTimeout         => (StatusCode::REQUEST_TIMEOUT,       None,                 "request-timeout"),
             Self::ClientGone             => (client_closed_request(),           None,                 "client-gone"),

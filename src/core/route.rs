@@ -1,8 +1,11 @@
 //! The route table: which rule stands for a request.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use http::Method;
 
-use crate::core::access::Access;
+use crate::core::access::{Access, Demand, Mode, Rule};
 use crate::core::path::{Authority, CanonicalPath};
 
 /// A rule for some paths.
@@ -16,8 +19,8 @@ pub struct Route {
     pub path: PathPattern,
     /// The methods it is for; nothing: all. HEAD goes with GET.
     pub methods: Option<Vec<Method>>,
-    /// What it asks of the caller.
-    pub access: Access,
+    /// What it asks of the caller, and what becomes of whoever has it not.
+    pub rule: Rule,
 }
 
 /// The paths a route is for: `/a` exactly, `/a/*` one segment below, `/a/**` itself and all below.
@@ -111,6 +114,22 @@ impl PathPattern {
     }
 }
 
+impl PathPattern {
+    /// Tells whether some path is one of both patterns'.
+    pub fn crosses(&self, other: &Self, case: Case) -> bool {
+        let alike = |(one, other): (&Segment, &Segment)| match (one, other) {
+            (Segment::Text(one), Segment::Text(other)) => case.same(one, other),
+            (Segment::Any, _) | (_, Segment::Any) => true,
+        };
+        let longer_goes_on = match self.segments.len().cmp(&other.segments.len()) {
+            Ordering::Less => self.below,
+            Ordering::Equal => true,
+            Ordering::Greater => other.below,
+        };
+        longer_goes_on && self.segments.iter().zip(&other.segments).all(alike)
+    }
+}
+
 /// The segments of a path without its first slash; a slash at the end adds none.
 fn segments(inner: &str) -> impl Iterator<Item = &str> {
     let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -138,41 +157,66 @@ impl Case {
 }
 
 /// The rules in their order. The first that matches decides.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Routes {
     routes: Vec<Route>,
     case: Case,
+    otherwise: Rule,
+    /// The claims that routes ask about, by their pointers.
+    asked: Vec<Arc<str>>,
 }
 
 /// Which route stands for a request: its place in the table, or none of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RouteMatch {
+pub struct RouteMatch<'a> {
     /// The place, for what is kept beside each route; nothing where no rule matched.
     pub place: Option<usize>,
-    /// What is asked of the caller. Where no rule matched: [`Routes::OTHERWISE`].
-    pub access: Access,
+    /// What is asked of the caller. Where no rule matched: [`Routes::otherwise`].
+    pub rule: &'a Rule,
 }
 
 impl Routes {
-    /// What is asked of the caller where no rule matches.
-    pub const OTHERWISE: Access = Access::Required;
-
     /// Creates the table.
     pub fn new(routes: Vec<Route>, case: Case) -> Self {
-        Self { routes, case }
+        let mut asked: Vec<_> = routes.iter().flat_map(claims).map(Arc::clone).collect();
+        asked.sort();
+        asked.dedup();
+        Self { routes, case, otherwise: Access::SIGNED_IN.into(), asked }
+    }
+
+    /// Says what becomes of requests that no rule matches and that would be refused.
+    #[must_use]
+    pub fn otherwise_in(mut self, mode: Mode) -> Self {
+        self.otherwise.mode = mode;
+        self
     }
 
     /// Finds the route for a request.
-    pub fn find(&self, method: &Method, host: &Authority, path: &CanonicalPath<'_>) -> RouteMatch {
+    pub fn find(
+        &self,
+        method: &Method,
+        host: &Authority,
+        path: &CanonicalPath<'_>,
+    ) -> RouteMatch<'_> {
         let found = self.routes.iter().enumerate().find(|(_, route)| {
             route.path.matches(path.as_str(), self.case)
                 && route.host.as_deref().is_none_or(|own| own == host.host())
                 && route.methods.as_ref().is_none_or(|own| allows(own, method))
         });
         match found {
-            Some((place, route)) => RouteMatch { place: Some(place), access: route.access },
-            None => RouteMatch { place: None, access: Self::OTHERWISE },
+            Some((place, route)) => RouteMatch { place: Some(place), rule: &route.rule },
+            None => RouteMatch { place: None, rule: &self.otherwise },
         }
+    }
+
+    /// Returns what is asked where no rule matches: a good credential, and nothing else.
+    pub fn otherwise(&self) -> &Rule {
+        &self.otherwise
+    }
+
+    /// Returns the claims that some route asks about, by their JSON pointers.
+    pub fn asked_claims(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.asked.iter()
     }
 
     /// Tells whether it can matter which method a request has.
@@ -184,6 +228,17 @@ impl Routes {
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
     }
+}
+
+fn claims(route: &Route) -> impl Iterator<Item = &Arc<str>> {
+    let demands = match &route.rule.access {
+        Access::Public | Access::Optional => None,
+        Access::Required(demands) => Some(demands.iter()),
+    };
+    demands.into_iter().flatten().filter_map(|demand| match demand {
+        Demand::Claim(claim) => Some(&claim.pointer),
+        Demand::Has(_) => None,
+    })
 }
 
 fn allows(own: &[Method], method: &Method) -> bool {
@@ -256,7 +311,7 @@ mod tests {
             host: host.map(Into::into),
             path: PathPattern::parse(path).unwrap(),
             methods,
-            access: Access::Public,
+            rule: Access::Public.into(),
         };
         let routes = Routes::new(
             vec![
@@ -282,7 +337,15 @@ mod tests {
             let found = routes.find(&method, &authority, &canonical);
             assert_eq!(found.place, place, "{method} {host}{path}");
             let public = place.is_some();
-            assert_eq!(found.access == Access::Public, public, "what no rule matches is required");
+            assert_eq!(
+                found.rule.access == Access::Public,
+                public,
+                "what no rule matches is required"
+            );
         }
     }
 }
+
+#[cfg(test)]
+#[path = "route_properties.rs"]
+mod properties;

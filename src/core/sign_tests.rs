@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::core::access::{Access, Testimony};
+use crate::core::access::{Access, Presented, Rule, Testimony};
 use crate::core::assertion::{Assertion, AssertionPolicy, AssertionSigner};
 use crate::core::base64url;
 use crate::core::caller::Caller;
@@ -46,8 +46,13 @@ fn permit(identity: Identity) -> Permit {
 
 fn permit_with(identity: Identity, assertion: Option<Arc<Assertion>>) -> Permit {
     let anonymous = Arc::new(Identity::default());
-    let caller = Testimony { identity: Arc::new(identity), assertion };
-    Access::Required.permit(Some(caller), &anonymous).unwrap()
+    let caller = Testimony {
+        standing: Arc::default(),
+        presented: Presented::Bearer,
+        identity: Arc::new(identity),
+        assertion,
+    };
+    Rule::from(Access::SIGNED_IN).permit(Ok(Some(caller)), &anonymous).unwrap()
 }
 
 fn line<'a>(method: &'a Method, authority: &'a str, path: &'a str) -> RequestLine<'a> {

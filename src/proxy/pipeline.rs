@@ -22,11 +22,11 @@ use super::settings::Preflight;
 use super::snapshot::Snapshot;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
-use crate::core::access::{Access, Testimony};
+use crate::core::access::{Access, Presented, Rule, Testimony};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential::BearerToken;
 use crate::core::header;
-use crate::core::reject::Reject;
+use crate::core::reject::{Refusal, Reject};
 use crate::core::time::UnixTime;
 use crate::core::verdict;
 use crate::keys::{Found, Held};
@@ -42,6 +42,8 @@ pub(super) struct Pipeline {
     seen: RefCell<Seen>,
     signers: Rc<Snapshot<Signers>>,
     revoked: Snapshot<Revoked>,
+    /// What is asked of a CORS preflight that goes to the backend: nothing.
+    of_preflights: Rule,
     upstream: Upstream,
     ids: RequestIds,
 }
@@ -56,6 +58,7 @@ impl Pipeline {
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
             revoked: Snapshot::new(shared.revoked.clone()),
+            of_preflights: Access::Public.into(),
             ids: RequestIds::new(),
             shared,
         }
@@ -89,7 +92,7 @@ impl Pipeline {
         record.client = peer;
         let (mut response, refused) = match self.handle(request, peer, &mut record).await {
             Ok(answer) => (self.pass(answer, record), false),
-            Err(reject) => (self.refuse(reject, record), true),
+            Err(refusal) => (self.refuse(refusal, record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
         // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
@@ -107,7 +110,7 @@ impl Pipeline {
         request: Request<Incoming>,
         peer: Option<IpAddr>,
         record: &mut Record,
-    ) -> Result<Answer, Reject> {
+    ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
         let (parts, body) = request.into_parts();
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
@@ -126,12 +129,13 @@ impl Pipeline {
         record.route = Some(self.shared.metrics_place(route.place));
 
         let preflight = self.is_preflight(&method, &headers);
-        let access = if preflight { Access::Public } else { route.access };
-        let caller = match access {
-            Access::Public => None,
-            Access::Required => self.authenticate(&headers, record).await?,
+        let rule = if preflight { &self.of_preflights } else { route.rule };
+        let caller = match rule.access.asks_who() {
+            true => self.authenticate(&headers, record).await,
+            false => Ok(None),
         };
-        let permit = access.permit(caller, &self.shared.anonymous)?;
+        let permit = rule.permit(caller, &self.shared.anonymous)?;
+        record.reported = permit.reported().cloned();
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 
@@ -184,7 +188,8 @@ impl Pipeline {
             return Err(Reject::SessionRevoked);
         }
         let now = self.shared.clock.now();
-        let testimony = known.testimony(self.signers.look().assertions.as_ref(), now);
+        let testimony =
+            known.testimony(Presented::Bearer, self.signers.look().assertions.as_ref(), now);
         record.caller = Some(known);
         Ok(Some(testimony))
     }
@@ -250,7 +255,8 @@ impl Pipeline {
         let leeway = issuer.policy.leeway(caller.class);
         let proof = Proof { place, leeway, key, generation: found.held.generation };
         let assertions = self.signers.look();
-        let known = Known::new(caller, proof, &settings.identity, assertions.assertions.as_ref());
+        let assertion = assertions.assertions.as_ref();
+        let known = Known::new(caller, proof, &settings.identity, &settings.routes, assertion);
         drop(assertions);
         let known = Arc::new(known);
         self.seen.borrow_mut().remember(token, &known, now);
@@ -295,10 +301,10 @@ impl Pipeline {
     }
 
     /// Answers in the backend's place.
-    fn refuse(&self, reject: Reject, mut record: Box<Record>) -> Response<ResponseBody> {
+    fn refuse(&self, refusal: Refusal, mut record: Box<Record>) -> Response<ResponseBody> {
         let respond = &self.shared.respond;
-        let answer = respond.with(&reject, &record.request_id, record.origin.as_ref());
-        record.refused(reject);
+        let answer = respond.with(&refusal, &record.request_id, record.origin.as_ref());
+        record.refused(refusal);
         answer.map(|bytes| ResponseBody::own(bytes, record))
     }
 }

@@ -14,7 +14,7 @@ use super::Shared;
 use super::activity::Busy;
 use super::request_body::Progress;
 use super::seen::Known;
-use crate::core::reject::Reject;
+use crate::core::reject::{Refusal, Reject};
 use crate::telemetry::access_log::{CallerLine, Line};
 use crate::telemetry::metrics::{Carrier, Decision};
 
@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) route: Option<usize>,
     pub(super) carrier: Carrier,
     pub(super) caller: Option<Arc<Known>>,
+    /// Why the request would have been refused, where that is only reported.
+    pub(super) reported: Option<Reject>,
     pub(super) client: Option<IpAddr>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
@@ -96,6 +98,7 @@ impl Record {
             route: None,
             carrier: Carrier::None,
             caller: None,
+            reported: None,
             client: None,
             auth: Duration::ZERO,
             upstream: None,
@@ -119,15 +122,20 @@ impl Record {
     /// The backend answered.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
-        self.reject = None;
-        self.decision = if self.caller.is_some() { Decision::Allowed } else { Decision::Anonymous };
+        self.reject = self.reported.take();
+        self.decision = match (&self.reject, &self.caller) {
+            (Some(_), _) => Decision::WouldReject,
+            (None, Some(_)) => Decision::Allowed,
+            (None, None) => Decision::Anonymous,
+        };
     }
 
     /// We answered.
-    pub(super) fn refused(&mut self, reject: Reject) {
-        self.status = reject.status();
-        self.decision = if reject.is_failure() { Decision::Failed } else { Decision::Rejected };
-        self.reject = Some(reject);
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.status = refusal.status();
+        let failed = refusal.reject.is_failure();
+        self.decision = if failed { Decision::Failed } else { Decision::Rejected };
+        self.reject = Some(refusal.reject);
     }
 
     /// A piece of the answer's body was handed on.
@@ -145,7 +153,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.refused(Reject::Internal);
+            self.refused(Reject::Internal.into());
         }
         let metrics = self.shared.route_metrics(self.route);
         let reason = self.reject.as_ref().map(Reject::label);
@@ -188,8 +196,8 @@ fn caller_line(known: &Known) -> CallerLine<'_> {
         token_type: known.class.as_str(),
         sub: &known.subject,
         sid: known.session_id.as_deref(),
-        org_id: known.session.organization.as_ref().map(|org| org.id.as_str()),
-        actor: known.session.actor.as_deref(),
+        org_id: known.standing.session.organization.as_ref().map(|org| org.id.as_str()),
+        actor: known.standing.session.actor.as_deref(),
         kid: known.key.kid().map(crate::core::jwk::KeyId::as_str),
         iss: &known.issuer,
     }

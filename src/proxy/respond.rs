@@ -8,8 +8,11 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use serde_json::{Value, json};
+
 use super::forwarded::REQUEST_ID;
-use crate::core::reject::Reject;
+use crate::core::clerk::has::Reverification;
+use crate::core::reject::{Refusal, Reject};
 
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
 const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
@@ -25,23 +28,36 @@ pub(super) struct Respond {
 
 impl Respond {
     /// Makes the answer (RFC 9457, 6750 §3). What it says is the status, the code of RFC 6750 and
-    /// one word; which value, which key and which rule only the log learns.
+    /// one word; which value, which key and which rule only the log learns. Of a refusal that is
+    /// hidden it says that there is nothing.
     pub(super) fn with(
         &self,
-        reject: &Reject,
+        refusal: &Refusal,
         request_id: &HeaderValue,
         origin: Option<&HeaderValue>,
     ) -> Response<Bytes> {
-        let status = reject.status();
-        let mut response = Response::new(self.body(reject, request_id));
-        *response.status_mut() = status;
+        let (media_type, body) = self.body(refusal, request_id);
+        let mut response = Response::new(body);
+        *response.status_mut() = refusal.status();
         let headers = response.headers_mut();
         let fixed = HeaderValue::from_static;
-        headers.insert(CONTENT_TYPE, fixed("application/problem+json"));
+        headers.insert(CONTENT_TYPE, fixed(media_type));
         headers.insert(CACHE_CONTROL, fixed("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
         headers.insert(REQUEST_ID, request_id.clone());
-        if let Some(challenge) = challenge(reject) {
+        if let Some(reject) = refusal.shown() {
+            self.explain(reject, headers);
+        }
+        if let Some(origin) = origin.filter(|origin| self.is_party(origin)) {
+            share_with(origin, headers);
+        }
+        response
+    }
+
+    /// Says in headers why, and what would help.
+    fn explain(&self, reject: &Reject, headers: &mut HeaderMap) {
+        let (status, fixed) = (reject.status(), HeaderValue::from_static);
+        if let Some(challenge) = self.challenge(reject) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -56,23 +72,37 @@ impl Respond {
         if let Some(seconds) = reject.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
         }
-        if let Some(origin) = origin.filter(|origin| self.is_party(origin)) {
-            share_with(origin, headers);
-        }
-        response
     }
 
-    fn body(&self, reject: &Reject, request_id: &HeaderValue) -> Bytes {
-        let status = reject.status();
-        let mut problem = serde_json::json!({
+    /// Makes the body, and says what it is.
+    fn body(&self, refusal: &Refusal, request_id: &HeaderValue) -> (&'static str, Bytes) {
+        if let Some(Reject::ReverificationMissing(missing)) = refusal.shown() {
+            return ("application/json", Bytes::from(reverification_error(*missing).to_string()));
+        }
+        let status = refusal.status();
+        let mut problem = json!({
             "title": status.canonical_reason().unwrap_or("Error"),
             "status": status.as_u16(),
             "request_id": request_id.to_str().unwrap_or_default(),
         });
-        if self.reveal_reason {
+        if let Some(reject) = refusal.shown().filter(|_| self.reveal_reason) {
             problem["reason"] = reject.label().into();
         }
-        Bytes::from(problem.to_string())
+        ("application/problem+json", Bytes::from(problem.to_string()))
+    }
+
+    /// RFC 6750 §3: every 401 has a challenge, and one without a credential is told no error code.
+    fn challenge(&self, reject: &Reject) -> Option<HeaderValue> {
+        let mut text = r#"Bearer realm="countersign""#.to_owned();
+        match (reject.bearer_error(), reject.status()) {
+            (None, StatusCode::UNAUTHORIZED) => {}
+            (None, _) => return None,
+            (Some(error), _) => text.push_str(&format!(r#", error="{}""#, error.as_str())),
+        }
+        if let Some(scope) = reject.needed_scope().filter(|_| self.reveal_reason) {
+            text.push_str(&format!(r#", scope="{scope}""#));
+        }
+        Some(HeaderValue::try_from(text).expect("the words of RFC 6750 are visible"))
     }
 
     fn is_party(&self, origin: &HeaderValue) -> bool {
@@ -88,14 +118,15 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
     origins.next().is_none().then(|| HeaderValue::from_bytes(origin.as_bytes()).ok())?
 }
 
-/// RFC 6750 §3: every 401 has a challenge, and one without a credential is told no error code.
-fn challenge(reject: &Reject) -> Option<HeaderValue> {
-    let text = match (reject.bearer_error(), reject.status()) {
-        (None, StatusCode::UNAUTHORIZED) => r#"Bearer realm="countersign""#.to_owned(),
-        (None, _) => return None,
-        (Some(error), _) => format!(r#"Bearer realm="countersign", error="{}""#, error.as_str()),
-    };
-    Some(HeaderValue::try_from(text).expect("the words of RFC 6750 are visible"))
+/// What Clerk's front-end library takes for a reason to verify the user once more and try again:
+/// `reverificationError` in `@clerk/shared`. It is part of a protocol, so it is told whether or not
+/// reasons are.
+fn reverification_error(missing: Reverification) -> Value {
+    json!({"clerk_error": {
+        "type": "forbidden",
+        "reason": "reverification-error",
+        "metadata": {"reverification": missing.metadata()},
+    }})
 }
 
 /// Lets a page of `origin` read the answer (Fetch, "CORS protocol").
@@ -121,7 +152,8 @@ mod tests {
     }
 
     fn answer(reject: &Reject) -> Response<Bytes> {
-        respond(true).with(reject, &HeaderValue::from_static("r1"), None)
+        let refusal = Refusal::from(reject.clone());
+        respond(true).with(&refusal, &HeaderValue::from_static("r1"), None)
     }
 
     #[test]
@@ -140,6 +172,14 @@ mod tests {
                 None,
             ),
             (Reject::ImpersonationRefused, 403, None, None),
+            (
+                Reject::ScopeInsufficient { needed: "org:admin org:a:read".into() },
+                403,
+                Some(
+                    r#"Bearer realm="countersign", error="insufficient_scope", scope="org:admin org:a:read""#,
+                ),
+                None,
+            ),
             (Reject::KeysUnavailable, 503, None, Some("1")),
             (Reject::UpstreamTimeout, 504, None, None),
         ] {
@@ -149,7 +189,7 @@ mod tests {
             assert_eq!(header(WWW_AUTHENTICATE), challenge, "{reject:?}");
             assert_eq!(header(RETRY_AFTER), retry, "{reject:?}");
             assert_eq!(header(AUTH_STATUS).is_some(), status == 401, "{reject:?}");
-            let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+            let body: Value = serde_json::from_slice(answer.body()).unwrap();
             assert_eq!(
                 (&body["status"], &body["reason"]),
                 (&status.into(), &reject.label().into())
@@ -161,8 +201,45 @@ mod tests {
     #[test]
     fn a_reason_can_be_kept_to_ourselves() {
         let id = HeaderValue::from_static("r1");
-        let answer = respond(false).with(&Reject::TokenMalformed, &id, None);
+        let answer = respond(false).with(&Reject::TokenMalformed.into(), &id, None);
         assert!(!format!("{:?}{:?}", answer.headers(), answer.body()).contains("token-invalid"));
+    }
+
+    #[test]
+    fn what_is_hidden_looks_like_nothing() {
+        let id = HeaderValue::from_static("r1");
+        for reject in [
+            Reject::CredentialMissing,
+            Reject::TokenMalformed,
+            Reject::ScopeInsufficient { needed: "org:admin".into() },
+            Reject::ReverificationMissing(Reverification::Strict),
+        ] {
+            let answer = respond(true).with(&Refusal::hidden(reject), &id, None);
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+            let names: Vec<_> = answer.headers().keys().map(HeaderName::as_str).collect();
+            let plain = ["content-type", "cache-control", "x-content-type-options", "x-request-id"];
+            assert_eq!(names, plain);
+            let body: Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(body, json!({"title": "Not Found", "status": 404, "request_id": "r1"}));
+        }
+    }
+
+    #[test]
+    fn who_has_to_verify_again_is_told_in_clerks_words() {
+        let id = HeaderValue::from_static("r1");
+        let refusal = Reject::ReverificationMissing(Reverification::Strict).into();
+        let answer = respond(false).with(&refusal, &id, None);
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(
+            body,
+            json!({"clerk_error": {
+                "type": "forbidden",
+                "reason": "reverification-error",
+                "metadata": {"reverification": "strict"},
+            }})
+        );
     }
 
     #[test]
@@ -175,7 +252,7 @@ mod tests {
             ("null", false),
         ] {
             let origin = HeaderValue::from_static(origin);
-            let answer = respond(true).with(&Reject::CredentialMissing, &id, Some(&origin));
+            let answer = respond(true).with(&Reject::CredentialMissing.into(), &id, Some(&origin));
             assert_eq!(
                 answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN),
                 shared,

@@ -18,16 +18,16 @@ use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::sync::Cache;
 
-use crate::core::access::Testimony;
+use crate::core::access::{Presented, Standing, Testimony};
 use crate::core::assertion::{Assertion, AssertionSigner};
 use crate::core::caller::Caller;
 use crate::core::claims::Validity;
-use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::credential::BearerToken;
 use crate::core::identity::{Identity, IdentityPolicy};
 use crate::core::issuer::TokenClass;
 use crate::core::jwk::VerificationKey;
 use crate::core::reject::Reject;
+use crate::core::route::Routes;
 use crate::core::time::UnixTime;
 use crate::keys::Held;
 
@@ -60,7 +60,8 @@ pub(super) struct Known {
     pub(super) class: TokenClass,
     pub(super) subject: String,
     pub(super) session_id: Option<String>,
-    pub(super) session: SessionClaims,
+    /// What routes may ask about: a token that was verified on one is asked again on each.
+    pub(super) standing: Arc<Standing>,
     pub(super) validity: Validity,
     pub(super) leeway: Duration,
     pub(super) names_party: bool,
@@ -76,19 +77,20 @@ impl Known {
         caller: Caller,
         proof: Proof,
         policy: &IdentityPolicy,
+        routes: &Routes,
         assertions: Option<&AssertionSigner>,
     ) -> Self {
         let Proof { place, leeway, key, generation } = proof;
         Self {
             names_party: caller.names_party(),
             identity: Arc::new(policy.of(&caller)),
+            standing: Arc::new(Standing::of(&caller, routes.asked_claims())),
             asserted: assertions.map(|assertions| Asserted::new(assertions.claims_of(&caller))),
             place,
             issuer: caller.issuer,
             class: caller.class,
             subject: caller.subject,
             session_id: caller.session_id,
-            session: caller.session,
             validity: caller.validity,
             leeway,
             key,
@@ -103,16 +105,18 @@ impl Known {
         checked.map_err(|error| Reject::ClaimRefused { class: self.class, error })
     }
 
-    /// Returns what the backend is told at the time `now`.
+    /// Returns what is told of the caller, whose credential stood there, at the time `now`.
     pub(super) fn testimony(
         &self,
+        presented: Presented,
         assertions: Option<&AssertionSigner>,
         now: UnixTime,
     ) -> Testimony {
         let ends = self.validity.expires.plus(self.leeway);
         let asserted = self.asserted.as_ref().zip(assertions);
         let assertion = asserted.map(|(asserted, signer)| asserted.at(signer, ends, now));
-        Testimony { identity: Arc::clone(&self.identity), assertion }
+        let standing = Arc::clone(&self.standing);
+        Testimony { standing, presented, identity: Arc::clone(&self.identity), assertion }
     }
 
     /// Tells whether the key that signed the token is still one of the issuer's.
@@ -130,10 +134,11 @@ impl Known {
     fn bytes(&self) -> usize {
         let headers = &self.identity.headers;
         let values: usize = headers.iter().map(|(_, value)| value.len() + 96).sum();
-        // What `session` holds stands in the base too, unless the settings leave it out.
+        // What else `standing` holds stands in the base too, unless the settings leave it out.
+        let standing = self.standing.bytes();
         // An assertion holds its claims in base64, and is kept beside them.
         let asserted = self.asserted.as_ref().map_or(0, |it| 4 * it.claims.len() + OVERHEAD);
-        values + 2 * self.identity.base.len() + self.issuer.len() + asserted + OVERHEAD
+        values + 2 * self.identity.base.len() + self.issuer.len() + standing + asserted + OVERHEAD
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Decision {
     Allowed,
     /// It went to the backend as from nobody in particular.
     Anonymous,
+    /// It went to the backend as from nobody, and would have been refused: refusals are only
+    /// reported there.
+    WouldReject,
     /// We answered it ourselves: the request is at fault.
     Rejected,
     /// We answered it ourselves: the issuer, the backend or we are at fault.
@@ -43,6 +46,7 @@ impl Decision {
         match self {
             Self::Allowed => "allowed",
             Self::Anonymous => "anonymous",
+            Self::WouldReject => "would_reject",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use countersign::core::caller::Caller;
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
+use countersign::core::clerk::has::{Asked, Entitlement, Level, Privilege, Reverification};
 use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::clerk::session_claims::SessionClaims;
 use countersign::core::credential::BearerToken;
@@ -44,6 +45,8 @@ struct Verdicts {
     id: String,
     clerk: Value,
     ours: Value,
+    /// Who is asked what it has; nothing where nobody was let in.
+    session: Option<SessionClaims>,
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn verify(case: &Value, clerk: &Value) -> Verdicts {
         Ok(caller) => json!({"claims": caller.claims}),
         Err(word) => json!({"refused": verify_token_word(word)}),
     };
-    Verdicts { id: text(&case["id"]).into(), clerk, ours }
+    Verdicts { id: text(&case["id"]).into(), clerk, ours, session: None }
 }
 
 /// Translates our word to that of `verifyToken`, which `authenticateRequest` translates to ours.
@@ -91,15 +94,18 @@ fn verify_token_word(word: &'static str) -> &'static str {
 
 /// Single functions: claims to an identity, a publishable key to a host.
 fn auth(case: &Value, clerk: &Value) -> Verdicts {
-    let (clerk, ours) = match text(&case["op"]) {
+    let (clerk, ours, session) = match text(&case["op"]) {
         "authFromClaims" => {
             let session = SessionClaims::read(case["claims"].as_object().expect("an object"));
-            (clerks_identity(&clerk["auth"]), identity(&session))
+            let ours = identity(&session);
+            // Without a subject there is no caller: `ClaimsPolicy::check` sees to that.
+            let has_subject = case["claims"]["sub"].as_str().is_some_and(|sub| !sub.is_empty());
+            (clerks_identity(&clerk["auth"]), ours, has_subject.then_some(session))
         }
-        "parsePublishableKey" => (clerks_host(clerk), host(text(&case["key"]))),
-        _ => (Value::Null, Value::Null),
+        "parsePublishableKey" => (clerks_host(clerk), host(text(&case["key"])), None),
+        _ => (Value::Null, Value::Null, None),
     };
-    Verdicts { id: text(&case["id"]).into(), clerk, ours }
+    Verdicts { id: text(&case["id"]).into(), clerk, ours, session }
 }
 
 fn host(key: &str) -> Value {
@@ -131,14 +137,48 @@ fn request(case: &Value, clerk: &Value) -> Verdicts {
         Some(other) => json!(other),
         None => refused("publishable-key"),
     };
-    let ours = match caller_of_request(case) {
+    let caller = caller_of_request(case);
+    let ours = match &caller {
         Ok(caller) => json!({
             "user": caller.subject, "session": caller.session_id,
             "identity": identity(&caller.session),
         }),
         Err(word) => refused(word),
     };
-    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours }
+    let session = caller.ok().map(|caller| caller.session);
+    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours, session }
+}
+
+/// `has()`: what each question of a case is answered. What cannot be asked here, since settings
+/// that say so are refused, is answered as whatever is not had.
+fn has(questions: &Value, session: Option<&SessionClaims>) -> Value {
+    let questions = questions.as_array().expect("questions").iter();
+    let answers = questions.map(|question| {
+        let asked = question.as_object().expect("an object").iter().map(asked);
+        let asked: Option<Vec<_>> = asked.collect();
+        session.zip(asked).is_some_and(|(session, asked)| session.has(&asked))
+    });
+    answers.collect()
+}
+
+fn asked((dimension, what): (&String, &Value)) -> Option<Asked> {
+    match dimension.as_str() {
+        "role" => Privilege::parse(what.as_str()?).ok().map(Asked::Role),
+        "permission" => Privilege::parse(what.as_str()?).ok().map(Asked::Permission),
+        "feature" => Entitlement::parse(what.as_str()?).ok().map(Asked::Feature),
+        "plan" => Entitlement::parse(what.as_str()?).ok().map(Asked::Plan),
+        "reverification" => reverification(what).map(Asked::Reverification),
+        other => panic!("no such question: {other}"),
+    }
+}
+
+fn reverification(what: &Value) -> Option<Reverification> {
+    if let Some(preset) = what.as_str() {
+        return Reverification::preset(preset);
+    }
+    let level = Level::parse(what["level"].as_str()?)?;
+    let after_minutes = u32::try_from(what["afterMinutes"].as_u64()?).ok()?.try_into().ok()?;
+    Some(Reverification::Within { level, after_minutes })
 }
 
 /// Clerk's reason, its one open-ended family as the one word it is to us.
@@ -293,15 +333,18 @@ struct Outcome {
 impl Outcome {
     /// Takes one line: asks for both verdicts, unless the case is not applicable.
     ///
-    /// A case that also asks for `has()` is two questions, and the second has no answer yet.
+    /// A case that also asks for `has()` is two questions.
     fn take(&mut self, line: &str, verdicts: fn(&Value, &Value) -> Verdicts) {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let id = text(&line["case"]["id"]);
         if !self.leave(id) {
-            self.compare(verdicts(&line["case"], &line["clerk"]));
-            if line["clerk"].get("has").is_some() && !self.leave(&format!("has() of {id}")) {
-                self.faults.push(format!("has() of {id} is not compared"));
+            let (case, clerk) = (&line["case"], &line["clerk"]);
+            let verdicts = verdicts(case, clerk);
+            if let Some(answers) = clerk.get("has") {
+                let ours = has(&case["has"], verdicts.session.as_ref());
+                self.compare(&format!("has() of {id}"), answers, &ours);
             }
+            self.compare(&verdicts.id, &verdicts.clerk, &verdicts.ours);
         }
     }
 
@@ -314,7 +357,7 @@ impl Outcome {
         true
     }
 
-    fn compare(&mut self, Verdicts { id, clerk, ours }: Verdicts) {
+    fn compare(&mut self, id: &str, clerk: &Value, ours: &Value) {
         let row = tables::DEVIATING.iter().flat_map(|(_, rows, _)| *rows).find(|row| **row == id);
         match row {
             None if clerk == ours => self.equal += 1,

@@ -49,7 +49,7 @@ async fn every_metric_appears_with_its_labels() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;
     let mut settings = settings(&issuer, &upstream);
-    let routes = vec![route("/public/**", Access::Public), route("/admin/**", Access::Required)];
+    let routes = vec![route("/public/**", Access::Public), route("/admin/**", Access::SIGNED_IN)];
     settings.proxy.routes = Routes::new(routes, Case::Sensitive);
     let proxy = Proxy::start(settings).await;
     let token = issuer.mint(json!({"azp": null}));

@@ -1,12 +1,17 @@
 //! What a request is for: matched, signed and forwarded in one reading, or refused.
 
 use countersign::clock::Clock;
-use countersign::core::access::Access;
+use countersign::core::access::{Access, Demand, Demands};
+use countersign::core::clerk::has::{Asked, Privilege};
 use countersign::core::path::PathPolicy;
 use countersign::core::route::{Case, Route, Routes};
+use countersign::core::time::UnixTime;
+use countersign::dev::verifier::Verifier;
 use http::Method;
+use serde_json::json;
 
-use crate::support::settings::{route, settings_with_public};
+use crate::signature::verify;
+use crate::support::settings::{SECRET, route, settings_with_public};
 use crate::support::{Answer, Issuer, Proxy, Upstream, settings};
 
 /// Sends one request line and these header lines as they are.
@@ -172,10 +177,10 @@ async fn the_first_route_that_matches_decides() {
         hooks,
         page,
         of_host,
-        route("/files/private/**", Access::Required),
+        route("/files/private/**", Access::SIGNED_IN),
         route("/files/**", Access::Public),
         route("/late", Access::Public),
-        route("/late", Access::Required),
+        route("/late", Access::SIGNED_IN),
         route("/users/*/avatar", Access::Public),
     ];
     settings.proxy.routes = Routes::new(rows, Case::Sensitive);
@@ -214,6 +219,54 @@ async fn the_first_route_that_matches_decides() {
         let answer = send(&proxy, "GET /hooks/1", &format!("Host: a\r\n{name}: POST\r\n")).await;
         assert_eq!(answer.status, 401, "{name}");
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn no_spelling_of_a_path_gets_past_a_role() {
+    let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
+    let issuer = Issuer::start(clock.clone()).unwrap();
+    let upstream = Upstream::start().await;
+    let mut settings = settings(&issuer, &upstream);
+    let admin = Demand::Has(Asked::Role(Privilege::parse("org:admin").unwrap()));
+    let admin = Access::Required(Demands::new(vec![admin]));
+    let rows = vec![route("/public/**", Access::Public), route("/admin/**", admin)];
+    settings.proxy.routes = Routes::new(rows, Case::Insensitive);
+    let proxy = Proxy::start_with(settings, clock.clone()).await;
+    let member = issuer.mint(json!({"o": {"id": "org_1", "rol": "member"}}));
+    let verifier = Verifier::hmac(SECRET);
+
+    let words = |word: &str| {
+        let escaped: String = word.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let mixed = word.replacen('a', "%61", 1).replacen('p', "%50", 1);
+        [word.to_owned(), word.to_uppercase(), escaped.clone(), mixed, escaped.replace('%', "%25")]
+    };
+    let separators =
+        ["/", "//", "/./", "/x/../", "\\", "%2f", "%5c", ";a/", "%252f", "/%2e/", "%00/"];
+    let (mut passed, mut refused) = (0, 0);
+    for first in words("admin").into_iter().chain(words("public")) {
+        for separator in separators {
+            for second in ["admin", "%2e%2e/admin", "..%2fadmin", "a"] {
+                let target = format!("/{first}{separator}{second}");
+                let before = upstream.seen().len();
+                let bearer = format!("Host: a\r\nAuthorization: Bearer {member}\r\n");
+                let answer = send(&proxy, &format!("GET {target}"), &bearer).await;
+
+                assert_eq!(upstream.seen().len() - before, usize::from(answer.status == 200));
+                if answer.status != 200 {
+                    assert!([400, 403].contains(&answer.status), "{target}: {}", answer.status);
+                    refused += 1;
+                    continue;
+                }
+                let seen = upstream.last();
+                passed += 1;
+                let plain = seen.target.to_ascii_lowercase();
+                assert!(plain.starts_with("/public/"), "{target} was sent as {}", seen.target);
+                assert!(!plain.contains(['%', '\\', ';']) && !plain.contains("/.."), "{target}");
+                verify(&seen, &verifier, clock.now()).unwrap(); // over the very path that was sent
+            }
+        }
+    }
+    assert!(passed >= 8 && refused >= 300, "{passed} passed, {refused} refused");
 }
 
 #[tokio::test(flavor = "local")]

@@ -21,7 +21,11 @@ use crate::support::upstream::{Seen, head};
 use crate::support::{Issuer, Proxy, Upstream, settings};
 
 /// Verifies what the backend saw, as it saw it, at the time `now`.
-fn verify(seen: &Seen, verifier: &Verifier, now: UnixTime) -> Result<Countersignature, String> {
+pub(crate) fn verify(
+    seen: &Seen,
+    verifier: &Verifier,
+    now: UnixTime,
+) -> Result<Countersignature, String> {
     let mut request = Request::new(());
     *request.method_mut() = seen.method.parse().unwrap();
     *request.uri_mut() = seen.target.parse().unwrap();

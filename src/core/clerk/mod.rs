@@ -6,6 +6,7 @@
 pub mod cookies;
 pub mod directives;
 pub mod handshake;
+pub mod has;
 pub mod instance;
 pub mod organization_sync;
 pub mod public_url;

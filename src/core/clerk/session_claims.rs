@@ -15,7 +15,16 @@ pub struct SessionClaims {
     pub pending: bool,
     /// `fva`: minutes since the first and the second factor were verified; -1 for never.
     pub factor_age: Option<(i64, i64)>,
+    /// `fea`: what the organization and the user may use.
+    pub features: ScopedList,
+    /// `pla`: what they have booked.
+    pub plans: ScopedList,
 }
+
+/// A claim that lists what the organization and the user have, each item after its scope:
+/// `o:teams,u:gold,ou:chat`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ScopedList(Box<str>);
 
 /// The organization that is active in a session, and what the user may do in it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,8 +48,15 @@ impl SessionClaims {
     pub fn read(claims: &Object) -> Self {
         let version_2 =
             matches!(claims.get("v"), Some(Value::Number(v)) if v.as_f64() == Some(2.0));
+        let features = ScopedList::read(claims.get("fea"));
         Self {
-            organization: if version_2 { organization_v2(claims) } else { organization_v1(claims) },
+            organization: if version_2 {
+                organization_v2(claims, &features)
+            } else {
+                organization_v1(claims)
+            },
+            features,
+            plans: ScopedList::read(claims.get("pla")),
             pending: claims.get("sts").and_then(Value::as_str) == Some("pending"),
             factor_age: factor_age(claims),
             ..Self::only_actor(claims)
@@ -52,6 +68,27 @@ impl SessionClaims {
     pub fn only_actor(claims: &Object) -> Self {
         let actor = claims.get("act").and_then(|act| text(act.get("sub")?));
         Self { actor, ..Self::default() }
+    }
+}
+
+impl ScopedList {
+    fn read(claim: Option<&Value>) -> Self {
+        Self(claim.and_then(Value::as_str).unwrap_or_default().into())
+    }
+
+    /// Returns the items, each with its scope, as the token has them.
+    pub fn items(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').map(str::trim).filter(|item| !item.is_empty())
+    }
+
+    /// Returns scope and name of each item; nothing where one has no scope.
+    pub(super) fn parted(&self) -> Option<Vec<(&str, &str)>> {
+        self.0.split(',').map(|item| item.trim().split_once(':')).collect()
+    }
+
+    /// Returns how much memory it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -70,13 +107,13 @@ fn organization_v1(claims: &Object) -> Option<Organization> {
     })
 }
 
-fn organization_v2(claims: &Object) -> Option<Organization> {
+fn organization_v2(claims: &Object, features: &ScopedList) -> Option<Organization> {
     let o = claims.get("o")?;
     Some(Organization {
         id: text(o.get("id")?)?,
         slug: o.get("slg").and_then(text),
         role: o.get("rol").and_then(text).map(|role| format!("org:{role}")),
-        permissions: permissions_v2(claims.get("fea"), o.get("per"), o.get("fpm")),
+        permissions: permissions_v2(features, o.get("per"), o.get("fpm")),
     })
 }
 
@@ -86,9 +123,9 @@ fn organization_v2(claims: &Object) -> Option<Organization> {
 /// Masks count the organization's features alone; a user's feature (`u:…`) in between takes no
 /// mask. Clerk's own library reads it so. Masks are of any length. Whatever does not fit (a
 /// feature without a scope, a mask that is no number) gives no permission rather than a wrong one.
-fn permissions_v2(fea: Option<&Value>, per: Option<&Value>, fpm: Option<&Value>) -> Vec<String> {
+fn permissions_v2(fea: &ScopedList, per: Option<&Value>, fpm: Option<&Value>) -> Vec<String> {
     let (Some(features), Some(names), Some(masks)) =
-        (fea.and_then(organization_features), non_empty(per), non_empty(fpm))
+        (organization_features(fea), non_empty(per), non_empty(fpm))
     else {
         return Vec::new();
     };
@@ -103,15 +140,10 @@ fn permissions_v2(fea: Option<&Value>, per: Option<&Value>, fpm: Option<&Value>)
 }
 
 /// Returns the features an organization has, in order; nothing where one has no scope.
-fn organization_features(fea: &Value) -> Option<Vec<&str>> {
-    let mut features = Vec::new();
-    for part in fea.as_str()?.split(',') {
-        let (scope, name) = part.trim().split_once(':')?;
-        if matches!(scope, "o" | "ou" | "uo") {
-            features.push(name);
-        }
-    }
-    Some(features)
+fn organization_features(fea: &ScopedList) -> Option<Vec<&str>> {
+    let parted = fea.parted()?.into_iter();
+    let own = parted.filter(|(scope, _)| matches!(*scope, "o" | "ou" | "uo"));
+    Some(own.map(|(_, name)| name).collect())
 }
 
 /// Returns which of the lowest `count` bits are set in a decimal number of any length.

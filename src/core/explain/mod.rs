@@ -12,7 +12,7 @@ mod words;
 
 use std::sync::Arc;
 
-use crate::core::access::{Access, Testimony};
+use crate::core::access::{Access, Presented, Standing, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
 use crate::core::identity::{Field, Identity, IdentityPolicy, Source};
@@ -143,6 +143,8 @@ pub fn explain(pasted: &Pasted<'_>, question: &Question<'_>) -> Report {
     let caller = judge(pasted, question);
     let steps::Looked { steps, verified, claims } = steps::look(pasted, question);
     let testimony = caller.as_ref().map_err(Clone::clone).map(|caller| Testimony {
+        standing: Arc::new(Standing::of(caller, question.routes.asked_claims())),
+        presented: Presented::Bearer,
         identity: Arc::new(question.identity.of(caller)),
         assertion: None,
     });
@@ -190,21 +192,17 @@ fn told(caller: &Caller, policy: &IdentityPolicy) -> Told {
 
 /// Asks each route, as the proxy does: on a public one no credential is looked at.
 fn routes(testimony: &Result<Testimony, Reject>, question: &Question<'_>) -> Vec<RouteAnswer> {
-    let anonymous = Arc::new(question.identity.anonymous());
-    let answer = |access: Access| {
-        let caller = match access {
-            Access::Public => None,
-            Access::Required => Some(testimony.clone()?),
-        };
-        access.permit(caller, &anonymous).map(drop)
+    let answer = |access: &Access| {
+        let caller = if access.asks_who() { Some(testimony.as_ref()) } else { None };
+        access.check(caller.transpose().map_err(Clone::clone)?)
     };
     let of = |route: &Route| RouteAnswer {
         route: Some(route.clone()),
-        access: route.access,
-        answer: answer(route.access),
+        access: route.rule.access.clone(),
+        answer: answer(&route.rule.access),
     };
-    let rest = Routes::OTHERWISE;
-    let rest = RouteAnswer { route: None, access: rest, answer: answer(rest) };
+    let rest = &question.routes.otherwise().access;
+    let rest = RouteAnswer { route: None, access: rest.clone(), answer: answer(rest) };
     question.routes.iter().map(of).chain([rest]).collect()
 }
 

@@ -96,7 +96,7 @@ impl Scene {
             host: None,
             path: PathPattern::parse("/open/**").unwrap(),
             methods: None,
-            access: Access::Public,
+            rule: Access::Public.into(),
         };
         let pasted = Pasted::read(text);
         let wanted = wanted(&pasted, 2000, &self.issuers);

@@ -37,7 +37,7 @@ pub(super) fn page(case: &Value, clerk: &Value) -> Verdicts {
         Some(_) => json!({"refused": one_word(text(&clerk["reason"]))}),
         None => json!({"refused": "throws"}),
     };
-    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours: verdict(case) }
+    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours: verdict(case), session: None }
 }
 
 fn verdict(case: &Value) -> Value {

@@ -210,7 +210,6 @@ pub(super) const NOT_APPLICABLE: &[(&[&str], &str)] = &[
     ),
     (&["wh-*"], "webhooks are not here yet"),
     (&["pk-proxy"], "a proxied Frontend API belongs to handshakes, which are not here yet"),
-    (&["has() of *"], "what a route may ask of a caller is not here yet"),
     (&["A-basic+cookies"], "a cookie decides"),
     (&["A-nbf-bearer-doc"], "a handshake follows"),
     (&["O-*"], "machine tokens are not here yet"),

@@ -87,7 +87,8 @@ pub(crate) fn session_claims(settings: &mut Settings) -> &mut ClaimsPolicy {
 /// A rule for some paths, of any host and method.
 pub(crate) fn route(path: &str, access: Access) -> Route {
     let name = path.to_owned();
-    Route { name, host: None, path: PathPattern::parse(path).unwrap(), methods: None, access }
+    let path = PathPattern::parse(path).unwrap();
+    Route { name, host: None, path, methods: None, rule: access.into() }
 }
 
 /// The defaults, with everything below `/public` open to everybody.
