@@ -1,8 +1,6 @@
 //! One fetch from each kind of source: an answer, or why there is none.
 
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,13 +14,12 @@ use crate::clock::Clock;
 use crate::core::jwk::{Algorithms, VerificationKey};
 use crate::core::jwk_set::KeySet;
 use crate::http_client::HttpClient;
+use crate::watched;
 
 /// A key file is read again this often, changed or not: 80 % of this, less jitter.
 const FILE_AGAIN: Duration = Duration::from_secs(60);
 /// For ever, as far as timers go.
 const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// The largest key file that is read, in bytes: no more than a fetch would take.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// A fetch that brought keys.
 #[derive(Clone, Debug)]
@@ -85,7 +82,7 @@ impl Source {
 }
 
 fn from_file(path: &Path, settings: &KeySettings) -> Result<Answer, Failure> {
-    let text = read(path);
+    let text = watched::read(path);
     let text = text.map_err(|error| Failure::of(format!("{}: {error}", path.display())))?;
     Ok(Answer { set: parse(settings, &text)?, lifetime: FILE_AGAIN })
 }
@@ -111,18 +108,4 @@ pub(super) fn parse(settings: &KeySettings, text: &[u8]) -> Result<KeySet, Failu
         warn!(issuer, key = place, %problem, "a key of the set is not used");
     }
     Ok(set)
-}
-
-/// Reads a key file.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Whoever opens a pipe waits for somebody to write into it.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("the key file is no file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("the key file is larger than 1 MiB"));
-    }
-    Ok(text)
 }
