@@ -90,6 +90,7 @@ impl App {
             proxy: settings,
             issuers: issuer_settings,
             revoked,
+            clerk_api: _,
             http_client,
             signing,
             admin,

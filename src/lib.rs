@@ -11,8 +11,8 @@
 //!  5  main → cli → dev                start: flags, commands; the issuer and the backend of `demo`
 //!  4  app → config                    assemble: build each part once; what the operator wrote
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
-//!  2  keys → http_client  signing     fetch and hold: key sets; one bounded GET; our own keys;
-//!     revoked  listen                who is not let in any more; sockets
+//!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
+//!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -36,6 +36,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod clerk_api;
 pub mod cli;
 pub mod clock;
 pub mod config;

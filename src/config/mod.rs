@@ -272,12 +272,14 @@ impl Sections {
             identity: self.identity,
             strip: self.strip,
             trusted_proxies: self.trusted_proxies,
+            browsers: None,
             reveal_reason: self.reveal_reason,
         };
         let settings = Settings {
             proxy,
             issuers: self.issuers,
             revoked: self.revoked,
+            clerk_api: None,
             http_client: self.http_client,
             signing: self.signing,
             admin: self.addresses.admin,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::core::access::{
-    Access, ClaimDemand, Demand, Demands, Forbidden, Mode, Rule, Scalar, Unauthenticated,
+    Access, ClaimDemand, Demand, Demands, Forbidden, Mode, Rule, Scalar, Session, Unauthenticated,
 };
 use crate::core::clerk::has::{Asked, Entitlement, Level, Privilege, Reverification};
 
@@ -52,6 +52,7 @@ pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode) -> Rule {
         access: access(reader),
         unauthenticated: unauthenticated.unwrap_or_default(),
         forbidden: forbidden.unwrap_or_default(),
+        session: Session::default(),
         mode: mode(reader, "route.mode").unwrap_or(mode_of_all),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::admin::{AdminSettings, Readiness};
+use crate::clerk_api::ClerkApiSettings;
 use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::IssuerPolicy;
 use crate::core::route::Routes;
@@ -23,6 +24,8 @@ pub struct Settings {
     ///
     /// File: `clerk.revoked_file`. Default: none.
     pub revoked: Option<PathBuf>,
+    /// How Clerk's Backend API is asked; nothing without a secret key.
+    pub clerk_api: Option<ClerkApiSettings>,
     /// How keys are fetched.
     pub http_client: HttpClientSettings,
     /// What signs the identity headers.

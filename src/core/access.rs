@@ -27,6 +27,10 @@ pub struct Rule {
     ///
     /// File: `route.forbidden`. Default: [`Forbidden::Forbidden`].
     pub forbidden: Forbidden,
+    /// Whether Clerk is asked, too, that the caller is still signed in.
+    ///
+    /// File: `route.session`. Default: [`Session::Token`].
+    pub session: Session,
     /// Whether anybody is refused at all.
     ///
     /// File: `mode`, `route.mode`. Default: [`Mode::Enforce`].
@@ -83,7 +87,7 @@ pub enum Scalar {
 /// What becomes of whoever is signed out where a route asks for a caller.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Unauthenticated {
-    /// Pages are sent to sign in, all else is challenged. Until there are redirects: [`Self::Challenge`].
+    /// Pages are sent to sign in, all else is challenged.
     #[default]
     Auto,
     /// 401 and a challenge.
@@ -100,6 +104,16 @@ pub enum Forbidden {
     Forbidden,
     /// A 404 that gives nothing away.
     NotFound,
+}
+
+/// How a session is known to be one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Session {
+    /// By its token: for a minute after it has ended, still.
+    #[default]
+    Token,
+    /// By its token, and as Clerk says: for 5 s after it has ended at most.
+    Active,
 }
 
 /// Whether requests are refused for their credential, or for what their route asks.
@@ -194,6 +208,7 @@ impl From<Access> for Rule {
             access,
             unauthenticated: Unauthenticated::default(),
             forbidden: Forbidden::default(),
+            session: Session::default(),
             mode: Mode::default(),
         }
     }

@@ -25,6 +25,7 @@ pub mod jwk;
 pub mod jwk_set;
 pub mod jws;
 pub mod keyring;
+pub mod origin;
 pub mod path;
 pub mod pem;
 pub mod reject;

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::core::access::Demand;
 use crate::core::claims::ClaimError;
+use crate::core::clerk::handshake::{Reason, Redirect};
 use crate::core::clerk::has::Reverification;
 use crate::core::issuer::TokenClass;
 use crate::core::jwk::KeyId;
@@ -21,6 +22,30 @@ pub enum Reject {
     /// There is no bearer token.
     #[error("no bearer token")]
     CredentialMissing,
+    /// A browser is signed out, as its cookies have it.
+    #[error("signed out: {}", .0.as_str())]
+    SignedOut(Reason),
+    /// A browser would be sent to Clerk for the fourth time in a row.
+    #[error("no end of handshakes: {}", .0.as_str())]
+    HandshakeLoop(Reason),
+    /// A browser is sent away, to come back with a state that is known.
+    #[error("sent away for a handshake: {}", .0.reason.as_str())]
+    Handshake(Box<Redirect>),
+    /// A handshake of a development instance is over; the browser is sent to the address without
+    /// what Clerk had put into it.
+    #[error("a handshake is over")]
+    HandshakeOver(Box<str>),
+    /// There is a session cookie, and none is accepted from anybody.
+    #[error(
+        "cookies of a production instance are not accepted without `clerk.authorized_parties` or `public_url`: a page of another origin could have sent them"
+    )]
+    CookiesRefused,
+    /// A page of somebody else's sent the request, with the cookies of a user of ours.
+    #[error("a page of another site sent the request")]
+    CrossSite,
+    /// Clerk's Backend API has to say something, and does not.
+    #[error("{0}")]
+    ClerkUnavailable(String),
     /// There are two `Authorization` headers.
     #[error("more than one Authorization header")]
     CredentialRepeated,
@@ -56,7 +81,7 @@ pub enum Reject {
         /// Which claim, and why.
         error: ClaimError,
     },
-    /// The session, or its user, stands in `clerk.revoked_file`.
+    /// The session, or its user, stands in `clerk.revoked_file`, or Clerk says that it has ended.
     #[error("the session is revoked")]
     SessionRevoked,
     /// The session has tasks left before it counts.
@@ -222,6 +247,14 @@ impl Reject {
         match self {
             Self::RequestMalformed(_)    => (StatusCode::BAD_REQUEST,           None,                 "request-malformed"),
             Self::CredentialMissing      => (StatusCode::UNAUTHORIZED,          None,                 "session-token-and-uat-missing"),
+            Self::SignedOut(reason)      => (StatusCode::UNAUTHORIZED,          None,                 reason.as_str()),
+            Self::HandshakeLoop(reason)  => (StatusCode::UNAUTHORIZED,          None,                 reason.as_str()),
+            Self::Handshake(redirect)    => (StatusCode::TEMPORARY_REDIRECT,    None,                 redirect.reason.as_str()),
+            Self::HandshakeOver(_)       => (StatusCode::TEMPORARY_REDIRECT,    None,                 "handshake-over"),
+            Self::CookiesRefused         => (StatusCode::UNAUTHORIZED,          None,                 "cookies-refused"),
+            Self::CrossSite              => (StatusCode::FORBIDDEN,             None,                 "cross-site-request"),
+            // Not 401: the user may be signed in, it is the proxy that cannot tell.
+            Self::ClerkUnavailable(_)    => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "clerk-unavailable"),
             Self::CredentialRepeated     => (StatusCode::BAD_REQUEST,           Some(InvalidRequest), "credential-repeated"),
             Self::TokenMalformed         => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-invalid"),
             Self::TokenClassRefused      => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "token-type-mismatch"),

@@ -1,4 +1,4 @@
-//! One bounded GET.
+//! One bounded GET, or POST.
 //!
 //! What the proxy fetches, it fetches here: a JWK Set, an answer of Clerk's Backend API. The other
 //! side is taken for broken or hostile until its answer is whole, so everything has a bound. One
@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HOST, HeaderMap, HeaderValue, LOCATION,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderValue, LOCATION, USER_AGENT,
 };
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -140,9 +140,27 @@ impl HttpClient {
         timeout(self.limits.total, fetch).await.unwrap_or(Err(FetchError::TimedOut))
     }
 
+    /// Sends `body`, which is JSON, to `url`, with `headers` beside its own. No redirect is followed:
+    /// what is told one address is not told another.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] where no whole answer came, or one out of bounds.
+    pub async fn post(
+        &self,
+        url: &FetchUrl,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Fetched, FetchError> {
+        let mut headers = headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let fetch = Box::pin(self.fetch(url, Method::POST, &headers, body));
+        timeout(self.limits.total, fetch).await.unwrap_or(Err(FetchError::TimedOut))
+    }
+
     async fn follow(&self, mut url: FetchUrl, headers: &HeaderMap) -> Result<Fetched, FetchError> {
         for _ in 0..=self.limits.redirects {
-            let fetched = self.fetch(&url, headers).await?;
+            let fetched = self.fetch(&url, Method::GET, headers, Bytes::new()).await?;
             if !is_redirect(fetched.status) {
                 return Ok(fetched);
             }
@@ -152,11 +170,17 @@ impl HttpClient {
         Err(BadRedirect::TooMany.into())
     }
 
-    async fn fetch(&self, url: &FetchUrl, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        url: &FetchUrl,
+        method: Method,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Fetched, FetchError> {
         let stream = self.connector.connect(url).await?;
         let (mut sender, connection) = http1().handshake(TokioIo::new(stream)).await?;
         let exchange = async move {
-            let response = sender.send_request(request(url, headers)).await?;
+            let response = sender.send_request(request(url, method, headers, body)).await?;
             read(response, self.limits.body).await
         };
         drive(connection, exchange).await
@@ -169,9 +193,15 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// Makes a GET of `url`. What the headers below say is ours to say, whatever `headers` hold.
-fn request(url: &FetchUrl, headers: &HeaderMap) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
+/// Makes a request to `url`. What the headers below say is ours to say, whatever `headers` hold.
+fn request(
+    url: &FetchUrl,
+    method: Method,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
     *request.uri_mut() = url.origin_form();
     *request.headers_mut() = headers.clone();
     let ours = [

@@ -37,7 +37,8 @@ use self::record::InFlight;
 use self::respond::Respond;
 use self::seen::Remembered;
 pub use self::settings::{
-    Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
+    BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
+    UpstreamAddress,
 };
 use crate::clock::Clock;
 use crate::core::clerk::revoked::Revoked;

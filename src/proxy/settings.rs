@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::core::clerk::instance::Instance;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
+use crate::core::origin::{CrossSite, OwnOrigins};
 use crate::core::path::PathPolicy;
 use crate::core::route::Routes;
 use crate::listen::ListenAddress;
@@ -48,10 +50,40 @@ pub struct ProxySettings {
     pub strip: StripPolicy,
     /// Whose forwarded headers count.
     pub trusted_proxies: TrustedProxies,
+    /// How browsers sign in; nothing where no Clerk instance is named: cookies then say nothing.
+    pub browsers: Option<BrowserSettings>,
     /// Whether a client learns the reason of a refusal, in a word.
     ///
     /// File: `log.reveal_reason = true`. Default: true.
     pub reveal_reason: bool,
+}
+
+/// How browsers sign in.
+#[derive(Clone, Debug)]
+pub struct BrowserSettings {
+    /// The Clerk instance, which is the first of the issuers.
+    pub instance: Instance,
+    /// Whether a session cookie is believed.
+    pub cookies: Cookies,
+    /// What becomes of a request that another site's page has sent.
+    ///
+    /// File: `cross_site = "refuse"`. Default: [`CrossSite::Refuse`].
+    pub cross_site: CrossSite,
+    /// Whose pages are ours.
+    pub origins: OwnOrigins,
+    /// What stands before our paths at the origin of `public_url`, and a proxy before us takes off:
+    /// its path, without a slash at its end.
+    pub prefix: String,
+}
+
+/// Whether session cookies are believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cookies {
+    /// They are.
+    Accepted,
+    /// They are not: it is a production instance, and nothing says which pages are ours, so that
+    /// those of a sibling domain could not be told apart.
+    Refused,
 }
 
 /// The backend's address. It speaks HTTP/1.1 without TLS.

@@ -9,7 +9,7 @@
 //! [`Exchange::before`] looks at everything that costs nothing, [`Exchange::signed_in`] and
 //! [`Exchange::refused`] at what came of the token.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use http::header::{ACCEPT, REFERER};
 use http::{HeaderMap, Method};
@@ -79,6 +79,8 @@ pub struct Exchange<'a> {
     pub headers: &'a HeaderMap,
     /// The address as the browser has it.
     pub url: &'a PublicUrl,
+    /// Whether a browser that is sent away may be told to come back there: to a host of ours.
+    pub leads_home: bool,
     /// Clerk's cookies.
     pub cookies: &'a ClerkCookies,
 }
@@ -108,6 +110,8 @@ pub enum Brought {
 pub enum Verdict {
     /// It is signed out.
     SignedOut(Reason),
+    /// The browser was sent away three times in a row, and would be once more.
+    Looped(Reason),
     /// The browser is sent away, to come back with a state that is known.
     Handshake(Redirect),
     /// Its token is at fault.
@@ -115,7 +119,7 @@ pub enum Verdict {
 }
 
 /// Where a browser is sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Redirect {
     /// Why.
     pub reason: Reason,
@@ -123,6 +127,13 @@ pub struct Redirect {
     pub location: String,
     /// A cookie that counts the redirects in a row, as it is set.
     pub cookie: String,
+}
+
+/// Says why, and not where to: the session token stands in there.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Redirect({})", self.reason.as_str())
+    }
 }
 
 impl Exchange<'_> {
@@ -308,8 +319,11 @@ impl Exchange<'_> {
         organization: Option<&str>,
     ) -> Verdict {
         let count = self.cookies.redirect_count;
-        if !self.is_eligible() || count == LOOP {
+        if !self.is_eligible() || !self.leads_home {
             return Verdict::SignedOut(reason);
+        }
+        if count == LOOP {
+            return Verdict::Looped(reason);
         }
         let location = location.unwrap_or_else(|| self.handshake_url(reason, detail, organization));
         let next = if count > LOOP { 1 } else { count + 1 };

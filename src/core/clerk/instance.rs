@@ -42,14 +42,16 @@ pub enum Payload {
 impl Instance {
     /// Returns the instance that `key` names, as it is without any other setting.
     pub fn of(key: &PublishableKey, payload: Payload) -> Self {
-        let accounts_portal = accounts_portal(key.host());
+        let frontend_api = key.frontend_api();
+        let scheme = frontend_api.split("://").next().unwrap_or("https");
+        let accounts_portal = format!("{scheme}://{}", accounts_portal(key.host()));
         Self {
             owner: CookieOwner {
                 suffix: CookieSuffix::of(key),
                 issuer_host: key.host().to_owned(),
                 environment: key.environment(),
             },
-            frontend_api: key.frontend_api(),
+            frontend_api,
             sign_in_url: format!("{accounts_portal}/sign-in"),
             accounts_portal,
             satellite: None,
@@ -78,12 +80,8 @@ impl Instance {
 /// Returns where Clerk hosts the pages of the instance whose Frontend API is at `host`.
 fn accounts_portal(host: &str) -> String {
     let host = host.replacen("clerk.accountsstage.", "accountsstage.", 1);
-    let portal = if host.contains("clerk.accounts.") {
-        host.replacen("clerk.accounts.", "accounts.", 1)
-    } else {
-        host.replacen("clerk.", "accounts.", 1)
-    };
-    format!("https://{portal}")
+    let old = if host.contains("clerk.accounts.") { "clerk.accounts." } else { "clerk." };
+    host.replacen(old, "accounts.", 1)
 }
 
 /// Tells whether `host` is a development instance's accounts portal on one of Clerk's domains: and
@@ -104,9 +102,10 @@ mod tests {
     #[test]
     fn the_accounts_portal_follows_from_the_host() {
         for (host, portal) in [
-            ("clerk.example.com", "https://accounts.example.com"),
-            ("happy-otter-12.clerk.accounts.dev", "https://happy-otter-12.accounts.dev"),
-            ("foo.clerk.accountsstage.dev", "https://foo.accountsstage.dev"),
+            ("clerk.example.com", "accounts.example.com"),
+            ("happy-otter-12.clerk.accounts.dev", "happy-otter-12.accounts.dev"),
+            ("foo.clerk.accountsstage.dev", "foo.accountsstage.dev"),
+            ("127.0.0.1:4000", "127.0.0.1:4000"),
         ] {
             assert_eq!(accounts_portal(host), portal);
         }

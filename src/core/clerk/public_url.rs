@@ -4,19 +4,28 @@
 //! host, however a URL library would read it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-/// A page's address as the browser knows it: an origin, and the target of the request.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A page's address as the browser knows it.
+#[derive(Clone, Eq, PartialEq)]
 pub struct PublicUrl {
     /// Scheme, host and port.
     pub origin: String,
-    /// Path and query.
+    /// What a proxy before us takes off the path; mostly nothing.
+    pub prefix: String,
+    /// Path and query, as they reach us.
     pub target: String,
 }
 
+/// Says where, without the query: Clerk puts secrets in there.
+impl fmt::Debug for PublicUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "PublicUrl({}{}{})", self.origin, self.prefix, self.path())
+    }
+}
+
 impl PublicUrl {
-    /// Returns the path.
+    /// Returns the path as it reaches us.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
@@ -36,14 +45,15 @@ impl PublicUrl {
 
     /// Returns the address without these query parameters; the rest stays as it was written.
     pub fn without(&self, names: &[&str]) -> String {
-        let Some(query) = self.query() else { return format!("{}{}", self.origin, self.target) };
+        let Self { origin, prefix, target } = self;
+        let Some(query) = self.query() else { return format!("{origin}{prefix}{target}") };
         let is_kept = |pair: &&str| {
             let name = form_decoded(pair.split('=').next().unwrap_or_default());
             !names.contains(&&*name)
         };
         let kept: Vec<_> = query.split('&').filter(is_kept).collect();
         let separator = if kept.is_empty() { "" } else { "?" };
-        format!("{}{}{separator}{}", self.origin, self.path(), kept.join("&"))
+        format!("{origin}{prefix}{}{separator}{}", self.path(), kept.join("&"))
     }
 }
 
@@ -112,7 +122,19 @@ mod tests {
     use super::*;
 
     fn url(target: &str) -> PublicUrl {
-        PublicUrl { origin: "https://app.example.com".into(), target: target.into() }
+        PublicUrl {
+            origin: "https://app.example.com".into(),
+            prefix: String::new(),
+            target: target.into(),
+        }
+    }
+
+    #[test]
+    fn what_is_taken_off_on_the_way_to_us_is_put_before_again() {
+        let page = PublicUrl { prefix: "/app".into(), ..url("/a?x=1") };
+        assert_eq!(page.path(), "/a");
+        assert_eq!(page.without(&[]), "https://app.example.com/app/a?x=1");
+        assert_eq!(page.without(&["x"]), "https://app.example.com/app/a");
     }
 
     #[test]

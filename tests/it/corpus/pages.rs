@@ -52,6 +52,7 @@ fn verdict(case: &Value) -> Value {
         method: &method,
         headers: &headers,
         url: &url,
+        leads_home: true,
         cookies: &cookies,
     };
     let policy = policy(options, issuers(options, &instance));
@@ -85,7 +86,7 @@ fn verdict(case: &Value) -> Value {
 
 fn told(verdict: &Verdict) -> Value {
     match verdict {
-        Verdict::SignedOut(reason) => json!({"refused": reason.as_str()}),
+        Verdict::SignedOut(reason) | Verdict::Looped(reason) => json!({"refused": reason.as_str()}),
         Verdict::Refused(reject) => json!({"refused": reject.label()}),
         Verdict::Handshake(redirect) => json!({
             "handshake": redirect.reason.as_str(), "location": redirect.location,
@@ -188,7 +189,7 @@ fn public_url(case: &Value) -> PublicUrl {
     let scheme = first("x-forwarded-proto").unwrap_or_else(|| scheme.to_owned());
     let raw = || text(&case["url"])[..scheme_end(case) + end].to_owned();
     let origin = origin_of(&format!("{scheme}://{host}")).unwrap_or_else(raw);
-    PublicUrl { origin, target: target.to_owned() }
+    PublicUrl { prefix: String::new(), origin, target: target.to_owned() }
 }
 
 fn scheme_end(case: &Value) -> usize {

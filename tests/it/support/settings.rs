@@ -129,10 +129,12 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
                 credentials: Credentials::Forward,
             },
             trusted_proxies: TrustedProxies::default(),
+            browsers: None,
             reveal_reason: true,
         },
         issuers: vec![clerk(issuer)],
         revoked: None,
+        clerk_api: None,
         http_client: HttpClientSettings::default(),
         signing: SigningSettings {
             requests: Some(Cover::default()),

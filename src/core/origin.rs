@@ -1,0 +1,310 @@
+//! Which origins are the application's own, and what a browser says of the page that sent a request.
+//!
+//! A cookie comes with every request to its host, whichever page has it sent. What tells the pages
+//! apart are headers that no script can set: `Origin` (RFC 6454 §7, Fetch "`Origin` header") and
+//! `Sec-Fetch-Site` (Fetch Metadata).
+
+use http::header::{HeaderName, ORIGIN, UPGRADE};
+use http::{HeaderMap, Method};
+
+use crate::core::claims::{AzpPolicy, ClaimError};
+use crate::core::clerk::public_url::origin_of;
+use crate::core::issuer::TokenClass;
+use crate::core::reject::Reject;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The origins of the application, as far as settings name them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OwnOrigins {
+    /// Where clients reach the proxy.
+    ///
+    /// File: `public_url = "https://app.example.com"`. Default: none.
+    pub public: Option<String>,
+    /// The authorized parties.
+    ///
+    /// File: `clerk.authorized_parties`. Default: the origin of `public_url`.
+    pub parties: Vec<String>,
+    /// The origin of the satellite domain.
+    ///
+    /// File: `clerk.satellite.domain`. Default: none.
+    pub satellite: Option<String>,
+}
+
+/// What becomes of a request that another site's page has sent with a cookie of ours.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CrossSite {
+    /// It is refused, where it could change something.
+    #[default]
+    Refuse,
+    /// It passes: the backend has a check of its own.
+    Allow,
+}
+
+/// Whose page sent a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Page {
+    /// One of ours, or the user by hand.
+    Ours,
+    /// Somebody else's.
+    Foreign,
+    /// Nobody says: no browser of these years sent it.
+    Unknown,
+}
+
+impl OwnOrigins {
+    /// Returns the origin under which the browser reached us, for a request to `host` that proxies
+    /// we trust said `scheme` of.
+    ///
+    /// What a trusted proxy says counts first; then a setting that names this very host; then
+    /// `public_url`, for a proxy before us that keeps neither host nor scheme.
+    pub fn of_request(&self, host: &str, scheme: Option<&str>) -> String {
+        if let Some(scheme) = scheme {
+            return format!("{scheme}://{host}");
+        }
+        let named = self.iter().find(|origin| authority(origin) == without_usual_port(host));
+        let known = named.or(self.public.as_deref());
+        known.map_or_else(|| format!("http://{host}"), str::to_owned)
+    }
+
+    /// Tells whether a browser may be told to come back to `origin`: to a host of ours. Where no
+    /// setting names one, any may be.
+    pub fn lead_home(&self, origin: &str) -> bool {
+        let mut own = self.iter().peekable();
+        own.peek().is_none() || own.any(|it| host(it) == host(origin))
+    }
+
+    /// Says whose page sent a request that reached us under `own`.
+    ///
+    /// `Origin` decides alone where it names one. A page that keeps its origin to itself sends
+    /// `null`, and so does a sandboxed frame; then, as without one, `Sec-Fetch-Site` decides:
+    /// `none` is the user by hand.
+    pub fn page(&self, headers: &HeaderMap, own: &str) -> Page {
+        let origin = match Told::of(headers, &ORIGIN) {
+            Told::Twice => return Page::Foreign,
+            Told::Once("null") => Some("null"),
+            Told::Once(origin) if self.is_own(origin, own) => return Page::Ours,
+            Told::Once(_) => return Page::Foreign,
+            Told::Nothing => None,
+        };
+        match (Told::of(headers, &SEC_FETCH_SITE), origin) {
+            (Told::Once("same-origin" | "none"), _) => Page::Ours,
+            (Told::Nothing, None) => Page::Unknown,
+            (Told::Nothing | Told::Once(_) | Told::Twice, _) => Page::Foreign,
+        }
+    }
+
+    /// Tells whether `origin` is of one of our pages. Under which scheme it has our host is not
+    /// asked: a proxy before us may speak another one with us than with the browser.
+    fn is_own(&self, origin: &str, own: &str) -> bool {
+        let Some(origin) = origin_of(origin) else { return false };
+        self.iter().any(|it| origin_of(it).as_ref() == Some(&origin))
+            || authority(&origin) == authority(own)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.public.iter().chain(&self.parties).chain(&self.satellite).map(String::as_str)
+    }
+}
+
+/// Checks that a request whose credential is a cookie was not sent by another site's page, where
+/// it could change something; and, where its token names no party, that it was sent by one of ours.
+///
+/// Clerk mints tokens without `azp` where no page asked for them: with a handshake, for native
+/// apps. The page that shows one is asked for in its place.
+///
+/// # Errors
+///
+/// [`Reject::CrossSite`]; [`ClaimError::AuthorizedPartyMismatch`] for a token without a party.
+pub fn check_page(
+    method: &Method,
+    headers: &HeaderMap,
+    page: impl FnOnce() -> Page,
+    rules: &PageRules,
+) -> Result<(), Reject> {
+    if is_safe(method) && !headers.contains_key(UPGRADE) {
+        return Ok(());
+    }
+    match (page(), rules.cross_site) {
+        (Page::Ours, _) => Ok(()),
+        (Page::Foreign, CrossSite::Refuse) => Err(Reject::CrossSite),
+        (Page::Foreign | Page::Unknown, _) if rules.party_is_missing => {
+            let error = ClaimError::AuthorizedPartyMismatch;
+            Err(Reject::ClaimRefused { class: TokenClass::SessionToken, error })
+        }
+        (Page::Foreign | Page::Unknown, _) => Ok(()),
+    }
+}
+
+/// What [`check_page`] goes by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageRules {
+    /// What becomes of another site's requests.
+    pub cross_site: CrossSite,
+    /// Whether parties are known, and the token names none.
+    pub party_is_missing: bool,
+}
+
+impl AzpPolicy {
+    /// Tells whether a token without a party needs a page of ours to be shown by.
+    pub fn asks_for_a_page(self, parties: &[String]) -> bool {
+        match self {
+            Self::Auto => !parties.is_empty(),
+            Self::Enforce | Self::Off => false, // refused long before, or not looked at
+        }
+    }
+}
+
+/// RFC 9110 §9.2.1: such requests change nothing.
+fn is_safe(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS
+}
+
+/// What a header that there is one of says.
+enum Told<'a> {
+    Nothing,
+    Once(&'a str),
+    Twice,
+}
+
+impl<'a> Told<'a> {
+    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Self {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(value), None) => Self::Once(value.to_str().unwrap_or_default()),
+            (Some(_), Some(_)) => Self::Twice,
+        }
+    }
+}
+
+/// Host and port of an origin, without a port that its scheme implies.
+fn authority(origin: &str) -> &str {
+    without_usual_port(origin.split_once("://").map_or(origin, |(_, authority)| authority))
+}
+
+fn without_usual_port(authority: &str) -> &str {
+    let bare = authority.strip_suffix(":443").or_else(|| authority.strip_suffix(":80"));
+    bare.unwrap_or(authority)
+}
+
+/// The host of an origin, in brackets where it is an IPv6 address.
+fn host(origin: &str) -> &str {
+    let authority = authority(origin);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> OwnOrigins {
+        OwnOrigins {
+            public: Some("https://app.example.com".into()),
+            parties: vec!["https://www.example.com".into(), "http://localhost:3000".into()],
+            satellite: Some("https://other.com".into()),
+        }
+    }
+
+    #[test]
+    fn the_origin_of_a_request_is_the_one_the_browser_knows() {
+        for (host, scheme, want) in [
+            ("app.example.com", None, "https://app.example.com"),
+            ("app.example.com:443", None, "https://app.example.com"),
+            ("www.example.com", None, "https://www.example.com"),
+            ("other.com", None, "https://other.com"),
+            ("localhost:3000", None, "http://localhost:3000"),
+            ("localhost:4600", None, "https://app.example.com"),
+            ("evil.com", None, "https://app.example.com"),
+            ("evil.com", Some("https"), "https://evil.com"),
+        ] {
+            assert_eq!(own().of_request(host, scheme), want, "{host}");
+        }
+        assert_eq!(OwnOrigins::default().of_request("a.test:4600", None), "http://a.test:4600");
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_host_that_is_not_ours() {
+        for (origin, ours) in [
+            ("https://app.example.com", true),
+            ("http://app.example.com:8080", true),
+            ("http://localhost:4600", true),
+            ("https://other.com", true),
+            ("https://evil.com", false),
+            ("https://app.example.com.evil.com", false),
+            ("https://evil-app.example.com", false),
+        ] {
+            assert_eq!(own().lead_home(origin), ours, "{origin}");
+            assert!(OwnOrigins::default().lead_home(origin));
+        }
+    }
+
+    #[test]
+    fn a_browser_says_whose_page_sent_a_request() {
+        use Page::{Foreign, Ours, Unknown};
+        for (origins, site, want) in [
+            (&["https://app.example.com"][..], None, Ours),
+            (&["https://app.example.com"], Some("cross-site"), Ours),
+            (&["https://www.example.com"], Some("same-site"), Ours),
+            (&["https://reached.example"], None, Ours),
+            (&["http://reached.example"], None, Ours),
+            (&["https://reached.example:444"], None, Foreign),
+            (&["https://evil.com"], None, Foreign),
+            (&["https://evil.com"], Some("same-origin"), Foreign),
+            (&["https://sibling.example.com"], Some("same-site"), Foreign),
+            (&["https://app.example.com", "https://evil.com"], None, Foreign),
+            (&["https://app.example.com.evil.com"], None, Foreign),
+            (&["app.example.com"], None, Foreign),
+            (&[""], None, Foreign),
+            (&["null"], None, Foreign),
+            (&["null"], Some("cross-site"), Foreign),
+            (&["null"], Some("same-origin"), Ours),
+            (&[], Some("same-origin"), Ours),
+            (&[], Some("none"), Ours),
+            (&[], Some("same-site"), Foreign),
+            (&[], Some("cross-site"), Foreign),
+            (&[], Some("Same-Origin"), Foreign),
+            (&[], None, Unknown),
+        ] {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(ORIGIN, origin.parse().unwrap());
+            }
+            if let Some(site) = site {
+                headers.insert(SEC_FETCH_SITE, site.parse().unwrap());
+            }
+            let got = own().page(&headers, "https://reached.example");
+            assert_eq!(got, want, "{origins:?} {site:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_could_change_something_is_asked_for_its_page() {
+        use Page::{Foreign, Ours, Unknown};
+        for (method, upgrade, page, cross_site, missing, want) in [
+            ("GET", false, Foreign, CrossSite::Refuse, true, "none"),
+            ("HEAD", false, Foreign, CrossSite::Refuse, true, "none"),
+            ("GET", true, Foreign, CrossSite::Refuse, false, "cross-site-request"),
+            ("POST", false, Foreign, CrossSite::Refuse, false, "cross-site-request"),
+            ("PROPFIND", false, Foreign, CrossSite::Refuse, false, "cross-site-request"),
+            ("POST", false, Foreign, CrossSite::Allow, false, "none"),
+            ("POST", false, Foreign, CrossSite::Allow, true, "token-invalid-authorized-parties"),
+            ("POST", false, Unknown, CrossSite::Refuse, false, "none"),
+            ("POST", false, Unknown, CrossSite::Refuse, true, "token-invalid-authorized-parties"),
+            ("DELETE", false, Ours, CrossSite::Refuse, true, "none"),
+            ("GET", true, Ours, CrossSite::Refuse, true, "none"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if upgrade {
+                headers.insert(UPGRADE, "websocket".parse().unwrap());
+            }
+            let rules = PageRules { cross_site, party_is_missing: missing };
+            let got = check_page(&method.parse().unwrap(), &headers, || page, &rules);
+            let got = got.as_ref().err().map_or("none", Reject::label);
+            assert_eq!(got, want, "{method} {upgrade} {page:?} {cross_site:?} {missing}");
+        }
+    }
+}
