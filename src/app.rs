@@ -9,6 +9,7 @@ use tokio::task::{self, JoinHandle};
 use tracing::info;
 
 use crate::admin::Admin;
+use crate::clerk_api::{BadSecretKey, ClerkApi};
 use crate::clock::Clock;
 use crate::config::{IssuerSettings, Settings};
 use crate::http_client::{BadClient, HttpClient};
@@ -35,6 +36,9 @@ pub enum StartError {
     /// What keys are fetched with could not be set up.
     #[error("cannot fetch keys: {0}")]
     Client(#[from] BadClient),
+    /// The key to Clerk's Backend API is none.
+    #[error(transparent)]
+    SecretKey(#[from] BadSecretKey),
     /// There is nothing to sign with.
     #[error(transparent)]
     Signing(#[from] BadSigning),
@@ -90,7 +94,7 @@ impl App {
             proxy: settings,
             issuers: issuer_settings,
             revoked,
-            clerk_api: _,
+            clerk_api,
             http_client,
             signing,
             admin,
@@ -112,6 +116,7 @@ impl App {
         let admin_address = admin_listener.address().clone();
 
         let client = HttpClient::new(&http_client)?;
+        let clerk_api = clerk_api.map(|api| ClerkApi::new(&api, client.clone())).transpose()?;
         let mut tasks = Tasks(Vec::new());
         let issuers = issuer_settings.into_iter().map(|IssuerSettings { policy, keys }| {
             let key_metrics = metrics.of_issuer(&keys.issuer);
@@ -143,6 +148,7 @@ impl App {
             signers,
             revoked,
             issuers,
+            clerk_api,
             metrics,
             log,
             clock,

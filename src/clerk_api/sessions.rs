@@ -12,6 +12,7 @@ use moka::future::Cache;
 
 use super::{ClerkApi, Unanswered};
 use crate::core::json;
+use crate::telemetry::metrics::{SessionAnswer, SessionMetrics};
 
 /// How long an answer is taken as known.
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -31,14 +32,15 @@ pub enum SessionState {
 #[derive(Clone)]
 pub struct SessionChecks {
     api: ClerkApi,
+    metrics: SessionMetrics,
     known: Cache<Arc<str>, SessionState>,
 }
 
 impl SessionChecks {
     /// Creates the memory before the API.
-    pub fn new(api: ClerkApi) -> Self {
+    pub fn new(api: ClerkApi, metrics: SessionMetrics) -> Self {
         let known = Cache::builder().max_capacity(SESSIONS).time_to_live(REMEMBERED).build();
-        Self { api, known }
+        Self { api, metrics, known }
     }
 
     /// Says what is of a session: from memory, or from the API.
@@ -47,7 +49,17 @@ impl SessionChecks {
     ///
     /// [`Unanswered`] where nobody can tell. That is not remembered.
     pub async fn state(&self, session: &str) -> Result<SessionState, Arc<Unanswered>> {
-        self.known.try_get_with(session.into(), self.api.session(session)).await
+        self.known.try_get_with(session.into(), self.ask(session)).await
+    }
+
+    async fn ask(&self, session: &str) -> Result<SessionState, Unanswered> {
+        let state = self.api.session(session).await;
+        self.metrics.answered(match &state {
+            Ok(SessionState::Active) => SessionAnswer::Active,
+            Ok(SessionState::Over) => SessionAnswer::Over,
+            Err(_) => SessionAnswer::Error,
+        });
+        state
     }
 }
 

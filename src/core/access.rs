@@ -190,6 +190,12 @@ impl Rule {
         }
     }
 
+    /// Tells whether whoever is refused like this may be sent to sign in.
+    pub fn sends_to_sign_in(&self, refusal: &Refusal) -> bool {
+        refusal.status() == StatusCode::UNAUTHORIZED
+            && self.unauthenticated == Unauthenticated::Auto
+    }
+
     /// Chooses what the client is to see.
     fn refusal(&self, reject: Reject) -> Refusal {
         let hidden = match reject.status() {
@@ -232,6 +238,21 @@ impl Access {
         match self {
             Self::Public => false,
             Self::Optional | Self::Required(_) => true,
+        }
+    }
+
+    /// Says who calls where cookies were refused: nobody, on an optional route.
+    ///
+    /// A browser shows whatever cookies it has, asked or not; what Clerk calls signed out is no
+    /// reason to keep it from a page that is for everybody. A bearer token was shown on purpose.
+    ///
+    /// # Errors
+    ///
+    /// `reject`, where a caller is asked for, or something else than being signed out is at fault.
+    pub fn without_cookie(&self, reject: Reject) -> Result<Option<Testimony>, Reject> {
+        match (self, reject.status()) {
+            (Self::Public | Self::Optional, StatusCode::UNAUTHORIZED) => Ok(None),
+            _ => Err(reject),
         }
     }
 

@@ -154,6 +154,18 @@ impl IssuerPolicy {
         policy
     }
 
+    /// Returns the same policy for the tokens that handshakes bring: they are of the class of
+    /// sessions, and never from a template, which an application's settings could fill with
+    /// anything.
+    #[must_use]
+    pub fn of_handshakes(&self) -> Self {
+        let mut policy = self.clone();
+        if let TokenPolicy::Clerk(clerk) = &mut policy.tokens {
+            clerk.templates = None;
+        }
+        policy
+    }
+
     /// Says of which accepted class a token of this issuer's is; nothing where it is of none.
     ///
     /// A Clerk instance signs all its classes with one key, so the class is looked at before

@@ -56,15 +56,13 @@ impl OwnOrigins {
     /// Returns the origin under which the browser reached us, for a request to `host` that proxies
     /// we trust said `scheme` of.
     ///
-    /// What a trusted proxy says counts first; then a setting that names this very host; then
-    /// `public_url`, for a proxy before us that keeps neither host nor scheme.
+    /// A setting that names this very host counts first, then `public_url`: a proxy before us may
+    /// keep neither host nor scheme.
     pub fn of_request(&self, host: &str, scheme: Option<&str>) -> String {
-        if let Some(scheme) = scheme {
-            return format!("{scheme}://{host}");
-        }
         let named = self.iter().find(|origin| authority(origin) == without_usual_port(host));
         let known = named.or(self.public.as_deref());
-        known.map_or_else(|| format!("http://{host}"), str::to_owned)
+        let told = || format!("{}://{host}", scheme.unwrap_or("http"));
+        known.map_or_else(told, str::to_owned)
     }
 
     /// Tells whether a browser may be told to come back to `origin`: to a host of ours. Where no
@@ -219,11 +217,14 @@ mod tests {
             ("localhost:3000", None, "http://localhost:3000"),
             ("localhost:4600", None, "https://app.example.com"),
             ("evil.com", None, "https://app.example.com"),
-            ("evil.com", Some("https"), "https://evil.com"),
+            ("evil.com", Some("https"), "https://app.example.com"),
+            ("other.com", Some("http"), "https://other.com"),
         ] {
             assert_eq!(own().of_request(host, scheme), want, "{host}");
         }
-        assert_eq!(OwnOrigins::default().of_request("a.test:4600", None), "http://a.test:4600");
+        let nothing = OwnOrigins::default();
+        assert_eq!(nothing.of_request("a.test:4600", None), "http://a.test:4600");
+        assert_eq!(nothing.of_request("a.test", Some("https")), "https://a.test");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::core::access::Demand;
 use crate::core::claims::ClaimError;
 use crate::core::clerk::handshake::{Reason, Redirect};
 use crate::core::clerk::has::Reverification;
+use crate::core::clerk::sign_in::SignIn;
 use crate::core::issuer::TokenClass;
 use crate::core::jwk::KeyId;
 
@@ -140,34 +141,80 @@ pub enum Reject {
     Internal,
 }
 
-/// A refusal as it is answered: why, and whether the client sees so much as that.
+/// A refusal as it is answered: why, and what the client sees of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// Why: what is counted and logged, whatever the client sees.
     pub reject: Reject,
-    hidden: bool,
+    face: Face,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Face {
+    /// The refusal as it is.
+    Plain,
+    /// Nothing: as if there were nothing.
+    Hidden,
+    /// The way to where people sign in.
+    SignIn(Box<SignIn>),
+}
+
+/// Where a browser is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Away<'a> {
+    /// The address.
+    pub location: &'a str,
+    /// A cookie to set, where there is one.
+    pub cookie: Option<&'a str>,
 }
 
 impl Refusal {
     /// A refusal that the client cannot tell from a path where there is nothing.
     pub fn hidden(reject: Reject) -> Self {
-        Self { reject, hidden: true }
+        Self { reject, face: Face::Hidden }
+    }
+
+    /// The same refusal, with which the browser is sent to sign in.
+    #[must_use]
+    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
+        Self { face: Face::SignIn(Box::new(sign_in)), ..self }
     }
 
     /// Returns the status the client is answered with.
     pub fn status(&self) -> StatusCode {
-        self.shown().map_or(StatusCode::NOT_FOUND, Reject::status)
+        match self.face {
+            Face::Plain => self.reject.status(),
+            Face::Hidden => StatusCode::NOT_FOUND,
+            Face::SignIn(_) => StatusCode::TEMPORARY_REDIRECT,
+        }
     }
 
     /// Returns the reason, where the client may see it.
     pub fn shown(&self) -> Option<&Reject> {
-        (!self.hidden).then_some(&self.reject)
+        match self.face {
+            Face::Plain | Face::SignIn(_) => Some(&self.reject),
+            Face::Hidden => None,
+        }
+    }
+
+    /// Returns where the browser is sent, if it is.
+    pub fn away(&self) -> Option<Away<'_>> {
+        match (&self.face, &self.reject) {
+            (Face::SignIn(it), _) => {
+                Some(Away { location: &it.location, cookie: Some(&it.cookie) })
+            }
+            (Face::Plain, Reject::Handshake(it)) => {
+                Some(Away { location: &it.location, cookie: Some(&it.cookie) })
+            }
+            (Face::Plain, Reject::HandshakeOver(location)) => Some(Away { location, cookie: None }),
+            _ => None,
+        }
     }
 }
 
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Self {
-        Self { reject, hidden: false }
+        Self { reject, face: Face::Plain }
     }
 }
 
@@ -233,6 +280,11 @@ impl Reject {
             | ClaimError::DateMalformed(_)
             | ClaimError::LifetimeTooLong => false,
         }
+    }
+
+    /// Tells whether a claim of a session token is at fault.
+    pub fn is_of_a_session(&self) -> bool {
+        matches!(self, Self::ClaimRefused { class: TokenClass::SessionToken, .. })
     }
 
     /// Tells whether the issuer, the backend or we are to blame, not the request.

@@ -25,6 +25,8 @@ pub(super) struct Forwarded {
     pub(super) client: Option<IpAddr>,
     /// The name a trusted proxy gave the request.
     pub(super) request_id: Option<HeaderValue>,
+    /// Whether what proxies said is believed.
+    believed: bool,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -58,7 +60,18 @@ impl Forwarded {
         tell(PORT, said(&PORT));
         tell(PREFIX, said(&PREFIX));
         let request_id = if believed { request_id(headers) } else { None };
-        Self { client, request_id, headers: told }
+        Self { client, request_id, believed, headers: told }
+    }
+
+    /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
+    /// several that it names, the first.
+    pub(super) fn public<'a>(&self, headers: &'a HeaderMap) -> (Option<&'a str>, Option<&'a str>) {
+        let first = |name: &HeaderName| {
+            let line = headers.get(name).filter(|_| self.believed)?.to_str().ok()?;
+            Some(line.split(',').next()?.trim())
+        };
+        let host = first(&HOST).filter(|host| Authority::parse(host).is_ok());
+        (host, first(&PROTO).filter(|scheme| matches!(*scheme, "http" | "https")))
     }
 
     /// Adds the headers to a request that was stripped of the client's.

@@ -7,6 +7,7 @@
 mod acceptor;
 mod activity;
 mod body;
+mod browser;
 mod connection;
 mod forwarded;
 mod pipeline;
@@ -40,6 +41,7 @@ pub use self::settings::{
     BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
     UpstreamAddress,
 };
+use crate::clerk_api::{ClerkApi, SessionChecks};
 use crate::clock::Clock;
 use crate::core::clerk::revoked::Revoked;
 use crate::core::identity::Identity;
@@ -61,6 +63,8 @@ pub struct Parts {
     pub revoked: watch::Receiver<Arc<Revoked>>,
     /// Whose tokens are good. Never empty.
     pub issuers: Vec<Issuer>,
+    /// Clerk's Backend API; nothing without a secret key.
+    pub clerk_api: Option<ClerkApi>,
     /// Where it counts.
     pub metrics: Metrics,
     /// Where each request is a line; nothing where none is wanted.
@@ -118,6 +122,8 @@ struct Shared {
     signers: watch::Receiver<Arc<Signers>>,
     revoked: watch::Receiver<Arc<Revoked>>,
     issuers: Vec<Issuer>,
+    clerk_api: Option<ClerkApi>,
+    session_checks: Option<SessionChecks>,
     metrics: Metrics,
     log: Option<AccessLog>,
     clock: Clock,
@@ -138,7 +144,8 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signers, revoked, issuers, metrics, log, clock, leaving } = parts;
+        let Parts { settings, signers, revoked, issuers, clerk_api, metrics, log, clock, leaving } =
+            parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
         let assertion = HeaderName::try_from(format!("{}assertion", settings.strip.prefix)).ok();
@@ -156,6 +163,10 @@ impl Shared {
             signers,
             revoked,
             issuers,
+            session_checks: clerk_api
+                .as_ref()
+                .map(|api| SessionChecks::new(api.clone(), metrics.of_sessions())),
+            clerk_api,
             metrics,
             log,
             clock,

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN,
+    SET_COOKIE,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Activity;
+use super::browser::Visit;
 use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
 use super::request_body::RequestBody;
@@ -22,10 +26,13 @@ use super::settings::Preflight;
 use super::snapshot::Snapshot;
 use super::target::Target;
 use super::upstream::{Answer, Upstream};
-use crate::core::access::{Access, Presented, Rule, Testimony};
+use crate::clerk_api::SessionState;
+use crate::core::access::{Access, Presented, Rule, Session, Testimony};
+use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential::BearerToken;
 use crate::core::header;
+use crate::core::jwk::VerificationKey;
 use crate::core::reject::{Refusal, Reject};
 use crate::core::time::UnixTime;
 use crate::core::verdict;
@@ -130,11 +137,14 @@ impl Pipeline {
 
         let preflight = self.is_preflight(&method, &headers);
         let rule = if preflight { &self.of_preflights } else { route.rule };
+        let visit =
+            Visit { method: &method, headers: &headers, target: &target, forwarded: &forwarded };
         let caller = match rule.access.asks_who() {
-            true => self.authenticate(&headers, record).await,
+            true => self.authenticate(&visit, rule, record).await,
             false => Ok(None),
         };
-        let permit = rule.permit(caller, &self.shared.anonymous)?;
+        let permit = rule.permit(caller, &self.shared.anonymous);
+        let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
         record.reported = permit.reported().cloned();
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
@@ -168,34 +178,111 @@ impl Pipeline {
     /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.
     async fn authenticate(
         &self,
-        headers: &HeaderMap,
+        visit: &Visit<'_>,
+        rule: &Rule,
         record: &mut Record,
     ) -> Result<Option<Testimony>, Reject> {
-        let found = BearerToken::from_headers(headers);
+        let found = BearerToken::from_headers(visit.headers);
         if !matches!(found, Ok(None)) {
             record.carrier = Carrier::Header; // one that cannot be read stood there too
         }
-        let Some(token) = found? else { return Ok(None) };
         let started = Instant::now();
-        let answer = self.identify(token).await;
+        let (answer, presented) = match (found?, &self.shared.settings.browsers) {
+            (Some(token), _) => (self.bear(token, visit, record).await, Presented::Bearer),
+            (None, Some(browsers)) => {
+                (self.browse(visit, browsers, record).await, Presented::Cookie)
+            }
+            (None, None) => return Ok(None),
+        };
         record.auth = started.elapsed();
-        let (known, source) = answer?;
+        let testimony = match answer {
+            Ok((known, source)) => self.testimony(known, source, presented, visit, record),
+            Err(reject) => Err(reject),
+        };
+        match (testimony, presented) {
+            (Ok(testimony), _) => self.ask_clerk(testimony, rule, record).await.map(Some),
+            (Err(reject), Presented::Bearer) => Err(reject),
+            (Err(reject), Presented::Cookie) => rule.access.without_cookie(reject),
+        }
+    }
+
+    /// Says who calls with a token in `Authorization`.
+    async fn bear(
+        &self,
+        token: BearerToken<'_>,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<(Arc<Known>, AuthSource), Reject> {
+        match self.identify(token).await {
+            Err(reject) if reject.is_of_a_date() => self.renew(token, reject, visit, record).await,
+            answer => answer,
+        }
+    }
+
+    /// Says what is told of somebody whose token is good, and who may still come.
+    fn testimony(
+        &self,
+        known: Arc<Known>,
+        source: AuthSource,
+        presented: Presented,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<Testimony, Reject> {
         self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
         if !known.names_party {
-            self.shared.metrics.azp_missing(Carrier::Header);
+            self.shared.metrics.azp_missing(record.carrier);
         }
         if self.revoked.look().holds(known.class, &known.subject, known.session_id.as_deref()) {
             return Err(Reject::SessionRevoked);
         }
+        if let (Presented::Cookie, Some(browsers)) = (presented, &self.shared.settings.browsers) {
+            self.check_page(visit, browsers, &known)?;
+        }
         let now = self.shared.clock.now();
-        let testimony =
-            known.testimony(Presented::Bearer, self.signers.look().assertions.as_ref(), now);
+        let testimony = known.testimony(presented, self.signers.look().assertions.as_ref(), now);
         record.caller = Some(known);
-        Ok(Some(testimony))
+        Ok(testimony)
+    }
+
+    /// Asks Clerk whether the session still is, where the route wants that and the caller has all
+    /// else that it asks.
+    async fn ask_clerk(
+        &self,
+        testimony: Testimony,
+        rule: &Rule,
+        record: &Record,
+    ) -> Result<Testimony, Reject> {
+        if rule.session == Session::Token || rule.access.check(Some(&testimony)).is_err() {
+            return Ok(testimony);
+        }
+        let session = record.caller.as_ref().and_then(|known| known.session_id.as_deref());
+        let checks = self.shared.session_checks.as_ref();
+        let (Some(session), Some(checks)) = (session, checks) else {
+            return Err(Reject::TokenClassRefused); // it has no session that could have ended
+        };
+        match checks.state(session).await {
+            Ok(SessionState::Active) => Ok(testimony),
+            Ok(SessionState::Over) => Err(Reject::SessionRevoked),
+            Err(problem) => Err(Reject::ClerkUnavailable(problem.to_string())),
+        }
+    }
+
+    /// Sends whoever is signed out to sign in, where the route does so and the request is a page's.
+    fn or_sign_in(&self, refusal: Refusal, rule: &Rule, visit: &Visit<'_>) -> Refusal {
+        if !rule.sends_to_sign_in(&refusal) {
+            return refusal;
+        }
+        match self.sign_in(visit, &refusal.reject) {
+            Some(sign_in) => refusal.with_sign_in(sign_in),
+            None => refusal,
+        }
     }
 
     /// Says who calls with this token, and what it took to know.
-    async fn identify(&self, token: BearerToken<'_>) -> Result<(Arc<Known>, AuthSource), Reject> {
+    pub(super) async fn identify(
+        &self,
+        token: BearerToken<'_>,
+    ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let now = self.shared.clock.now();
         match self.recall(token, now)? {
             Some(known) => Ok((known, AuthSource::Cache)),
@@ -252,16 +339,26 @@ impl Pipeline {
             judged = judge(again, &found.held);
         }
         let (caller, key) = judged?;
-        let leeway = issuer.policy.leeway(caller.class);
-        let proof = Proof { place, leeway, key, generation: found.held.generation };
-        let assertions = self.signers.look();
-        let assertion = assertions.assertions.as_ref();
-        let known = Known::new(caller, proof, &settings.identity, &settings.routes, assertion);
-        drop(assertions);
-        let known = Arc::new(known);
+        let known = self.known(caller, key, place, &found.held);
         self.seen.borrow_mut().remember(token, &known, now);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
+    }
+
+    /// Makes everything that is made once per token.
+    pub(super) fn known(
+        &self,
+        caller: Caller,
+        key: Arc<VerificationKey>,
+        place: usize,
+        held: &Held,
+    ) -> Arc<Known> {
+        let settings = &self.shared.settings;
+        let leeway = self.shared.issuers[place].policy.leeway(caller.class);
+        let proof = Proof { place, leeway, key, generation: held.generation };
+        let signers = self.signers.look();
+        let assertion = signers.assertions.as_ref();
+        Arc::new(Known::new(caller, proof, &settings.identity, &settings.routes, assertion))
     }
 
     fn admit_body(
@@ -291,6 +388,7 @@ impl Pipeline {
         record.answered(parts.status);
         header::strip_response(&mut parts.headers, &self.shared.ours);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
+        set_cookies(&mut parts.headers, &mut record);
         parts.extensions.clear();
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
         // connection, and a body without a length its end.
@@ -303,9 +401,22 @@ impl Pipeline {
     /// Answers in the backend's place.
     fn refuse(&self, refusal: Refusal, mut record: Box<Record>) -> Response<ResponseBody> {
         let respond = &self.shared.respond;
-        let answer = respond.with(&refusal, &record.request_id, record.origin.as_ref());
+        let mut answer = respond.with(&refusal, &record.request_id, record.origin.as_ref());
+        set_cookies(answer.headers_mut(), &mut record);
         record.refused(refusal);
         answer.map(|bytes| ResponseBody::own(bytes, record))
+    }
+}
+
+/// Sets what Clerk has us set, beside the cookies of the backend's.
+fn set_cookies(headers: &mut HeaderMap, record: &mut Record) {
+    if record.cookies.is_empty() {
+        return;
+    }
+    // Whoever keeps the answer for others would keep somebody's session with it.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for line in record.cookies.drain(..) {
+        headers.append(SET_COOKIE, line);
     }
 }
 

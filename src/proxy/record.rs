@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) caller: Option<Arc<Known>>,
     /// Why the request would have been refused, where that is only reported.
     pub(super) reported: Option<Reject>,
+    /// Cookies to set on the way back, whatever the answer.
+    pub(super) cookies: Vec<HeaderValue>,
     pub(super) client: Option<IpAddr>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
@@ -99,6 +101,7 @@ impl Record {
             carrier: Carrier::None,
             caller: None,
             reported: None,
+            cookies: Vec::new(),
             client: None,
             auth: Duration::ZERO,
             upstream: None,
@@ -133,8 +136,11 @@ impl Record {
     /// We answered.
     pub(super) fn refused(&mut self, refusal: Refusal) {
         self.status = refusal.status();
-        let failed = refusal.reject.is_failure();
-        self.decision = if failed { Decision::Failed } else { Decision::Rejected };
+        self.decision = match &refusal.reject {
+            Reject::Handshake(_) | Reject::HandshakeOver(_) => Decision::Handshake,
+            reject if reject.is_failure() => Decision::Failed,
+            _ => Decision::Rejected,
+        };
         self.reject = Some(refusal.reject);
     }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::forwarded::REQUEST_ID;
 use crate::core::clerk::has::Reverification;
-use crate::core::reject::{Refusal, Reject};
+use crate::core::reject::{Away, Refusal, Reject};
 
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
 const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
@@ -46,7 +46,10 @@ impl Respond {
         headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
         headers.insert(REQUEST_ID, request_id.clone());
         if let Some(reject) = refusal.shown() {
-            self.explain(reject, headers);
+            self.explain(reject, refusal.status(), headers);
+        }
+        if let Some(away) = refusal.away() {
+            send(away, headers);
         }
         if let Some(origin) = origin.filter(|origin| self.is_party(origin)) {
             share_with(origin, headers);
@@ -55,13 +58,13 @@ impl Respond {
     }
 
     /// Says in headers why, and what would help.
-    fn explain(&self, reject: &Reject, headers: &mut HeaderMap) {
-        let (status, fixed) = (reject.status(), HeaderValue::from_static);
-        if let Some(challenge) = self.challenge(reject) {
+    fn explain(&self, reject: &Reject, status: StatusCode, headers: &mut HeaderMap) {
+        let fixed = HeaderValue::from_static;
+        if let Some(challenge) = self.challenge(reject, status) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(AUTH_STATUS, fixed("signed-out"));
+        if let Some(state) = auth_status(reject) {
+            headers.insert(AUTH_STATUS, fixed(state));
             if self.reveal_reason {
                 headers.insert(AUTH_REASON, fixed(reject.label()));
             }
@@ -92,9 +95,10 @@ impl Respond {
     }
 
     /// RFC 6750 §3: every 401 has a challenge, and one without a credential is told no error code.
-    fn challenge(&self, reject: &Reject) -> Option<HeaderValue> {
+    fn challenge(&self, reject: &Reject, status: StatusCode) -> Option<HeaderValue> {
         let mut text = r#"Bearer realm="countersign""#.to_owned();
-        match (reject.bearer_error(), reject.status()) {
+        match (reject.bearer_error(), status) {
+            (_, StatusCode::TEMPORARY_REDIRECT) => return None,
             (None, StatusCode::UNAUTHORIZED) => {}
             (None, _) => return None,
             (Some(error), _) => text.push_str(&format!(r#", error="{}""#, error.as_str())),
@@ -107,6 +111,27 @@ impl Respond {
 
     fn is_party(&self, origin: &HeaderValue) -> bool {
         self.parties.iter().any(|party| party.as_bytes() == origin.as_bytes())
+    }
+}
+
+/// What Clerk's middleware calls the state of whoever is refused like this.
+fn auth_status(reject: &Reject) -> Option<&'static str> {
+    match reject {
+        Reject::Handshake(_) => Some("handshake"),
+        _ if reject.status() == StatusCode::UNAUTHORIZED => Some("signed-out"),
+        _ => None,
+    }
+}
+
+/// Sends the browser away.
+fn send(away: Away<'_>, headers: &mut HeaderMap) {
+    // Made of what headers had, and encoded: a value that is none is one we did not make.
+    let value = |text: &str| HeaderValue::try_from(text).ok();
+    if let Some(location) = value(away.location) {
+        headers.insert(LOCATION, location);
+    }
+    if let Some(cookie) = away.cookie.and_then(value) {
+        headers.append(SET_COOKIE, cookie);
     }
 }
 

@@ -119,6 +119,12 @@ impl Known {
         Testimony { standing, presented, identity: Arc::clone(&self.identity), assertion }
     }
 
+    /// Returns id and slug of the organization that is active in the session.
+    pub(super) fn active_organization(&self) -> Option<(&str, Option<&str>)> {
+        let organization = self.standing.session.organization.as_ref()?;
+        Some((&organization.id, organization.slug.as_deref()))
+    }
+
     /// Tells whether the key that signed the token is still one of the issuer's.
     pub(super) fn key_is_held(&self, held: &Held) -> bool {
         if self.generation.load(Ordering::Relaxed) == held.generation {

@@ -36,6 +36,8 @@ pub enum Decision {
     WouldReject,
     /// We answered it ourselves: the request is at fault.
     Rejected,
+    /// The browser was sent to Clerk, or is back from there and sent to where it wanted to go.
+    Handshake,
     /// We answered it ourselves: the issuer, the backend or we are at fault.
     Failed,
 }
@@ -48,6 +50,7 @@ impl Decision {
             Self::Anonymous => "anonymous",
             Self::WouldReject => "would_reject",
             Self::Rejected => "rejected",
+            Self::Handshake => "handshake",
             Self::Failed => "failed",
         }
     }
@@ -58,6 +61,8 @@ impl Decision {
 pub enum Carrier {
     /// In `Authorization`.
     Header,
+    /// In a cookie.
+    Cookie,
     /// Nowhere.
     None,
 }
@@ -67,6 +72,7 @@ impl Carrier {
     pub fn label(self) -> &'static str {
         match self {
             Self::Header => "header",
+            Self::Cookie => "cookie",
             Self::None => "none",
         }
     }
@@ -159,6 +165,9 @@ pub struct Metrics {
     pub overload: IntCounter,
     /// Bugs of ours that ended a connection.
     pub panics: IntCounter,
+    /// Handshakes that were not begun because there were so many in a row.
+    pub handshake_loops: IntCounter,
+    session_checks: IntCounterVec,
     keys: KeyMetricVecs,
 }
 
@@ -247,6 +256,15 @@ impl Metrics {
             in_flight: made.gauge("requests_in_flight", "Requests under way.")?,
             overload: made
                 .counter("overload_total", "Requests refused because too many were under way.")?,
+            handshake_loops: made.counter(
+                "handshake_loops_total",
+                "Handshakes not begun because the browser came from three in a row.",
+            )?,
+            session_checks: made.counters(
+                "session_checks_total",
+                "Questions to Clerk whether a session still is.",
+                &["result"],
+            )?,
             panics: made.counter("panics_total", "Bugs of the proxy that ended a connection.")?,
             keys: KeyMetricVecs {
                 refreshes: made.counters(
@@ -302,6 +320,13 @@ impl Metrics {
             stale: self.keys.stale.with_label_values(&[issuer]),
             unknown_kid: ["refetched", "throttled", "negative_cached"].map(unknown),
         }
+    }
+
+    /// Takes the handles for questions about sessions.
+    pub fn of_sessions(&self) -> SessionMetrics {
+        SessionMetrics(
+            ["active", "over", "error"].map(|it| self.session_checks.with_label_values(&[it])),
+        )
     }
 
     /// Counts how long it took to know who calls, in seconds.
@@ -402,6 +427,26 @@ impl RouteMetrics {
     /// Counts the head of an answer of the backend's that came after `seconds`.
     pub fn upstream_answered(&self, seconds: f64) {
         self.upstream.observe(seconds);
+    }
+}
+
+/// What was said of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the labels say it")]
+pub enum SessionAnswer {
+    Active,
+    Over,
+    Error,
+}
+
+/// The metrics of questions whether a session still is.
+#[derive(Clone, Debug)]
+pub struct SessionMetrics([IntCounter; 3]);
+
+impl SessionMetrics {
+    /// Counts an answer.
+    pub fn answered(&self, answer: SessionAnswer) {
+        self.0[answer as usize].inc();
     }
 }
 

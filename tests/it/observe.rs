@@ -25,6 +25,7 @@ const METRICS: &[&str] = &[
     "countersign_azp_missing_total",
     "countersign_build_info",
     "countersign_connections",
+    "countersign_handshake_loops_total",
     "countersign_jwks_keys",
     "countersign_jwks_last_success_timestamp_seconds",
     "countersign_jwks_refreshes_total",

@@ -34,6 +34,8 @@ pub const HANDSHAKE: &str = "__clerk_handshake";
 pub const HANDSHAKE_NONCE: &str = "__clerk_handshake_nonce";
 /// How many handshakes in a row there were.
 pub const REDIRECT_COUNT: &str = "__clerk_redirect_count";
+/// How often in a row the browser was sent to sign in. Ours, and not Clerk's.
+pub const SIGN_INS: &str = "__countersign_sign_ins";
 
 /// What an instance puts at the end of its cookies' names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -124,6 +126,8 @@ pub struct ClerkCookies {
     pub nonce: Option<String>,
     /// How many handshakes in a row there were.
     pub redirect_count: u32,
+    /// How often in a row the browser was sent to sign in.
+    pub sign_ins: u32,
     /// Whether the suffixed family counts.
     pub uses_suffix: bool,
     /// There are two session cookies, and they differ: whose, nobody can tell.
@@ -155,6 +159,7 @@ impl ClerkCookies {
             handshake: jar.text(HANDSHAKE),
             nonce: jar.text(HANDSHAKE_NONCE),
             redirect_count: jar.get(REDIRECT_COUNT).map_or(0, |text| count(text)),
+            sign_ins: jar.get(SIGN_INS).map_or(0, |text| count(text)),
             uses_suffix,
         }
     }

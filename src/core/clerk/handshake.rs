@@ -256,6 +256,11 @@ impl Exchange<'_> {
         missing.then(|| self.or_signed_out(Reason::DevBrowserMissing, None))
     }
 
+    /// Decides where a handshake has brought no session token.
+    pub fn without_session(&self) -> Verdict {
+        Verdict::SignedOut(Reason::SessionTokenMissing)
+    }
+
     /// Decides for a good token: nothing where the request is signed in. Rows 14 and 15.
     pub fn signed_in(&self, organization: Option<(&str, Option<&str>)>) -> Option<Verdict> {
         let is_document =
@@ -347,9 +352,7 @@ impl Exchange<'_> {
             Payload::Token => "token",
         };
         let back = self.url.without(&[DEV_BROWSER, "__dev_session"]);
-        let dev_browser =
-            self.url.parameter(DEV_BROWSER).or_else(|| self.cookies.dev_browser.clone());
-        let dev_browser = dev_browser.filter(|_| self.instance.is_development());
+        let dev_browser = self.dev_browser();
         let suffixed = if self.cookies.uses_suffix { "true" } else { "false" };
         let mut url = format!("{}/v1/client/handshake", self.instance.frontend_api);
         for (name, value) in [
@@ -369,7 +372,14 @@ impl Exchange<'_> {
         url
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    /// The browser, where it is known to a development instance.
+    pub(super) fn dev_browser(&self) -> Option<String> {
+        let told = || self.url.parameter(DEV_BROWSER).filter(|text| !text.is_empty());
+        let known = || self.cookies.dev_browser.clone();
+        if self.instance.is_development() { told().or_else(known) } else { None }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }

@@ -14,4 +14,5 @@ pub mod publishable_key;
 pub mod refresh;
 pub mod revoked;
 pub mod session_claims;
+pub mod sign_in;
 pub mod token_class;

@@ -15,6 +15,7 @@ use crate::core::reject::Reject;
 pub enum Failure {
     NonEligibleNonGet,
     NonEligibleNoRefreshCookie,
+    MissingApiClient,
     ExpiredSessionTokenMissingSidClaim,
     FetchError,
     UnexpectedBapiError,
@@ -28,6 +29,7 @@ impl Failure {
         match self {
             Self::NonEligibleNonGet => "non-eligible-non-get",
             Self::NonEligibleNoRefreshCookie => "non-eligible-no-refresh-cookie",
+            Self::MissingApiClient => "missing-api-client",
             Self::ExpiredSessionTokenMissingSidClaim => "expired-session-token-missing-sid-claim",
             Self::FetchError => "fetch-error",
             Self::UnexpectedBapiError => "unexpected-bapi-error",

@@ -1,0 +1,329 @@
+//! A browser that shows cookies, or nothing: signed in, signed out, or sent to Clerk and back.
+//!
+//! What is to be done is decided by [`Exchange`]; here it is done: a token verified, a handshake's
+//! result exchanged, a session refreshed.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::forwarded::Forwarded;
+use super::pipeline::Pipeline;
+use super::record::Record;
+use super::seen::Known;
+use super::settings::{BrowserSettings, Cookies};
+use super::target::Target;
+use crate::core::clerk::cookies::ClerkCookies;
+use crate::core::clerk::directives::Directives;
+use crate::core::clerk::handshake::{Brought, Exchange, Next, Verdict};
+use crate::core::clerk::public_url::PublicUrl;
+use crate::core::clerk::refresh::Failure;
+use crate::core::clerk::sign_in::SignIn;
+use crate::core::credential::BearerToken;
+use crate::core::issuer::{IssuerPolicy, TokenClass};
+use crate::core::jws::UnverifiedToken;
+use crate::core::origin::{self, PageRules};
+use crate::core::reject::Reject;
+use crate::core::time::UnixTime;
+use crate::core::verdict;
+use crate::telemetry::metrics::{AuthSource, Carrier};
+
+/// A request before anybody knows who sent it.
+pub(super) struct Visit<'a> {
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) target: &'a Target<'a>,
+    pub(super) forwarded: &'a Forwarded,
+}
+
+/// A browser's request as Clerk's decision sees it.
+struct Browser<'a> {
+    visit: &'a Visit<'a>,
+    settings: &'a BrowserSettings,
+    url: PublicUrl,
+    cookies: ClerkCookies,
+    now: UnixTime,
+}
+
+/// Somebody who is signed in, and what it took to know.
+type SignedIn = (Arc<Known>, AuthSource);
+
+impl<'a> Browser<'a> {
+    fn new(visit: &'a Visit<'a>, settings: &'a BrowserSettings, now: UnixTime) -> Self {
+        let cookies = ClerkCookies::read(visit.headers, &settings.instance.owner, now);
+        Self { url: visit.url(settings), visit, settings, cookies, now }
+    }
+
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange {
+            instance: &self.settings.instance,
+            method: self.visit.method,
+            headers: self.visit.headers,
+            url: &self.url,
+            leads_home: self.settings.origins.lead_home(&self.url.origin),
+            cookies: &self.cookies,
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// Returns the address as the browser has it.
+    fn url(&self, settings: &BrowserSettings) -> PublicUrl {
+        let own = &settings.origins;
+        let (host, scheme) = self.forwarded.public(self.headers);
+        let origin = own.of_request(host.unwrap_or(self.target.authority.as_str()), scheme);
+        let is_public = own.public.as_ref() == Some(&origin);
+        let prefix = if is_public { settings.prefix.clone() } else { String::new() };
+        PublicUrl { origin, prefix, target: self.target.uri.to_string() }
+    }
+}
+
+impl Pipeline {
+    /// Says who sent a request without a bearer token.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody is signed in, or where the browser is sent.
+    pub(super) async fn browse(
+        &self,
+        visit: &Visit<'_>,
+        settings: &BrowserSettings,
+        record: &mut Record,
+    ) -> Result<SignedIn, Reject> {
+        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        if browser.cookies.session.is_some() {
+            record.carrier = Carrier::Cookie;
+        }
+        if settings.cookies == Cookies::Refused {
+            let shown = browser.cookies.session.is_some();
+            return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });
+        }
+        let exchange = browser.exchange();
+        let is_session = |token: &UnverifiedToken<'_>| is_session(self.clerk(), token);
+        let mut next = exchange.before(false, is_session);
+        if let Next::Resolve(brought) = &next {
+            match self.resolve(&browser, brought, record).await? {
+                Some(signed_in) => return Ok(signed_in),
+                None => next = exchange.before(true, is_session),
+            }
+        }
+        match next {
+            Next::Verify => self.verify_cookie(&browser, record).await,
+            Next::Decided(verdict) => Err(self.rejected(verdict)),
+            Next::Resolve(_) => Err(Reject::Internal), // it was resolved
+        }
+    }
+
+    /// Says who calls with a session token in `Authorization` with which nothing is wrong but its
+    /// dates: for a page, a new one is to be had.
+    ///
+    /// # Errors
+    ///
+    /// `reject` where it is not, or where the browser is sent.
+    pub(super) async fn renew(
+        &self,
+        token: BearerToken<'_>,
+        reject: Reject,
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<SignedIn, Reject> {
+        let Some(settings) = &self.shared().settings.browsers else { return Err(reject) };
+        if *visit.method != Method::GET || !reject.is_of_a_date() || !reject.is_of_a_session() {
+            return Err(reject);
+        }
+        let mut browser = Browser::new(visit, settings, self.shared().clock.now());
+        browser.cookies.session = Some(token.reveal().to_owned());
+        match self.refresh(&browser, &reject, record).await {
+            Ok(signed_in) => Ok(signed_in),
+            Err(failure) => match browser.exchange().refused(reject.clone(), failure.as_str()) {
+                Verdict::SignedOut(_) => Err(reject),
+                verdict => Err(self.rejected(verdict)),
+            },
+        }
+    }
+
+    /// Returns the way to where people sign in, for a request that was refused by `reject`.
+    pub(super) fn sign_in(&self, visit: &Visit<'_>, reject: &Reject) -> Option<SignIn> {
+        let settings = self.shared().settings.browsers.as_ref()?;
+        if settings.cookies == Cookies::Refused {
+            return None;
+        }
+        Browser::new(visit, settings, self.shared().clock.now()).exchange().sign_in(reject)
+    }
+
+    /// Checks that a request with somebody's cookie was sent by a page that may.
+    pub(super) fn check_page(
+        &self,
+        visit: &Visit<'_>,
+        settings: &BrowserSettings,
+        known: &Known,
+    ) -> Result<(), Reject> {
+        let sessions = self.clerk().claims(TokenClass::SessionToken);
+        let asked = sessions.is_some_and(|it| it.azp.asks_for_a_page(&it.parties));
+        let rules = PageRules {
+            cross_site: settings.cross_site,
+            party_is_missing: asked && !known.names_party,
+        };
+        let page = || settings.origins.page(visit.headers, &visit.url(settings).origin);
+        origin::check_page(visit.method, visit.headers, page, &rules)
+    }
+
+    /// Verifies the session cookie, and refreshes it where it has expired.
+    async fn verify_cookie(
+        &self,
+        browser: &Browser<'_>,
+        record: &mut Record,
+    ) -> Result<SignedIn, Reject> {
+        let token = browser.cookies.session.as_deref().unwrap_or_default();
+        let reject = match self.session(token).await {
+            Ok(signed_in) => return self.kept(browser, signed_in),
+            Err(reject) if reject.is_failure() => return Err(reject),
+            Err(reject) => reject,
+        };
+        match self.refresh(browser, &reject, record).await {
+            Ok(signed_in) => self.kept(browser, signed_in),
+            Err(failure) => {
+                Err(self.rejected(browser.exchange().refused(reject, failure.as_str())))
+            }
+        }
+    }
+
+    /// Lets somebody who is signed in stay so, unless another session is wanted here.
+    fn kept(&self, browser: &Browser<'_>, signed_in: SignedIn) -> Result<SignedIn, Reject> {
+        match browser.exchange().signed_in(signed_in.0.active_organization()) {
+            None => Ok(signed_in),
+            Some(verdict) => Err(self.rejected(verdict)),
+        }
+    }
+
+    /// Looks at what a handshake has brought; nothing where the request is to be decided as if it
+    /// had not.
+    async fn resolve(
+        &self,
+        browser: &Browser<'_>,
+        brought: &Brought,
+        record: &mut Record,
+    ) -> Result<Option<SignedIn>, Reject> {
+        let directives = match brought {
+            Brought::Nonce(nonce) => self.exchanged(nonce).await?,
+            Brought::Token(token) => self.carried(token, browser.now).await?,
+        };
+        let (Some(directives), exchange) = (directives, browser.exchange()) else {
+            return Ok(None);
+        };
+        let Some(token) = directives.session_token() else {
+            record.cookies.extend_from_slice(directives.lines());
+            return Err(self.rejected(exchange.without_session()));
+        };
+        let signed_in = match self.session(token).await {
+            Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
+                self.late_session(token, browser.now).await
+            }
+            answer => answer,
+        };
+        let signed_in = match signed_in {
+            Ok(signed_in) => signed_in,
+            Err(reject) if reject.is_failure() => return Err(reject),
+            Err(_) => return Ok(None),
+        };
+        record.cookies.extend_from_slice(directives.lines());
+        match exchange.clean_url() {
+            Some(location) => Err(Reject::HandshakeOver(location.into())),
+            None => Ok(Some(signed_in)),
+        }
+    }
+
+    /// Exchanges a nonce; nothing where there is nobody to ask.
+    async fn exchanged(&self, nonce: &str) -> Result<Option<Directives>, Reject> {
+        let Some(api) = &self.shared().clerk_api else { return Ok(None) };
+        let payload = api.handshake_payload(nonce).await;
+        payload.map(Some).map_err(|problem| Reject::ClerkUnavailable(problem.to_string()))
+    }
+
+    /// Reads what a handshake's token carries; nothing where it is none of the instance's.
+    ///
+    /// Neither its dates nor its issuer are looked at, as in Clerk's library: the session token in
+    /// it is, and whoever has an old one could have had that.
+    async fn carried(&self, token: &str, now: UnixTime) -> Result<Option<Directives>, Reject> {
+        let shared = self.shared();
+        let policy = self.clerk().of_handshakes();
+        let token = verdict::parse(BearerToken::of(token), shared.settings.limits.head);
+        let Ok(token) = token.and_then(|token| policy.admit(token)) else { return Ok(None) };
+        let kid = token.kid();
+        let found = match shared.issuers[CLERK].keys.find(kid.as_ref(), now).await {
+            Ok(found) => found,
+            Err(reject) if reject.is_failure() => return Err(reject),
+            Err(_) => return Ok(None),
+        };
+        let verified = token.verify(found.held.set.find(kid.as_ref()));
+        Ok(verified.ok().map(|token| Directives::of_handshake(&token)))
+    }
+
+    /// Gets a new token for a session whose token has expired.
+    async fn refresh(
+        &self,
+        browser: &Browser<'_>,
+        reject: &Reject,
+        record: &mut Record,
+    ) -> Result<SignedIn, Failure> {
+        let exchange = browser.exchange();
+        let session = exchange.refreshable(reject)?;
+        let api = self.shared().clerk_api.as_ref().ok_or(Failure::MissingApiClient)?;
+        let suffixed = browser.cookies.uses_suffix;
+        let directives = api.refresh(&session, &exchange.refresh_body(), suffixed).await?;
+        let token = directives.session_token().ok_or(Failure::UnexpectedSdkError)?;
+        let signed_in = self.session(token).await.map_err(|_| Failure::InvalidSessionToken)?;
+        record.cookies.extend_from_slice(directives.lines());
+        Ok(signed_in)
+    }
+
+    /// Verifies a session token of the instance's, and no other token.
+    async fn session(&self, token: &str) -> Result<SignedIn, Reject> {
+        let policy = self.clerk();
+        let bearer = BearerToken::of(token);
+        let unverified = verdict::parse(bearer, self.shared().settings.limits.token)?;
+        if !policy.is_named_by(&unverified) {
+            return Err(Reject::IssuerUnknown);
+        }
+        if !is_session(policy, &unverified) {
+            return Err(Reject::TokenClassRefused);
+        }
+        self.identify(bearer).await
+    }
+
+    /// Verifies a session token that a handshake has brought to a machine whose clock is wrong.
+    async fn late_session(&self, token: &str, now: UnixTime) -> Result<SignedIn, Reject> {
+        let policy = self.clerk().lenient();
+        let token = verdict::parse(BearerToken::of(token), self.shared().settings.limits.token)?;
+        let token = policy.admit(token)?;
+        let kid = token.kid();
+        let found = self.shared().issuers[CLERK].keys.find(kid.as_ref(), now).await?;
+        let keys = found.held.set.find(kid.as_ref());
+        let (caller, key) = verdict::caller(token, &policy, keys, now)?;
+        Ok((self.known(caller, key, CLERK, &found.held), AuthSource::Verified))
+    }
+
+    fn rejected(&self, verdict: Verdict) -> Reject {
+        match verdict {
+            Verdict::SignedOut(reason) => Reject::SignedOut(reason),
+            Verdict::Looped(reason) => {
+                self.shared().metrics.handshake_loops.inc();
+                Reject::HandshakeLoop(reason)
+            }
+            Verdict::Handshake(redirect) => Reject::Handshake(Box::new(redirect)),
+            Verdict::Refused(reject) => reject,
+        }
+    }
+
+    /// Returns what the tokens of the Clerk instance must be and say.
+    fn clerk(&self) -> &IssuerPolicy {
+        &self.shared().issuers[CLERK].policy
+    }
+}
+
+/// The place of the Clerk instance among the issuers, where browsers sign in to one.
+const CLERK: usize = 0;
+
+fn is_session(policy: &IssuerPolicy, token: &UnverifiedToken<'_>) -> bool {
+    policy.class_of(token.header(), token.claims()) == Some(TokenClass::SessionToken)
+}
