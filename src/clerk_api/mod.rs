@@ -70,7 +70,8 @@ impl ClerkApi {
 
     /// Exchanges a handshake's nonce for what the handshake has brought.
     ///
-    /// A nonce that the API does not know, because it is old or made up, has brought nothing.
+    /// A nonce that the API does not know, because it is old or made up, has brought nothing. What
+    /// else it refuses is about us: the key, or how often we ask.
     ///
     /// # Errors
     ///
@@ -79,7 +80,7 @@ impl ClerkApi {
         let mut path = "/v1/clients/handshake_payload".to_owned();
         push_parameter(&mut path, "nonce", nonce);
         let fetched = self.get(&path).await?;
-        if fetched.status.is_client_error() && fetched.status.as_u16() != 429 {
+        if matches!(fetched.status.as_u16(), 400 | 404 | 410 | 422) {
             return Ok(Directives::default());
         }
         succeeded(&fetched)?;

@@ -5,6 +5,8 @@
 
 mod access;
 mod assertion;
+mod browser;
+mod browser_clerk;
 mod corpus;
 mod corpus_requests;
 mod cors;
