@@ -9,6 +9,7 @@ mod backend_api;
 mod clients;
 mod countersignature;
 pub mod echo;
+mod echo_page;
 mod endpoints;
 mod frontend_api;
 mod html;
