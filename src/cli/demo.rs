@@ -57,7 +57,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let mut stop = Stop::listen().map_err(failed)?;
     let issuer = Issuer::start(Clock::System).map_err(failed)?;
     let secret = fresh_secret();
-    let echo = Echo::start(Verifier::hmac(secret.as_bytes())).map_err(failed)?;
+    let verifier = Verifier::hmac(secret.as_bytes());
+    let echo = Echo::start_beside(verifier, Clock::System, &issuer.origin()).map_err(failed)?;
     let upstream = args.upstream.clone().unwrap_or_else(|| echo.url());
 
     let Loaded { settings, warnings, .. } =
@@ -131,7 +132,10 @@ impl Shown<'_> {
             "jwks_url": self.issuer.jwks_url(),
             "mint_url": self.issuer.mint_url(),
             "rotate_url": self.issuer.rotate_url(),
+            "revoke_url": self.issuer.revoke_url(),
+            "sign_in_url": self.issuer.sign_in_url(),
             "publishable_key": self.issuer.publishable_key(),
+            "secret_key": self.issuer.secret_key(),
             "token": self.token(),
             "signing_secret": self.secret,
         })
@@ -152,6 +156,12 @@ A development issuer, a backend, and the proxy between them. Ctrl-C ends all thr
   proxy   {proxy}
   admin   {admin}
   issuer  {issuer_origin}
+
+Open {proxy} in a browser. It is sent to the issuer to sign in: pick Ada or Alan, and the backend
+shows you who is calling. Wait a minute and reload: the session token has expired, a new one comes
+without a question. Sign out, and it asks again. {proxy}/public/hello is there for anybody.
+
+The same with curl.
 
 No token: refused, and why.
   curl -i {proxy}/hello
