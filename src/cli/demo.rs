@@ -40,6 +40,8 @@ pub struct Args {
 const PARTY: &str = "http://localhost:3000";
 /// A path that needs no token.
 const PUBLIC: &str = "/public/**";
+/// Tells the backend until when the token is good, which its page counts down to.
+const EXPIRES: &str = "x-clerk-expires-at=/exp";
 /// How long the demo's token lives, in seconds: an hour, where Clerk's live a minute.
 const TOKEN_LIVES: i64 = 3600;
 
@@ -85,6 +87,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
 /// The settings of the demo, written as an operator would. The environment has no say.
 fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sources<'static> {
     let any_port = || "127.0.0.1:0".to_owned();
+    // What the backend is told is the file's to say, where there is one.
+    let claims = if args.config.is_some() { Vec::new() } else { vec![EXPIRES.to_owned()] };
     let flags = Flags {
         config: args.config.clone(),
         listen: vec![any_port()],
@@ -93,6 +97,7 @@ fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sour
         publishable_key: Some(issuer.publishable_key()),
         authorized_party: vec![PARTY.to_owned()],
         public: vec![PUBLIC.to_owned()],
+        claim: claims,
         ..Flags::default()
     };
     let secret = ("COUNTERSIGN_SIGNING_SECRET".to_owned(), secret.to_owned());
