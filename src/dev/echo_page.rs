@@ -41,8 +41,11 @@ pub(super) struct EchoPage<'a> {
 impl EchoPage<'_> {
     /// Returns the page.
     pub(super) fn answer(&self) -> Answer {
-        let title =
-            if self.user().is_some() { "Somebody is calling" } else { "Nobody is signed in" };
+        let title = match (self.user(), self.signature.verified) {
+            (None, _) => "Nobody is signed in",
+            (Some(_), true) => "You are signed in",
+            (Some(_), false) => "Anybody could have said who you are",
+        };
         let request = format!("{} {}", self.head.method, self.head.uri);
         Html::page(
             include_str!("pages/echo.html"),

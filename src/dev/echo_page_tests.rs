@@ -73,6 +73,7 @@ async fn who_is_calling_is_told_and_what_that_is_worth() {
         "{nobody}"
     );
     assert!(nobody.contains("there is no `Signature-Input`"), "{nobody}");
+    assert!(somebody.contains("<h1>Anybody could have said who you are</h1>"), "{somebody}");
     for (label, text) in [
         ("User", "user_1"),
         ("Session", "sess_1"),
