@@ -40,6 +40,8 @@ pub struct Args {
 const PARTY: &str = "http://localhost:3000";
 /// A path that needs no token.
 const PUBLIC: &str = "/public/**";
+/// Tells the backend until when the token is good, which its page counts down to.
+const EXPIRES: &str = "x-clerk-expires-at=/exp";
 /// How long the demo's token lives, in seconds: an hour, where Clerk's live a minute.
 const TOKEN_LIVES: i64 = 3600;
 
@@ -57,7 +59,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let mut stop = Stop::listen().map_err(failed)?;
     let issuer = Issuer::start(Clock::System).map_err(failed)?;
     let secret = fresh_secret();
-    let echo = Echo::start(Verifier::hmac(secret.as_bytes())).map_err(failed)?;
+    let verifier = Verifier::hmac(secret.as_bytes());
+    let echo = Echo::start_beside(verifier, Clock::System, &issuer.origin()).map_err(failed)?;
     let upstream = args.upstream.clone().unwrap_or_else(|| echo.url());
 
     let Loaded { settings, warnings, .. } =
@@ -84,6 +87,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
 /// The settings of the demo, written as an operator would. The environment has no say.
 fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sources<'static> {
     let any_port = || "127.0.0.1:0".to_owned();
+    // What the backend is told is the file's to say, where there is one.
+    let claims = if args.config.is_some() { Vec::new() } else { vec![EXPIRES.to_owned()] };
     let flags = Flags {
         config: args.config.clone(),
         listen: vec![any_port()],
@@ -92,6 +97,7 @@ fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sour
         publishable_key: Some(issuer.publishable_key()),
         authorized_party: vec![PARTY.to_owned()],
         public: vec![PUBLIC.to_owned()],
+        claim: claims,
         ..Flags::default()
     };
     let secret = ("COUNTERSIGN_SIGNING_SECRET".to_owned(), secret.to_owned());
@@ -131,7 +137,10 @@ impl Shown<'_> {
             "jwks_url": self.issuer.jwks_url(),
             "mint_url": self.issuer.mint_url(),
             "rotate_url": self.issuer.rotate_url(),
+            "revoke_url": self.issuer.revoke_url(),
+            "sign_in_url": self.issuer.sign_in_url(),
             "publishable_key": self.issuer.publishable_key(),
+            "secret_key": self.issuer.secret_key(),
             "token": self.token(),
             "signing_secret": self.secret,
         })
@@ -152,6 +161,12 @@ A development issuer, a backend, and the proxy between them. Ctrl-C ends all thr
   proxy   {proxy}
   admin   {admin}
   issuer  {issuer_origin}
+
+Open {proxy} in a browser. It is sent to the issuer to sign in: pick Ada or Alan, and the backend
+shows you who is calling. Wait a minute and reload: the session token has expired, a new one comes
+without a question. Sign out, and it asks again. {proxy}/public/hello is there for anybody.
+
+The same with curl.
 
 No token: refused, and why.
   curl -i {proxy}/hello
