@@ -3,7 +3,6 @@
 //! A development issuer shaped like Clerk, an echo backend, the proxy between them. For one's own
 //! machine: loopback only, with fresh keys at each start.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -38,6 +37,8 @@ pub struct Args {
 
 /// The origin the demo's tokens are given to.
 const PARTY: &str = "http://localhost:3000";
+/// Where the demo's own pages are, whatever the port: a browser is sent back to no other host.
+const OWN: &str = "http://127.0.0.1";
 /// A path that needs no token.
 const PUBLIC: &str = "/public/**";
 /// Tells the backend until when the token is good, which its page counts down to.
@@ -95,13 +96,17 @@ fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sour
         admin_listen: Some(any_port()),
         upstream: Some(upstream),
         publishable_key: Some(issuer.publishable_key()),
-        authorized_party: vec![PARTY.to_owned()],
+        authorized_party: [PARTY, OWN].map(str::to_owned).to_vec(),
         public: vec![PUBLIC.to_owned()],
         claim: claims,
         ..Flags::default()
     };
-    let secret = ("COUNTERSIGN_SIGNING_SECRET".to_owned(), secret.to_owned());
-    let environment = BTreeMap::from([secret]);
+    let environment = [
+        ("COUNTERSIGN_SIGNING_SECRET", secret.to_owned()),
+        ("CLERK_SECRET_KEY", issuer.secret_key().to_owned()),
+        ("CLERK_API_URL", issuer.origin()),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
     Sources { flags, environment, files: &Disk, ..Sources::of_this_process(Flags::default()) }
 }
 

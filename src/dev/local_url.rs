@@ -33,6 +33,7 @@ impl LocalUrl {
         let (target, fragment) = after.split_at(after.find('#').unwrap_or(after.len()));
         let slash = if target.starts_with('/') { "" } else { "/" };
         let url = PublicUrl {
+            prefix: String::new(),
             origin: format!("{scheme}://{authority}"),
             target: format!("{slash}{target}"),
         };
