@@ -23,6 +23,7 @@ mod listen;
 mod log;
 mod reader;
 mod routes;
+mod rule_warnings;
 mod rules;
 mod secret_key;
 mod secrets;
