@@ -170,9 +170,9 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
 pub(super) fn is_of_strangers(net: &IpNet) -> bool {
     // Shared address space (RFC 6598), and link-local addresses (RFC 3927, RFC 4291 §2.5.6).
     const ALSO_PRIVATE: [&str; 3] = ["100.64.0.0/10", "169.254.0.0/16", "fe80::/10"];
-    let mut private = PRIVATE.iter().chain(&ALSO_PRIVATE);
     let holds = |own: &&str| own.parse::<IpNet>().is_ok_and(|own| own.contains(net));
-    net.prefix_len() < net.max_prefix_len() && !private.any(|own| holds(&own))
+    let is_private = PRIVATE.iter().chain(&ALSO_PRIVATE).any(holds);
+    net.prefix_len() < net.max_prefix_len() && !is_private
 }
 
 /// Loopback, RFC 1918, and unique local addresses (RFC 4193).

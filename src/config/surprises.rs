@@ -64,17 +64,24 @@ fn of_parties(reader: &mut Reader<'_>, whole: &Whole<'_>) {
 
 /// Where nothing says what browsers call this host, its requests do.
 fn of_public_url(reader: &mut Reader<'_>, whole: &Whole<'_>, browsers: &BrowserSettings) {
-    const PUBLIC: &str = "public_url";
+    const RIGHT: &str = "write what they call this host, like `https://app.example.com`";
     let origins = &browsers.origins;
-    if origins.parties.is_empty() && origins.satellite.is_none() {
-        let text = "not set, nor is `clerk.authorized_parties`: browsers are sent to sign in, and back to whichever host a request names; write what they call this host, like `https://app.example.com`";
-        return reader.warn(PUBLIC, text);
-    }
     let is_reached = !whole.listen.iter().all(is_local);
-    if is_reached && !browsers.instance.is_development() && whole.trusted_proxies.0.is_empty() {
-        let text = "not set, nor is `trusted_proxies`: where a proxy before this one ends TLS, browsers are sent back to `http://…`, unless their host is an authorized party's; write what they call this host, or the networks of that proxy";
-        reader.warn(PUBLIC, text);
-    }
+    let is_live = !browsers.instance.is_development();
+    let in_the_clear = is_reached && is_live && whole.trusted_proxies.0.is_empty();
+    let text = match (origins.parties.is_empty() && origins.satellite.is_none(), in_the_clear) {
+        (true, false) => format!(
+            "not set, nor is `clerk.authorized_parties`: browsers are sent to sign in, and back to whichever host a request names; {RIGHT}"
+        ),
+        (true, true) => format!(
+            "not set, nor are `clerk.authorized_parties` and `trusted_proxies`: browsers are sent to sign in, and back to whichever host a request names, at `http://…` where a proxy before this one ends TLS; {RIGHT}"
+        ),
+        (false, true) => format!(
+            "not set, nor is `trusted_proxies`: where a proxy before this one ends TLS, browsers are sent back to `http://…`, unless their host is an authorized party's; {RIGHT}, or the networks of that proxy"
+        ),
+        (false, false) => return,
+    };
+    reader.warn("public_url", text);
 }
 
 /// Pages that everybody must reach are no use behind a route that asks who is there.
@@ -169,12 +176,15 @@ mod tests {
     #[test]
     fn where_browsers_are_sent_back_to_is_told_unless_something_says_it() {
         let any = Some("not set, nor is `clerk.authorized_parties`: browsers are sent to sign in");
+        let both =
+            Some("not set, nor are `clerk.authorized_parties` and `trusted_proxies`: browsers");
         let http = Some("not set, nor is `trusted_proxies`: where a proxy before this one");
         let open = "listen = \"[::]:4600\"\n";
         for (text, want) in [
             ("", any),
             (TEST, any),
-            (open, any),
+            (open, both),
+            (&format!("{open}{TEST}"), any),
             ("trusted_proxies = [\"private\"]", any),
             ("public_url = \"https://a.com\"", None),
             ("clerk.satellite.domain = \"sat.com\"", None),

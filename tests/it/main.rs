@@ -5,6 +5,7 @@
 
 mod access;
 mod assertion;
+mod check;
 mod corpus;
 mod corpus_requests;
 mod cors;
