@@ -8,7 +8,6 @@ mod assertion;
 mod browser;
 mod browser_clerk;
 mod corpus;
-mod corpus_requests;
 mod cors;
 mod credential;
 mod explain;
