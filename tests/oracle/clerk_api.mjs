@@ -37,8 +37,8 @@ export class ClerkApi {
   async #take(request, response) {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
-    const { status = 200, json, text } = this.#answer(request, Buffer.concat(chunks).toString());
-    response.writeHead(status, { 'content-type': json ? 'application/json' : 'text/plain' });
+    const { status = 200, json, text, type = json ? 'application/json' : 'text/plain' } = this.#answer(request, Buffer.concat(chunks).toString());
+    response.writeHead(status, { 'content-type': type });
     response.end(json ? JSON.stringify(json) : text);
   }
 

@@ -5,7 +5,7 @@
 // verdict (`instead`). Rows apply in order, each to what the rows above it have left. What they say is documented in
 // README.md, “Where it differs from Clerk's own library”, or in `tests/it/corpus/tables.rs`.
 
-import { KID } from './tokens.mjs';
+import { CATEGORY, KID } from './tokens.mjs';
 import {
   bearer, cookies, header, presented, query, tokens, withAnswers, withCookies, withHeader, withoutParameters, withTokens,
 } from './rewrite.mjs';
@@ -21,7 +21,7 @@ export async function expected(request, world) {
   const isChecked = request.instance.azp !== 'off';
   const ask = (other, options) =>
     world.ask(other, { ...(isChecked && { authorizedParties: parties }), ...options });
-  const asked = { ...world, ask, back: (verdict) => verdict };
+  const asked = { ...world, ask, original: request, back: (verdict) => verdict };
   let [current, verdict] = [request, clerks];
   const names = [];
   for (const row of DEVIATIONS) {
@@ -62,7 +62,7 @@ const authority = (origin) => origin.split('://')[1];
 async function isVerified(request, { ask, mint }, has) {
   const broken = (alg) => withTokens(request, mint, (spec, token) => (has(spec) ? mint.changed(token, (it) => {
     it.signature = 'bad';
-    if (typeof it.header !== 'object') return;
+    if (typeof it.header === 'string') it.header = JSON.parse(it.header);
     const isMachine = ['at+jwt', 'application/at+jwt'].includes(it.header.typ);
     Object.assign(it.header, { alg, kid: KID, typ: isMachine ? it.header.typ : 'JWT' });
   }) : undefined), presented(request, mint));
@@ -130,6 +130,44 @@ export const DEVIATIONS = [
     },
   },
   {
+    name: 'two readings of a token',
+    why: 'JSON with a member twice, and extensions in `crit`: refused like a token that is none',
+    rewrite(request, { mint }) {
+      const isOdd = ({ header, claims }) => header.crit !== undefined
+        || typeof claims === 'string' && claims.split('"sub"').length > 2;
+      return withTokens(request, mint, (spec, token) => (isOdd(spec) ? token.replaceAll('.', '-') : undefined));
+    },
+  },
+  {
+    name: 'JSON that is no object',
+    why: 'the library throws where a part of a token is `null`, and looks for a key where it is a list',
+    rewrite(request) {
+      const odd = /\b(?:bnVsbA|W10)\.[\w-]+\.[\w-]*|\b[\w-]+\.(?:bnVsbA|W10)\.[\w-]*/g;
+      const changed = request.headers.map(([name, value]) => [name, value.replace(odd, (it) => it.replaceAll('.', '-'))]);
+      if (JSON.stringify(changed) === JSON.stringify(request.headers)) return undefined;
+      const found = JSON.stringify(request.headers).match(odd) ?? [];
+      const back = (text) => found.reduce((done, it) => done.replaceAll(it.replaceAll('.', '-'), it), text);
+      return {
+        request: { ...request, headers: changed },
+        back: (verdict) => ({ ...verdict, location: verdict.location && back(verdict.location) }),
+      };
+    },
+  },
+  {
+    name: 'one token at a time',
+    why: 'what becomes of a bearer token has nothing to do with a cookie beside it; the library refreshes, and sends along, the cookie\'s',
+    async rewrite(request, { ask }) {
+      if (!bearer(request) || !cookies(request).some(([name]) => name.startsWith('__session'))) return undefined;
+      const { name } = await sessionCookie(request, ask);
+      // Cookies without a session, of which the library reads the same family.
+      const suffix = `_${request.instance.suffix}`;
+      const isSuffixed = name.endsWith(suffix);
+      const gone = ['__session', `__session${suffix}`, isSuffixed ? '__client_uat' : `__client_uat${suffix}`];
+      const bare = withCookies(request, (own) => (gone.includes(own) || own === `__client_uat${suffix}` ? null : undefined));
+      return { request: isSuffixed ? { ...bare, headers: [...bare.headers, ['Cookie', `__client_uat${suffix}=5`]] } : bare };
+    },
+  },
+  {
     name: 'a handshake\'s result only where it belongs',
     why: 'whoever makes a link could put a session of their own into it',
     rewrite(request) {
@@ -186,38 +224,31 @@ export const DEVIATIONS = [
     },
   },
   {
-    name: 'two readings of a token',
-    why: 'JSON with a member twice, and extensions in `crit`: refused like a token that is none',
-    rewrite(request, { mint }) {
-      const isOdd = ({ header, claims }) => header.crit !== undefined
-        || typeof claims === 'string' && claims.split('"sub"').length > 2;
-      return withTokens(request, mint, (spec, token) => (isOdd(spec) ? token.replaceAll('.', '-') : undefined));
-    },
-  },
-  {
-    name: 'JSON that is no object',
-    why: 'the library throws where a part of a token is `null`, and looks for a key where it is a list',
-    rewrite(request) {
-      const odd = /\b(?:bnVsbA|W10)\.[\w-]+\.[\w-]*|\b[\w-]+\.(?:bnVsbA|W10)\.[\w-]*/g;
-      const changed = request.headers.map(([name, value]) => [name, value.replace(odd, (it) => it.replaceAll('.', '-'))]);
-      if (JSON.stringify(changed) === JSON.stringify(request.headers)) return undefined;
-      const found = JSON.stringify(request.headers).match(odd) ?? [];
-      const back = (text) => found.reduce((done, it) => done.replaceAll(it.replaceAll('.', '-'), it), text);
-      return {
-        request: { ...request, headers: changed },
-        back: (verdict) => ({ ...verdict, location: verdict.location && back(verdict.location) }),
-      };
-    },
-  },
-  {
     name: 'form before key',
     why: 'nobody looks for the key of a token that will be refused for its `typ` or `alg`',
     rewrite(request, { mint }) {
-      const isOdd = ({ header }) => header.kid !== KID && typeof header === 'object'
+      const isOdd = ({ header }) => typeof header === 'object' && header.kid !== KID
         && (!['RS256', 'RS384', 'RS512'].includes(header.alg) || !['JWT', undefined].includes(header.typ));
       return withTokens(request, mint, (spec, token) =>
         (isOdd(spec) ? mint.changed(token, (it) => { it.header.kid = KID; }) : undefined));
     },
+  },
+  {
+    name: 'the id of a session is one of Clerk\'s',
+    why: 'it becomes part of an address at the Backend API; another is none',
+    rewrite(request, { mint, verdict }) {
+      const isOdd = ({ claims }) => claims.sid !== undefined && !/^sess_[a-zA-Z0-9]+$/.test(claims.sid);
+      const isTried = verdict.reason?.startsWith('session-token-expired') || verdict.calls.some(({ told }) => told);
+      if (!isTried) return undefined;
+      return withTokens(request, mint, (spec, token) =>
+        (isOdd(spec) ? mint.changed(token, (it) => { it.claims.sid = undefined; }) : undefined), presented(request, mint));
+    },
+  },
+  {
+    name: 'a date that is no number is none',
+    why: 'the library reads `null` as JavaScript does, for 1970',
+    rewrite: (request, { mint }) => withTokens(request, mint, ({ claims }, token) =>
+      (claims.iat === null ? mint.changed(token, (it) => { it.claims.iat = 'null'; }) : undefined)),
   },
   {
     name: 'nobody has the empty name',
@@ -256,7 +287,8 @@ export const DEVIATIONS = [
       const shown = presented(request, mint);
       const isBad = (spec) => {
         const claims = claimsOf(spec);
-        return !claims.handshake && (isForeign(request.instance)(spec) || !claims.sid || livesTooLong(request)(spec));
+        return !claims.handshake && (isForeign(request.instance)(spec) || !hasSession(spec) || !isOfSession(spec)
+          || livesTooLong(request)(spec));
       };
       const brought = tokens(request, mint).filter((token) => !shown.includes(token));
       return withTokens(request, mint, (spec, token) =>
@@ -303,6 +335,8 @@ export const DEVIATIONS = [
       if (verdict.carrier === 'header' || isBefore) return undefined;
       const names = cookies(request).map(([name]) => name).filter((name) => name.startsWith('__session'));
       if (new Set(names).size === names.length) return undefined;
+      const without = await ask(withCookies(request, (name) => (HANDSHAKE.includes(name) ? null : undefined)));
+      if (JSON.stringify(without) !== JSON.stringify(verdict)) return undefined; // a handshake has decided
       const { name, to } = await sessionCookie(request, ask);
       const values = cookies(request).filter(([own]) => own === name).map(([, value]) => value);
       if (new Set(values).size < 2) return undefined;
@@ -323,7 +357,7 @@ export const DEVIATIONS = [
     instead(verdict, request) {
       const nonce = query(request).concat(cookies(request)).find(([name]) => name === '__clerk_handshake_nonce')?.[1];
       const isLost = verdict.reason === 'session-token-missing' && request.answers[nonce]?.status >= 500;
-      return isLost ? { ...signedOut('clerk-unavailable', request), code: 503 } : undefined;
+      return isLost ? { ...signedOut('clerk-unavailable', request), code: 503, calls: verdict.calls } : undefined;
     },
   },
   {
@@ -366,8 +400,11 @@ export const DEVIATIONS = [
       anew.searchParams.delete('none');
       if (verdict.location === anew.href) return { ...verdict, location: written };
       const to = new URL(verdict.location);
-      if (!isHandshake(verdict) || to.searchParams.get('redirect_url') !== anew.href) return undefined;
-      to.searchParams.set('redirect_url', written);
+      // A development satellite names the page in another parameter, and only as WHATWG URL writes it.
+      const name = isHandshake(verdict) ? 'redirect_url' : '__clerk_redirect_url';
+      const page = isHandshake(verdict) ? anew.href : new URL(`${new URL(request.origin).origin}${request.target}`).href;
+      if (to.searchParams.get(name) !== page) return undefined;
+      to.searchParams.set(name, isHandshake(verdict) ? written : `${new URL(request.origin).origin}${request.target}`);
       return { ...verdict, location: to.href };
     },
   },
@@ -382,7 +419,7 @@ export const DEVIATIONS = [
   {
     name: 'two Authorization headers',
     why: 'two callers; the backend may take the one that was not looked at',
-    instead: (_, request) => (request.headers.filter(([name]) => name === 'Authorization').length > 1
+    instead: (_, request, { original }) => (original.headers.filter(([name]) => name === 'Authorization').length > 1
       ? { ...signedOut('credential-repeated', request), code: 400 } : undefined),
   },
 ];
@@ -404,17 +441,18 @@ async function sessionCookie(request, ask) {
   const isInTheWay = (name) => HANDSHAKE.includes(name) || name === '__clerk_redirect_count';
   let page = withCookies(request, (name) => (isInTheWay(name) ? null : undefined));
   page = withHeader(withHeader(page, 'Sec-Fetch-Dest', () => null), 'Authorization', () => null);
+  const hidden = withoutParameters(page, [...HANDSHAKE, '__clerk_redirect_url']);
   const [forced, options] = instance.isDevelopment
     ? ['__clerk_db_jwt=forced', { isSatellite: false }]
     : ['__clerk_synced=false', {
       isSatellite: true, domain: instance.satellite?.domain ?? instance.host.replace('clerk.', ''),
       signInUrl: 'https://elsewhere.example/',
     }];
-  const [path, search] = request.target.split('?');
-  const verdict = await ask({
+  const [path, search] = hidden.request.target.split('?');
+  const verdict = hidden.back(await ask({
     ...page, method: 'GET', target: `${path}?${[forced, search].filter(Boolean).join('&')}`,
     headers: [...page.headers, ['Sec-Fetch-Dest', 'document']],
-  }, options);
+  }, options));
   const to = new URL(verdict.location);
   const suffix = to.searchParams.get('suffixed_cookies') === 'true' ? `_${instance.suffix}` : '';
   // What forced it is taken out again.
@@ -433,7 +471,8 @@ function page(request) {
   const [origin, site] = [header(request, 'Origin') ?? header(request, TOLD), header(request, 'Sec-Fetch-Site')];
   if (origin !== undefined && origin !== 'null') {
     const own = request.instance.origins;
-    return own.includes(origin) || authority(origin) === authority(request.origin) ? 'ours' : 'foreign';
+    const { origin: told, host } = new URL(origin);
+    return own.includes(told) || host === new URL(request.origin).host ? 'ours' : 'foreign';
   }
   if (['same-origin', 'none'].includes(site)) return 'ours';
   return site === undefined && origin === undefined ? 'unknown' : 'foreign';
@@ -441,6 +480,11 @@ function page(request) {
 
 // Stands in tokens for an `azp` that they do not have, and among the authorized parties.
 const STAND_IN = 'https://no-azp.invalid';
+
+// The class of a token: by its category, its `typ`, and whose subject it has.
+const isOfSession = ({ header, claims }) => ['at+jwt', 'application/at+jwt'].includes(header.typ) === false
+  && !`${claims.sub}`.startsWith('mch_')
+  && (!('cat' in header) || [undefined, CATEGORY.session, CATEGORY.unmarked].includes(header.cat));
 
 const hasSession = (spec) => typeof claimsOf(spec).sid === 'string' && claimsOf(spec).sid !== '';
 

@@ -41,7 +41,9 @@ class Run {
       const began = Date.now();
       const mint = new Mint();
       const request = makeRequest({ seed: this.seed, number, now: Math.floor(began / 1000), mint });
-      const verdict = await judge(request, { ...this.world, mint });
+      const verdict = await judge(request, { ...this.world, mint }).catch((error) => {
+        throw new Error(`--seed ${this.seed} --case ${number} could not be judged`, { cause: error });
+      });
       if (Date.now() - began < LONGEST) return this.#count(request, verdict, mint);
       this.#again += 1;
     }

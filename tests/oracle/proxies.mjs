@@ -44,9 +44,9 @@ export class Proxies {
     this.#children.add(child);
     let log = '';
     child.stderr.on('data', (text) => { log = (log + text).slice(-4000); });
-    const ended = new Promise((_, failed) => child.once('exit', (status) => {
+    const ended = new Promise((_, failed) => child.once('exit', (status, signal) => {
       this.#children.delete(child);
-      failed(new Error(`the proxy for “${instance.name}” ended with status ${status}: ${log}`));
+      failed(new Error(`the proxy for “${instance.name}” ended with ${status ?? signal}: ${log}`));
     }));
     ended.catch(() => {});
     await Promise.race([ready(admin), ended]);

@@ -14,6 +14,7 @@ const ORGANIZATIONS = [
 ];
 const HTML = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const OTHER_AUDIENCES = ['other', ['other'], undefined, '', [], null, 5, ['orders', 5], {}];
+const EMPTY = ['e30.e30.', 'e30.e30.e30']; // header and claims are `{}`
 const NEVER = undefined;
 
 // A request:
@@ -25,6 +26,7 @@ export function makeRequest({ seed, number, now, mint }) {
 
 class Maker {
   constructor(random, number, now, mint) {
+    for (const token of EMPTY) mint.know(token, { header: '{}', claims: {}, signature: 'bad' });
     Object.assign(this, { random, number, now, mint });
     this.instance = random.weighted(INSTANCES.map((it) => [it.weight, it]));
     this.notes = [];
@@ -248,7 +250,7 @@ class Maker {
       [12, () => ({ status: 401, json: { errors: [{ code: 'refresh_token_invalid', message: 'no' }] } })],
       [6, () => ({ status: 500, json: { errors: [{ code: 'internal', message: 'no' }] } })],
       [5, () => ({ status: 502, text: 'bad gateway' })],
-      [5, () => ({ status: 200, text: '{"not json' })],
+      [5, () => ({ status: 200, text: '{"not json', type: 'application/json' })],
       [4, () => ({ status: 400, json: { errors: [] } })],
     ])();
   }
@@ -512,7 +514,7 @@ const FAULTS = [
   [2, 'an odd version', ({ random, claims }) => { claims.v = random.pick([1, 3, '2', null]); }],
   [3, 'pending', ({ claims }) => Object.assign(claims, { v: 2, sts: 'pending' })],
   [6, 'no token', ({ random }) => random.pick([
-    'junk', 'a.b', 'a.b.c', '..', 'e30.e30.', 'e30.e30.e30', 'bnVsbA.e30.AA', 'e30.bnVsbA.AA', 'W10.W10.AA', 'undefined',
+    'junk', 'a.b', 'a.b.c', '..', EMPTY[0], EMPTY[1], 'bnVsbA.e30.AA', 'e30.bnVsbA.AA', 'W10.W10.AA', 'undefined',
   ])],
   [1, 'a member twice', ({ spec, claims }) => {
     spec.claims = JSON.stringify(claims).replace('{', '{"sub":"user_first",');

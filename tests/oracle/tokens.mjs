@@ -43,6 +43,12 @@ export class Mint {
     return token;
   }
 
+  // Remembers what a text says that is as good as a token of ours.
+  know(token, spec) {
+    this.#specs.set(token, spec);
+    return token;
+  }
+
   // What a token was made of; nothing for a text that is none of ours.
   spec(token) {
     return this.#specs.get(token);
