@@ -15,7 +15,7 @@ use super::settings::{BrowserSettings, Cookies};
 use super::target::Target;
 use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
-use crate::core::clerk::handshake::{Brought, Exchange, Next, Verdict};
+use crate::core::clerk::handshake::{Brought, Exchange, Next, Reason, Verdict};
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::Failure;
 use crate::core::clerk::sign_in::SignIn;
@@ -211,9 +211,14 @@ impl Pipeline {
         let (Some(directives), exchange) = (directives, browser.exchange()) else {
             return Ok(None);
         };
+        let clean = exchange.clean_url().map(Box::from);
         let Some(token) = directives.session_token() else {
             record.cookies.extend_from_slice(directives.lines());
-            return Err(self.rejected(exchange.without_session()));
+            let reason = Reason::SessionTokenMissing;
+            return Err(match clean {
+                Some(location) => Reject::HandshakeOver { location, signed_out: Some(reason) },
+                None => Reject::SignedOut(reason),
+            });
         };
         let signed_in = match self.session(token).await {
             Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
@@ -227,8 +232,8 @@ impl Pipeline {
             Err(_) => return Ok(None),
         };
         record.cookies.extend_from_slice(directives.lines());
-        match exchange.clean_url() {
-            Some(location) => Err(Reject::HandshakeOver(location.into())),
+        match clean {
+            Some(location) => Err(Reject::HandshakeOver { location, signed_out: None }),
             None => Ok(Some(signed_in)),
         }
     }

@@ -104,6 +104,22 @@ async fn a_development_handshake_comes_in_the_address_which_is_cleaned() {
     assert_eq!(proxy.metric(&format!("countersign_{line}")).await, 1.0);
 }
 
+#[tokio::test(flavor = "local")]
+async fn a_development_handshake_that_brings_nobody_ends_with_a_clean_address_too() {
+    let (issuer, _upstream, proxy) = served(None, of_development).await;
+    let result = handshake(&issuer, &json!(["__clerk_db_jwt=dvb_1", "__client_uat=0"]));
+
+    let back = page(&proxy, "").get(&format!("/a?__clerk_handshake={result}")).await;
+    let elsewhere = proxy.client().header("host", "evil.test").header("accept", "text/html");
+    let elsewhere = elsewhere.get(&format!("/a?__clerk_handshake={result}")).await;
+
+    let clean = Some("http://localhost:4600/a");
+    assert_eq!((back.status, back.header("location")), (307, clean));
+    assert_eq!(set(&back), ["__clerk_db_jwt=dvb_1", "__client_uat=0"]);
+    assert_eq!(back.header("x-clerk-auth-reason"), Some("session-token-missing"));
+    assert_eq!((elsewhere.status, elsewhere.header("location")), (401, None));
+}
+
 /// A handshake's token is believed for its signature, and a session's for everything.
 #[tokio::test(flavor = "local")]
 async fn what_a_handshake_brings_is_looked_at_like_anything_else() {

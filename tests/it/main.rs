@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod observe;
 mod paths;
+mod report;
 mod revoked;
 mod signature;
 mod support;

@@ -200,7 +200,8 @@ impl Exchange<'_> {
             let parameter = self.url.parameter(name).filter(|text| !text.is_empty());
             parameter.filter(|_| self.instance.is_development())
         };
-        if !self.is_eligible() {
+        // In development the browser is sent to the clean address, which has to be one of ours.
+        if !self.is_eligible() || self.instance.is_development() && !self.leads_home {
             return None;
         }
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
@@ -254,11 +255,6 @@ impl Exchange<'_> {
         }
         let missing = self.cookies.dev_browser.is_none();
         missing.then(|| self.or_signed_out(Reason::DevBrowserMissing, None))
-    }
-
-    /// Decides where a handshake has brought no session token.
-    pub fn without_session(&self) -> Verdict {
-        Verdict::SignedOut(Reason::SessionTokenMissing)
     }
 
     /// Decides for a good token: nothing where the request is signed in. Rows 14 and 15.
