@@ -1,0 +1,78 @@
+use http::header::HeaderValue;
+
+use super::*;
+use crate::core::clerk::organization_sync::{OrganizationSync, Pattern};
+use crate::core::clerk::publishable_key::PublishableKey;
+
+/// A production instance whose pages below `/orgs` are an organization's.
+fn instance() -> Instance {
+    let key = PublishableKey::parse("pk_live_Y2xlcmsuZXhhbXBsZS5jb20k").unwrap();
+    let organizations = vec![Pattern::parse("/orgs/:slug").unwrap()];
+    let personal = vec![Pattern::parse("/me").unwrap()];
+    Instance {
+        organizations: OrganizationSync { organizations, personal },
+        ..Instance::of(&key, Payload::Nonce)
+    }
+}
+
+/// Asks about a GET for a page of this path, with these headers beside.
+fn ask<T>(
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+    leads_home: bool,
+    cookies: &ClerkCookies,
+    question: impl FnOnce(Exchange<'_>) -> T,
+) -> T {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+    let url = PublicUrl {
+        origin: "https://app.example.com".into(),
+        prefix: String::new(),
+        target: path.into(),
+    };
+    question(Exchange {
+        instance: &instance(),
+        method: &Method::GET,
+        headers: &headers,
+        url: &url,
+        leads_home,
+        cookies,
+    })
+}
+
+const PAGE: (&str, &str) = ("sec-fetch-dest", "document");
+const SCRIPT: (&str, &str) = ("sec-fetch-dest", "empty");
+
+#[test]
+fn whoever_cannot_be_sent_for_another_organization_stays_signed_in() {
+    for (headers, leads_home, count, sent) in [
+        (PAGE, true, 0, true),
+        (PAGE, true, 2, true),
+        (PAGE, true, 3, false),
+        (PAGE, false, 0, false),
+        (SCRIPT, true, 0, false),
+    ] {
+        let cookies = ClerkCookies { redirect_count: count, ..ClerkCookies::default() };
+        let active = Some(("org_1", Some("other")));
+        let verdict = ask("/orgs/acme", &[headers], leads_home, &cookies, |exchange| {
+            exchange.signed_in(active)
+        });
+        assert_eq!(verdict.is_some(), sent, "{headers:?} {leads_home} {count}: {verdict:?}");
+    }
+}
+
+#[test]
+fn every_handshake_says_which_organization_the_page_wants() {
+    let cookies = ClerkCookies { client_uat: 5, ..ClerkCookies::default() };
+    for (path, want) in [
+        ("/orgs/acme", "&format=nonce&organization_id=acme"),
+        ("/me", "&format=nonce&organization_id="),
+        ("/", "&format=nonce"),
+    ] {
+        let next = ask(path, &[PAGE], true, &cookies, |exchange| exchange.before(false, |_| true));
+        let Next::Decided(Verdict::Handshake(redirect)) = next else { panic!("{path}: {next:?}") };
+        assert!(redirect.location.ends_with(want), "{path}: {}", redirect.location);
+    }
+}
