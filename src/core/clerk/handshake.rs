@@ -366,8 +366,9 @@ impl Exchange<'_> {
         if self.instance.is_development() { told().or_else(known) } else { None }
     }
 
+    /// A header that is there and not empty.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
     }
 }
 

@@ -76,3 +76,19 @@ fn every_handshake_says_which_organization_the_page_wants() {
         assert!(redirect.location.ends_with(want), "{path}: {}", redirect.location);
     }
 }
+
+#[test]
+fn a_header_that_is_empty_says_nothing() {
+    let html = ("accept", "text/html");
+    for (headers, eligible) in [
+        (&[PAGE, html][..], true),
+        (&[html], true),
+        (&[("sec-fetch-dest", ""), html], true),
+        (&[("sec-fetch-dest", "")], false),
+        (&[SCRIPT, html], false),
+    ] {
+        let got =
+            ask("/", headers, true, &ClerkCookies::default(), |exchange| exchange.is_eligible());
+        assert_eq!(got, eligible, "{headers:?}");
+    }
+}
