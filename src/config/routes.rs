@@ -9,6 +9,7 @@ use crate::proxy::Preflight;
 
 use super::key::Home;
 use super::reader::Reader;
+use super::rule_warnings;
 use super::rules::{self, Callers};
 use super::written::Entries;
 
@@ -46,7 +47,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries], callers: Ca
         let mut reader = reader.of_element(Home::Route, place + 1, entries);
         let Some(route) = route(&mut reader, policy, mode, callers) else { continue };
         warn_of_all_public(&mut reader, "route.path", &route);
-        rules::warn(&mut reader, &route.rule, callers);
+        rule_warnings::warn(&mut reader, &route.rule, callers);
         warn_of_earlier(&mut reader, &routes, &route, case);
         routes.push(route);
     }

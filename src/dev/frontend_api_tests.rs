@@ -148,14 +148,24 @@ async fn a_browser_that_was_there_needs_no_other_handshake() {
     let key = PublishableKey::parse(&issuer.publishable_key()).unwrap();
     let instance = Instance::of(&key, Payload::Token);
     let owner = CookieOwner { ..instance.owner.clone() };
-    let url = PublicUrl { origin: "http://127.0.0.1:4000".to_owned(), target: "/".to_owned() };
+    let url = PublicUrl {
+        origin: "http://127.0.0.1:4000".to_owned(),
+        prefix: String::new(),
+        target: "/".to_owned(),
+    };
     let next = |lines: &[String]| {
         let mut headers = kept(lines);
         let cookies = ClerkCookies::read(&headers, &owner, NOW);
         headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
         let (method, instance) = (&Method::GET, &instance);
-        let exchange =
-            Exchange { instance, method, headers: &headers, url: &url, cookies: &cookies };
+        let exchange = Exchange {
+            instance,
+            method,
+            headers: &headers,
+            url: &url,
+            leads_home: true,
+            cookies: &cookies,
+        };
         (exchange.before(false, |_| true), cookies.uses_suffix, cookies.refresh.is_some())
     };
 

@@ -7,6 +7,7 @@ mod access;
 mod assertion;
 mod browser;
 mod browser_clerk;
+mod check;
 mod corpus;
 mod corpus_requests;
 mod cors;
