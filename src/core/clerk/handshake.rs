@@ -205,6 +205,8 @@ impl Exchange<'_> {
             return None;
         }
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
+        // Where none can be exchanged it is that of another application on our domain.
+        let nonce = nonce.filter(|_| self.instance.payload == Payload::Nonce);
         let token = || query(HANDSHAKE).or_else(|| self.cookies.handshake.clone());
         nonce.map(Brought::Nonce).or_else(|| token().map(Brought::Token))
     }

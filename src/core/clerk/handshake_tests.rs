@@ -23,6 +23,17 @@ fn ask<T>(
     cookies: &ClerkCookies,
     question: impl FnOnce(Exchange<'_>) -> T,
 ) -> T {
+    ask_of(&instance(), path, headers, leads_home, cookies, question)
+}
+
+fn ask_of<T>(
+    instance: &Instance,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+    leads_home: bool,
+    cookies: &ClerkCookies,
+    question: impl FnOnce(Exchange<'_>) -> T,
+) -> T {
     let headers = headers
         .iter()
         .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -33,7 +44,7 @@ fn ask<T>(
         target: path.into(),
     };
     question(Exchange {
-        instance: &instance(),
+        instance,
         method: &Method::GET,
         headers: &headers,
         url: &url,
@@ -90,5 +101,21 @@ fn a_header_that_is_empty_says_nothing() {
         let got =
             ask("/", headers, true, &ClerkCookies::default(), |exchange| exchange.is_eligible());
         assert_eq!(got, eligible, "{headers:?}");
+    }
+}
+
+#[test]
+fn a_nonce_is_only_taken_where_it_can_be_exchanged() {
+    let (nonce, handshake) = (Some("n".to_owned()), Some("t".to_owned()));
+    let cookies = ClerkCookies { nonce, handshake, ..ClerkCookies::default() };
+    for (payload, want) in [
+        (Payload::Nonce, Brought::Nonce("n".to_owned())),
+        (Payload::Token, Brought::Token("t".to_owned())),
+    ] {
+        let instance = Instance { payload, ..instance() };
+        let next = ask_of(&instance, "/", &[PAGE], true, &cookies, |exchange| {
+            exchange.before(false, |_| true)
+        });
+        assert_eq!(next, Next::Resolve(want));
     }
 }
