@@ -168,6 +168,22 @@ export const DEVIATIONS = [
     },
   },
   {
+    name: 'a referrer that is no web page',
+    why: 'an app, or nothing, is no other domain of the application that has a state to be fetched',
+    rewrite: (request) => (/^https?:/.test(header(request, 'Referer') ?? 'https:') ? undefined
+      : { request: withHeader(request, 'Referer', () => null) }),
+  },
+  {
+    name: 'the account portal of a proxied Frontend API',
+    why: 'the library looks for it under the proxy\'s address, where it is not: who comes from signing in goes round once more',
+    rewrite(request) {
+      const { proxyUrl, portal } = request.instance;
+      const isPortal = (it) => URL.canParse(it) && new URL(it).origin === portal;
+      if (!proxyUrl || !isPortal(header(request, 'Referer'))) return undefined;
+      return { request: withHeader(request, 'Referer', () => null) };
+    },
+  },
+  {
     name: 'a handshake\'s result only where it belongs',
     why: 'whoever makes a link could put a session of their own into it',
     rewrite(request) {
@@ -246,9 +262,10 @@ export const DEVIATIONS = [
   },
   {
     name: 'a date that is no number is none',
-    why: 'the library reads `null` as JavaScript does, for 1970',
+    why: 'the library compares it as JavaScript does: `null` is 1970, a text is neither before nor after anything',
     rewrite: (request, { mint }) => withTokens(request, mint, ({ claims }, token) =>
-      (claims.iat === null ? mint.changed(token, (it) => { it.claims.iat = 'null'; }) : undefined)),
+      (typeof claims === 'object' && claims.iat !== undefined && typeof claims.iat !== 'number'
+        ? mint.changed(token, (it) => Object.assign(it.claims, { iat: undefined, iatIsOdd: true })) : undefined)),
   },
   {
     name: 'nobody has the empty name',
@@ -288,7 +305,7 @@ export const DEVIATIONS = [
       const isBad = (spec) => {
         const claims = claimsOf(spec);
         return !claims.handshake && (isForeign(request.instance)(spec) || !hasSession(spec) || !isOfSession(spec)
-          || livesTooLong(request)(spec));
+          || claims.iatIsOdd || livesTooLong(request)(spec));
       };
       const brought = tokens(request, mint).filter((token) => !shown.includes(token));
       return withTokens(request, mint, (spec, token) =>
@@ -306,6 +323,12 @@ export const DEVIATIONS = [
     },
   },
   {
+    name: 'a date that is no number is refused',
+    why: 'as the library does, once the token is verified',
+    instead: async (verdict, request, world) => (isGood(verdict) && await isVerified(request, world, (it) => claimsOf(it).iatIsOdd)
+      ? signedOut('token-verification-failed', request) : undefined),
+  },
+  {
     name: 'tokens that live for years',
     why: 'one that cannot be taken back, or whose end a JavaScript date cannot hold, never ends',
     instead: async (verdict, request, world) => (isGood(verdict) && await isVerified(request, world, livesTooLong(request))
@@ -321,6 +344,8 @@ export const DEVIATIONS = [
     name: 'a pending session',
     why: 'one with tasks left is not signed in; the library leaves that to its caller',
     async instead(verdict, request, world) {
+      // A development handshake that brought it is over all the same.
+      if (verdict.caller?.pending && verdict.location) return undefined;
       if (verdict.caller?.pending) return { ...verdict, status: 'signed-out', reason: 'session-pending', caller: null };
       const isPending = (spec) => claimsOf(spec).sts === 'pending';
       return isGood(verdict) && await isVerified(request, world, isPending)
@@ -356,7 +381,9 @@ export const DEVIATIONS = [
     why: 'where Clerk does not answer, nobody can tell who is signed in',
     instead(verdict, request) {
       const nonce = query(request).concat(cookies(request)).find(([name]) => name === '__clerk_handshake_nonce')?.[1];
-      const isLost = verdict.reason === 'session-token-missing' && request.answers[nonce]?.status >= 500;
+      // Any other status says that there is no such nonce.
+      const { status = 200 } = request.answers[nonce] ?? {};
+      const isLost = verdict.reason === 'session-token-missing' && ![200, 400, 404, 410, 422].includes(status);
       return isLost ? { ...signedOut('clerk-unavailable', request), code: 503, calls: verdict.calls } : undefined;
     },
   },

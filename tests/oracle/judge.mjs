@@ -17,7 +17,8 @@ export function answerTo(verdict, access) {
   if (status === 'throws') return { ...own, status: 500 };
   if (status === 'handshake') return { ...own, status: 307, authStatus: 'handshake' };
   // The handshake of a development instance is over: the same address again.
-  if (location !== null) return { ...own, status: 307, reason: 'handshake-over' };
+  if (location !== null && status === 'signed-in') return { ...own, status: 307, reason: 'handshake-over' };
+  if (location !== null) return { ...own, status: 307, authStatus: 'signed-out' };
   if (status === 'signed-in') return { ...answer, backend: verdict.caller };
   // Whatever cookies a browser has, it may see what is for everybody. A bearer token was shown on purpose.
   if (access === 'optional' && verdict.carrier === 'cookie') return answer;

@@ -288,8 +288,8 @@ class Maker {
       this.answers[nonce] = random.weighted([
         [12, () => ({ json: { directives: this.directives() } })],
         [2, () => ({ json: { directives: [] } })],
-        [1, () => ({ status: 404, json: { errors: [{ code: 'resource_not_found', message: 'no' }] } })],
-        [1, () => ({ status: 500, text: 'oh' })],
+        [1, () => ({ status: random.pick([404, 400, 410, 422]), json: { errors: [{ code: 'not_found', message: 'no' }] } })],
+        [2, () => ({ status: random.pick([500, 503, 401, 429]), text: 'oh' })],
       ])();
       if (random.chance(85)) return;
     }
@@ -390,7 +390,7 @@ class Maker {
     const method = scene === 'change' ? random.pick(['POST', 'PUT', 'DELETE']) : random.weighted([
       [84, 'GET'], [8, 'POST'], [2, 'HEAD'], [2, 'PUT'], [2, 'DELETE'], [1, 'PATCH'], [1, 'OPTIONS'],
     ]);
-    const likely = scene === 'bearer' ? 20 : 60;
+    const likely = { bearer: 20, handshake: 75 }[scene] ?? 60;
     const dest = random.chance(likely)
       ? 'document'
       : random.pick([NEVER, NEVER, NEVER, 'empty', 'empty', 'iframe', 'image', 'Document', 'embed', '']);
