@@ -128,7 +128,11 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<SignedIn, Reject> {
         let Some(settings) = &self.shared().settings.browsers else { return Err(reject) };
-        if *visit.method != Method::GET || !reject.is_of_a_date() || !reject.is_of_a_session() {
+        let is_renewable = *visit.method == Method::GET
+            && settings.cookies == Cookies::Accepted // in which a new one would come
+            && reject.is_of_a_date()
+            && reject.is_of_a_session();
+        if !is_renewable {
             return Err(reject);
         }
         let mut browser = Browser::new(visit, settings, self.shared().clock.now());

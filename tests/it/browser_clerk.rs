@@ -16,6 +16,7 @@ use countersign::core::clerk::publishable_key::Environment;
 use countersign::core::route::{Case, Route, Routes};
 use http::Response;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::{task, time};
 
@@ -23,8 +24,8 @@ use crate::browser::{expired, page, sent_to, set, signed_in};
 use crate::support::settings::{
     browsers, clerk_api, publishable_key, route, settings_for_browsers,
 };
-use crate::support::upstream::Seen;
-use crate::support::{Issuer, Proxy, Upstream, until_every};
+use crate::support::upstream::{Seen, head};
+use crate::support::{Issuer, Proxy, Upstream, until, until_every};
 
 /// The token of a handshake that has brought these cookies.
 fn handshake(issuer: &Issuer, cookies: &Value) -> String {
@@ -390,4 +391,33 @@ async fn where_clerk_does_not_answer_nobody_can_tell() {
     let sessions = Sessions::on(TcpListener::bind(address).await.unwrap());
     assert_eq!(proxy.get("/active", &issuer.token()).await.status, 200);
     assert_eq!(sessions.calls(), 1);
+}
+
+/// Whoever makes up nonces has us ask Clerk, and no more often at a time than this.
+#[tokio::test(flavor = "local")]
+async fn questions_to_clerk_take_turns() {
+    let most = Rc::new(Cell::new((0, 0)));
+    let counted = Rc::clone(&most);
+    let api = Upstream::raw(move |mut socket| {
+        let counted = Rc::clone(&counted);
+        async move {
+            head(&mut socket).await;
+            let (now, before) = counted.get();
+            counted.set((now + 1, before.max(now + 1)));
+            until("others are here too", async || counted.get().1 >= 64).await;
+            let _ =
+                socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}").await;
+            counted.set((counted.get().0 - 1, counted.get().1));
+        }
+    })
+    .await;
+    let (_issuer, _upstream, proxy) = served(Some(&api), |_, _| {}).await;
+
+    let mut pages = task::JoinSet::new();
+    for number in 0..200 {
+        let page = page(&proxy, &format!("__clerk_handshake_nonce=n{number}"));
+        pages.spawn_local(async move { page.get("/").await.status });
+    }
+    assert!(pages.join_all().await.into_iter().all(|status| status == 307));
+    assert_eq!(most.get(), (0, 64));
 }
