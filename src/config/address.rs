@@ -68,17 +68,73 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads the address under which browsers reach us; returns its origin.
-pub(super) fn public_url(text: &str) -> Result<String, String> {
+/// The address under which browsers reach us.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct PublicAddress {
+    /// Scheme, host and port.
+    pub(super) origin: String,
+    /// What stands before our paths there, without a slash at its end.
+    pub(super) prefix: String,
+}
+
+/// Reads the address under which browsers reach us.
+pub(super) fn public_url(text: &str) -> Result<PublicAddress, String> {
     const RIGHT: &str = "write one like `https://app.example.com`";
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let rest = rest.ok_or_else(|| format!("neither `https://` nor `http://`; {RIGHT}"))?;
     if rest.contains(['?', '#', '@']) {
         return Err(format!("a user, a query or a fragment has no place here; {RIGHT}"));
     }
-    text.parse::<http::Uri>().map_err(|_| format!("not an address; {RIGHT}"))?;
+    let is_visible = rest.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_visible || text.parse::<http::Uri>().is_err() {
+        return Err(format!("not an address; {RIGHT}"));
+    }
     let path = rest.find('/').map_or("", |start| &rest[start..]);
-    origin(&text[..text.len() - path.len()])
+    let origin = origin(&text[..text.len() - path.len()])?;
+    Ok(PublicAddress { origin, prefix: path.trim_end_matches('/').to_owned() })
+}
+
+/// Puts a path behind the origin of `public_url`; a whole address stays as it is.
+pub(super) fn at_public(text: &str, public: Option<&PublicAddress>) -> Result<String, String> {
+    match (text.starts_with('/'), public) {
+        (false, _) => Ok(text.to_owned()),
+        (true, _) if text.starts_with("//") => {
+            Err("one slash begins a path, two another host; write the whole address".to_owned())
+        }
+        (true, Some(public)) => Ok(format!("{}{text}", public.origin)),
+        (true, None) => {
+            Err("a path is one at the origin of `public_url`; set that, or write the whole address"
+                .to_owned())
+        }
+    }
+}
+
+/// Reads the address of a page, or a path at the origin of `public_url`.
+pub(super) fn page(text: &str, public: Option<&PublicAddress>) -> Result<String, String> {
+    const RIGHT: &str =
+        "write the whole address, like `https://app.example.com/sign-in`, or a path";
+    let address = at_public(text, public)?;
+    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let rest = rest.ok_or_else(|| format!("neither `https://` nor `http://`; {RIGHT}"))?;
+    if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') {
+        return Err(format!(
+            "a space, a `\\` or what is not ASCII is encoded in an address; {RIGHT}"
+        ));
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if rest[..end].contains('@') {
+        return Err(format!("a user or password has no place here; {RIGHT}"));
+    }
+    if rest.contains('#') {
+        return Err(format!(
+            "a fragment has no place here: what is put behind it gets lost; {RIGHT}"
+        ));
+    }
+    let start = address.len() - rest.len();
+    Authority::parse(&rest[..end].to_ascii_lowercase())
+        .map_err(|_| format!("no host, or none with such a port; {RIGHT}"))?;
+    let origin = address[..start + end].to_ascii_lowercase();
+    Ok(format!("{origin}{}", &rest[end..]))
 }
 
 /// Reads a network, a single address, or the word for all private ones.
@@ -237,12 +293,14 @@ mod tests {
 
     #[test]
     fn a_public_url_is_an_origin_and_perhaps_a_path() {
-        for (text, want) in [
-            ("https://app.example.com", Ok("https://app.example.com")),
-            ("http://localhost:3000/base", Ok("http://localhost:3000")),
-            ("https://app.example.com/", Ok("https://app.example.com")),
+        for (text, origin, prefix) in [
+            ("https://app.example.com", "https://app.example.com", ""),
+            ("http://localhost:3000/base", "http://localhost:3000", "/base"),
+            ("http://localhost:3000/base/x/", "http://localhost:3000", "/base/x"),
+            ("https://app.example.com/", "https://app.example.com", ""),
         ] {
-            assert_eq!(public_url(text).as_deref(), want, "{text}");
+            let (origin, prefix) = (origin.to_owned(), prefix.to_owned());
+            assert_eq!(public_url(text), Ok(PublicAddress { origin, prefix }), "{text}");
         }
         for (text, want) in [
             ("ftp://a", "neither"),
@@ -255,6 +313,34 @@ mod tests {
         ] {
             expect(text, &public_url(text).map(drop), Err(want));
         }
+    }
+
+    #[test]
+    fn a_page_has_a_whole_address_or_a_path_of_ours() {
+        let public = public_url("https://app.example.com/base").unwrap();
+        for (text, want) in [
+            ("https://a.com/sign-in", "https://a.com/sign-in"),
+            ("http://A.com:3000", "http://a.com:3000"),
+            ("https://a.com?x=/Y", "https://a.com?x=/Y"),
+            ("/sign-in", "https://app.example.com/sign-in"),
+        ] {
+            assert_eq!(page(text, Some(&public)).as_deref(), Ok(want), "{text}");
+        }
+        for (text, want) in [
+            ("sign-in", "neither"),
+            ("HTTPS://a.com", "neither"),
+            ("javascript:alert(1)", "neither"),
+            ("//evil.com/a", "one slash"),
+            ("https://a.com/a b", "a space"),
+            ("https://a.com\\@b.com", "a space"),
+            ("https://u:p@a.com/", "a user or password"),
+            ("https:///x", "no host"),
+            ("https://a.com:x/", "no host"),
+            ("https://a.com/#/sign-in", "a fragment"),
+        ] {
+            expect(text, &page(text, Some(&public)).map(drop), Err(want));
+        }
+        expect("/sign-in", &page("/sign-in", None).map(drop), Err("`public_url`; set that"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::core::claims::AzpPolicy;
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
 use crate::core::issuer::{IssuerPolicy, TokenPolicy};
 use crate::core::jwk::{Algorithms, VerificationKey};
@@ -10,11 +11,13 @@ use crate::http_client::FetchUrl;
 use crate::keys::{KeySettings, KeySource};
 use crate::listen::ListenAddress;
 
+use super::address::PublicAddress;
 use super::error::Origin;
+use super::hosts::Hosts;
 use super::listen::is_local;
 use super::reader::Reader;
 use super::settings::IssuerSettings;
-use super::tokens::{self, Common};
+use super::tokens::{self, Common, Tokens};
 
 /// What the section says.
 pub(super) struct Clerk {
@@ -22,6 +25,8 @@ pub(super) struct Clerk {
     pub(super) issuer: Option<IssuerSettings>,
     /// The origins of the application's own pages.
     pub(super) parties: Vec<String>,
+    /// What becomes of tokens that were given to others, or to nobody in particular.
+    pub(super) azp: AzpPolicy,
     /// What holds for the tokens of every issuer.
     pub(super) common: Common,
     /// Where the revoked are listed.
@@ -34,23 +39,32 @@ const INSTANCE: [&str; 3] = ["clerk.publishable_key", "clerk.issuer", "clerk.fro
 /// The ways to say where keys are. Each changes nothing else, and two of them contradict.
 const SOURCES: [&str; 3] = ["clerk.jwks_url", "clerk.jwks_file", "clerk.jwt_key"];
 
-/// Reads the section. There is no instance where there are no keys or no issuer, which is noted,
-/// unless other issuers stand in its place.
-pub(super) fn settings(
+/// Reads the key that names the instance.
+pub(super) fn publishable_key(
     reader: &mut Reader<'_>,
-    public_origin: Option<String>,
     listen: &[ListenAddress],
-    has_others: bool,
-) -> Clerk {
-    let instance = reader.one("clerk.publishable_key", PublishableKey::parse);
-    if instance.as_ref().is_some_and(|key| key.environment() == Environment::Development)
+) -> Option<PublishableKey> {
+    let key = reader.one("clerk.publishable_key", PublishableKey::parse);
+    if key.as_ref().is_some_and(|key| key.environment() == Environment::Development)
         && !listen.iter().all(is_local)
     {
         let text = "the key of a development instance, on a listener that other machines reach; production has a `pk_live_` key";
         reader.warn("clerk.publishable_key", text);
     }
-    let source = source(reader, instance.as_ref());
-    let issuers = issuers(reader, instance.as_ref());
+    key
+}
+
+/// Reads the section. There is no instance where there are no keys or no issuer, which is noted,
+/// unless other issuers stand in its place.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    instance: Option<&PublishableKey>,
+    hosts: &Hosts,
+    public: Option<&PublicAddress>,
+    has_others: bool,
+) -> Clerk {
+    let source = source(reader, instance, hosts);
+    let issuers = issuers(reader, instance, hosts);
     check_complete(reader, has_others);
 
     let common = tokens::common(reader);
@@ -58,10 +72,10 @@ pub(super) fn settings(
     if !has_instance {
         warn_of_no_effect(reader);
     }
-    let (tokens, parties) = tokens::settings(reader, common, public_origin, has_instance);
+    let Tokens { policy, parties, azp } = tokens::settings(reader, common, public, has_instance);
     let algorithms = Algorithms::CLERK;
     let issuer = issuers.first().cloned().zip(source).map(|(issuer, source)| IssuerSettings {
-        policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(tokens) },
+        policy: IssuerPolicy { names: issuers, algorithms, tokens: TokenPolicy::Clerk(policy) },
         keys: KeySettings {
             issuer,
             source,
@@ -71,7 +85,7 @@ pub(super) fn settings(
         },
     });
     let revoked = tokens::revoked(reader);
-    Clerk { issuer, parties, common, revoked }
+    Clerk { issuer, parties, azp, common, revoked }
 }
 
 /// Says what is written for nothing where no instance is: the rest of `clerk` holds for others too.
@@ -90,7 +104,11 @@ fn warn_of_no_effect(reader: &mut Reader<'_>) {
     }
 }
 
-fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
+fn source(
+    reader: &mut Reader<'_>,
+    instance: Option<&PublishableKey>,
+    hosts: &Hosts,
+) -> Option<KeySource> {
     check_exclusive(reader);
     let url = reader.one("clerk.jwks_url", FetchUrl::parse);
     if url.as_ref().is_some_and(|url| url.origin().starts_with("http://")) {
@@ -111,16 +129,21 @@ fn source(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<
         VerificationKey::all_from_pem(text, Algorithms::CLERK)
             .map(|_| KeySource::Pem(text.to_owned()))
     });
-    let instance = published(reader, instance);
+    let instance = published(reader, instance, hosts);
     url.or(file).or(pem).or(instance)
 }
 
 /// Where an instance publishes its keys.
-fn published(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Option<KeySource> {
+fn published(
+    reader: &mut Reader<'_>,
+    instance: Option<&PublishableKey>,
+    hosts: &Hosts,
+) -> Option<KeySource> {
     const PATH: &str = "/.well-known/jwks.json";
-    let own = reader.one("clerk.frontend_api_url", |text| FetchUrl::parse(text)?.join(PATH));
+    let own = hosts.of_keys(instance.is_some());
+    let own = own.and_then(|(url, from)| Some((url.join(PATH).ok()?, from)));
     let (url, from) = match (own, instance) {
-        (Some(url), _) => (url, "clerk.frontend_api_url"),
+        (Some((url, from)), _) => (url, from),
         (None, Some(instance)) => {
             let from = "clerk.publishable_key";
             match FetchUrl::parse(&instance.frontend_api()).and_then(|url| url.join(PATH)) {
@@ -134,7 +157,7 @@ fn published(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Opti
         (None, None) => return None,
     };
     if !SOURCES.iter().any(|name| reader.is_written(name)) {
-        reader.derive("clerk.jwks_url", &url.to_string(), &Origin::Key(from));
+        reader.derive("clerk.jwks_url", &[url.to_string()], &Origin::Key(from));
     }
     Some(KeySource::Url(url))
 }
@@ -150,13 +173,19 @@ fn check_exclusive(reader: &mut Reader<'_>) {
     }
 }
 
-fn issuers(reader: &mut Reader<'_>, instance: Option<&PublishableKey>) -> Vec<String> {
+fn issuers(
+    reader: &mut Reader<'_>,
+    instance: Option<&PublishableKey>,
+    hosts: &Hosts,
+) -> Vec<String> {
     match (reader.many("clerk.issuer", issuer), instance) {
         (Some(issuers), _) => issuers,
         (None, Some(instance)) => {
-            let issuer = instance.frontend_api();
-            reader.derive("clerk.issuer", &issuer, &Origin::Key("clerk.publishable_key"));
-            vec![issuer]
+            let mut issuers = vec![instance.frontend_api()];
+            issuers.extend(hosts.issuers());
+            issuers.dedup();
+            reader.derive("clerk.issuer", &issuers, &Origin::Key("clerk.publishable_key"));
+            issuers
         }
         (None, None) => Vec::new(),
     }

@@ -317,8 +317,12 @@ mod tests {
                 "route[2].paht: unknown key; did you mean `path`? (a.toml:3:1)",
             ),
             (
-                "[[route]]\nsession = \"active\"",
-                "route[1].session: not supported yet by this version; take it out (a.toml:2:1)",
+                "[[route]]\nsession = true",
+                "route[1].session: a text in quotes, not `true` or `false` (a.toml:2:11)",
+            ),
+            (
+                "[clerk]\nsecret_key = \"sk_test_x\"",
+                "clerk.secret_key: unknown key; a secret does not stand in this file; name its own file in `clerk.secret_key_file`, or set CLERK_SECRET_KEY (a.toml:2:1)",
             ),
             (
                 "[[route]]\nreverification = 5",

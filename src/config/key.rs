@@ -167,6 +167,9 @@ pub(super) const KEYS: &[Key] = &[
     key("mode", Text).default("enforce").flag("--mode"),
 
     key("clerk.publishable_key", Text).flag("--publishable-key").env(PUBLISHABLE_KEY),
+    key("clerk.secret_key", Text).outside().env(&["CLERK_SECRET_KEY"]).shown(Shown::Length),
+    key("clerk.secret_key_file", Text).env(&["CLERK_SECRET_KEY_FILE"]),
+    key("clerk.api_url", Text).default("https://api.clerk.com").env(&["CLERK_API_URL"]).shown(Shown::Address),
     key("clerk.issuer", List),
     key("clerk.jwks_url", Text).flag("--jwks-url").shown(Shown::Address),
     key("clerk.jwks_file", Text).flag("--jwks-file"),
@@ -182,6 +185,13 @@ pub(super) const KEYS: &[Key] = &[
     key("clerk.max_stale", Span).default("24h"),
     key("clerk.impersonation", Text).default("allow"),
     key("clerk.revoked_file", Text),
+    key("clerk.sign_in_url", Text).env(&["CLERK_SIGN_IN_URL"]).shown(Shown::Address),
+    key("clerk.proxy_url", Text).env(&["CLERK_PROXY_URL"]).shown(Shown::Address),
+    key("clerk.is_satellite", Bool).outside().env(&["CLERK_IS_SATELLITE"]),
+    key("clerk.satellite.domain", Text).env(&["CLERK_DOMAIN"]),
+    key("clerk.satellite.auto_sync", Bool).default("false"),
+    key("clerk.organization_sync.organization_patterns", List),
+    key("clerk.organization_sync.personal_account_patterns", List),
 
     key("issuer.url", Text).of_issuer().shown(Shown::Address),
     key("issuer.jwks_url", Text).of_issuer().shown(Shown::Address),
@@ -203,12 +213,14 @@ pub(super) const KEYS: &[Key] = &[
     key("route.reverification.level", Text).of_route(),
     key("route.reverification.after_minutes", Int).of_route(),
     key("route.claims", Values).of_route(),
+    key("route.session", Text).of_route(),
     key("route.unauthenticated", Text).of_route().default("auto"),
     key("route.forbidden", Text).of_route().default("forbidden"),
     key("route.mode", Text).of_route(),
     key("cors.preflight", Text).default("forward"),
     key("paths.allow", List),
     key("paths.case_insensitive", Bool).default("false"),
+    key("cross_site", Text).default("refuse"),
 
     key("identity.prefix", Text).default("x-clerk-"),
     key("identity.headers", List).default("principal,token-type,user-id,session-id,org-id,org-slug,org-role,org-permissions,actor-id"),
@@ -256,13 +268,6 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Keys whose names are settled and that nothing here enforces yet, alone or with all below them.
 const NOT_YET: &[&str] = &[
-    "clerk.secret_key_file",
-    "clerk.api_url",
-    "clerk.sign_in_url",
-    "clerk.proxy_url",
-    "clerk.satellite",
-    "clerk.organization_sync",
-    "cross_site",
     "http2",
     "stream_lifetime",
     "websocket_protocol_token",
@@ -272,7 +277,6 @@ const NOT_YET: &[&str] = &[
     "upstream.server_name",
     "upstream.certificate_file",
     "upstream.key_file",
-    "route.session",
 ];
 
 /// Names that are no keys of the file, and what whoever wrote one is looking for.
@@ -283,8 +287,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     (
         "clerk.secret_key",
-        "a secret does not stand in this file, and this version has no use for it",
+        "a secret does not stand in this file; name its own file in `clerk.secret_key_file`, or set CLERK_SECRET_KEY",
     ),
+    ("clerk.is_satellite", "`clerk.satellite.domain` alone says it in this file"),
     ("public", "write a [[route]] with `access = \"public\"`"),
     ("routes", "each route is a table of its own, [[route]]"),
     ("issuers", "each issuer beside Clerk is a table of its own, [[issuer]]"),
@@ -443,7 +448,7 @@ mod tests {
             ("limits.header", "unknown key; did you mean `limits.headers`?"),
             ("frobnicate", "unknown key"),
             ("", "unknown key"),
-            ("cross_site", "not supported yet by this version; take it out"),
+            ("http2", "not supported yet by this version; take it out"),
             ("route.reverification.levl", "unknown key; did you mean `reverification.level`?"),
             ("tls.certificate_file", "not supported yet by this version; take it out"),
             ("tlsx", "unknown key"),
@@ -452,6 +457,8 @@ mod tests {
             assert_eq!(unknown(name), want, "{name}");
         }
         assert!(unknown("signing.secret").contains("`signing.secret_file`"));
+        assert!(unknown("clerk.secret_key").contains("`clerk.secret_key_file`"));
+        assert!(unknown("clerk.is_satellite").contains("`clerk.satellite.domain`"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn drain(reader: &mut Reader<'_>) -> Drain {
 pub(super) fn workers(reader: &mut Reader<'_>, cpus: usize) -> usize {
     reader.number("workers", 1..=256).unwrap_or_else(|| {
         let workers = cpus.clamp(1, 2);
-        reader.derive("workers", &workers.to_string(), &Origin::Default);
+        reader.derive("workers", &[workers.to_string()], &Origin::Default);
         workers
     })
 }

@@ -24,7 +24,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, terminal: Terminal) -> LogSettin
             Terminal::Yes => formats[0],
             Terminal::No => formats[1],
         };
-        reader.derive("log.format", word, &Origin::Default);
+        reader.derive("log.format", &[word], &Origin::Default);
         format
     });
     let callers =

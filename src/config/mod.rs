@@ -6,6 +6,7 @@
 //! reads the environment or the file.
 
 mod address;
+mod browsers;
 mod clerk;
 mod environment;
 mod error;
@@ -13,6 +14,7 @@ mod fetch;
 mod file;
 mod files;
 mod flags;
+mod hosts;
 mod identity;
 mod issuers;
 mod key;
@@ -22,6 +24,8 @@ mod log;
 mod reader;
 mod routes;
 mod rules;
+mod secret_key;
+mod secrets;
 mod settings;
 mod shown;
 mod signing;
@@ -38,14 +42,16 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::admin::Readiness;
+use crate::clerk_api::ClerkApiSettings;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::TokenClass;
 use crate::http_client::HttpClientSettings;
-use crate::proxy::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies};
+use crate::proxy::{BrowserSettings, Drain, Limits, ProxySettings, Timeouts, TrustedProxies};
 use crate::signing::SigningSettings;
 use crate::telemetry::LogSettings;
 
+use self::browsers::Known;
 pub use self::error::{ConfigError, Origin, Warning};
 use self::file::FileContent;
 pub use self::files::{Disk, Files};
@@ -54,6 +60,7 @@ use self::key::Home;
 use self::listen::Addresses;
 use self::reader::{Notes, Reader};
 use self::routes::Paths;
+use self::rules::Callers;
 pub use self::settings::{IssuerSettings, Settings, TokenSettings};
 pub use self::shown::Setting;
 pub use self::units::{NotASize, NotASpan, Size, Span};
@@ -197,7 +204,9 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
 /// What each section says.
 struct Sections {
     addresses: Addresses,
-    clerk_parties: Vec<String>,
+    parties: Vec<String>,
+    browsers: Option<BrowserSettings>,
+    clerk_api: Option<ClerkApiSettings>,
     revoked: Option<PathBuf>,
     issuers: Vec<IssuerSettings>,
     paths: Paths,
@@ -224,17 +233,32 @@ fn sections(
 ) -> Sections {
     let reader = &mut reader;
     let addresses = listen::settings(reader, needs);
-    let public_origin = reader.one("public_url", address::public_url);
+    let public = reader.one("public_url", address::public_url);
+    let public = public.as_ref();
     let others = written.all(Home::Issuer);
-    let clerk = clerk::settings(reader, public_origin, &addresses.listen, !others.is_empty());
+    let key = clerk::publishable_key(reader, &addresses.listen);
+    let hosts = hosts::settings(reader, key.as_ref(), public);
+    let clerk = clerk::settings(reader, key.as_ref(), &hosts, public, !others.is_empty());
+    let clerk_api = secret_key::settings(reader, key.as_ref());
+    let has_secret_key = secret_key::is_written(reader);
+    let known = Known { key: key.as_ref(), hosts: &hosts, public, clerk: &clerk, has_secret_key };
+    let browsers = browsers::settings(reader, &known);
     let issuers = issuers::settings(reader, clerk.issuer, others, clerk.common);
-    let sessions = issuers.iter().any(|it| it.policy.claims(TokenClass::SessionToken).is_some());
-    let paths = routes::settings(reader, written.all(Home::Route), sessions || issuers.is_empty());
+    let accepts = |class| issuers.iter().any(|it| it.policy.claims(class).is_some());
+    let callers = Callers {
+        sessions: accepts(TokenClass::SessionToken) || issuers.is_empty(),
+        others: accepts(TokenClass::JwtTemplate) || accepts(TokenClass::Oidc),
+        browsers: browsers.is_some(),
+        secret_key: has_secret_key,
+    };
+    let paths = routes::settings(reader, written.all(Home::Route), callers);
     let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     Sections {
         addresses,
-        clerk_parties: clerk.parties,
+        parties: clerk.parties,
+        browsers,
+        clerk_api,
         revoked: clerk.revoked,
         issuers,
         paths,
@@ -268,18 +292,18 @@ impl Sections {
             paths: self.paths.policy,
             routes: self.paths.routes,
             preflight: self.paths.preflight,
-            parties: self.clerk_parties,
+            parties: self.parties,
             identity: self.identity,
             strip: self.strip,
             trusted_proxies: self.trusted_proxies,
-            browsers: None,
+            browsers: self.browsers,
             reveal_reason: self.reveal_reason,
         };
         let settings = Settings {
             proxy,
             issuers: self.issuers,
             revoked: self.revoked,
-            clerk_api: None,
+            clerk_api: self.clerk_api,
             http_client: self.http_client,
             signing: self.signing,
             admin: self.addresses.admin,
@@ -298,6 +322,8 @@ impl Sections {
             longest: self.limits.token,
             identity: self.identity,
             routes: self.paths.routes,
+            browsers: self.browsers,
+            trusted_proxies: self.trusted_proxies,
         };
         (!settings.issuers.is_empty()).then_some(settings)
     }

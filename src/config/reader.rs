@@ -156,8 +156,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes what a key that is not written comes to, and what that follows from.
-    pub(super) fn derive(&mut self, name: &'static str, value: &str, origin: &Origin) {
-        self.notes.derived.insert(name, Entry::new([value], origin));
+    pub(super) fn derive(
+        &mut self,
+        name: &'static str,
+        values: &[impl AsRef<str>],
+        origin: &Origin,
+    ) {
+        let values = values.iter().map(AsRef::as_ref);
+        self.notes.derived.insert(name, Entry::new(values, origin));
     }
 
     fn entry(&self, name: &'static str) -> Option<&'a Entry> {

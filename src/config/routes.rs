@@ -9,7 +9,7 @@ use crate::proxy::Preflight;
 
 use super::key::Home;
 use super::reader::Reader;
-use super::rules;
+use super::rules::{self, Callers};
 use super::written::Entries;
 
 /// What the section says.
@@ -19,12 +19,8 @@ pub(super) struct Paths {
     pub(super) preflight: Preflight,
 }
 
-/// Reads the sections. Where no session tokens are good, nobody has what Clerk says of sessions.
-pub(super) fn settings(
-    reader: &mut Reader<'_>,
-    written: &[Entries],
-    sessions_are_good: bool,
-) -> Paths {
+/// Reads the sections.
+pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries], callers: Callers) -> Paths {
     let policy = policy(reader);
     let case = match reader.switch("paths.case_insensitive") {
         Some(true) => Case::Insensitive,
@@ -48,9 +44,9 @@ pub(super) fn settings(
     }
     for (place, entries) in written.iter().enumerate() {
         let mut reader = reader.of_element(Home::Route, place + 1, entries);
-        let Some(route) = route(&mut reader, policy, mode) else { continue };
+        let Some(route) = route(&mut reader, policy, mode, callers) else { continue };
         warn_of_all_public(&mut reader, "route.path", &route);
-        rules::warn(&mut reader, &route.rule, sessions_are_good);
+        rules::warn(&mut reader, &route.rule, callers);
         warn_of_earlier(&mut reader, &routes, &route, case);
         routes.push(route);
     }
@@ -79,7 +75,12 @@ fn policy(reader: &mut Reader<'_>) -> PathPolicy {
 }
 
 /// Reads one route; nothing where it has no path, which is noted.
-fn route(reader: &mut Reader<'_>, policy: PathPolicy, mode: Mode) -> Option<Route> {
+fn route(
+    reader: &mut Reader<'_>,
+    policy: PathPolicy,
+    mode: Mode,
+    callers: Callers,
+) -> Option<Route> {
     let path = reader.one("route.path", |text| pattern(text, policy));
     if !reader.is_written("route.path") {
         reader.mistake("route.path", "not set; a route is for some paths, like `/admin/**`");
@@ -87,7 +88,7 @@ fn route(reader: &mut Reader<'_>, policy: PathPolicy, mode: Mode) -> Option<Rout
     let name = reader.one("route.name", name);
     let host = reader.one("route.host", host);
     let methods = reader.many("route.methods", method);
-    let rule = rules::rule(reader, mode);
+    let rule = rules::rule(reader, mode, callers);
     let path = path?;
     let name = name.unwrap_or_else(|| path.as_str().to_owned());
     Some(Route { name, host, path, methods, rule })

@@ -13,8 +13,21 @@ use crate::core::clerk::has::{Asked, Entitlement, Level, Privilege, Reverificati
 use super::identity::is_pointer;
 use super::reader::Reader;
 
+/// What the other sections say of callers.
+#[derive(Clone, Copy)]
+pub(super) struct Callers {
+    /// Whether session tokens are good. Where none are, nobody has what Clerk says of sessions.
+    pub(super) sessions: bool,
+    /// Whether others are, which are of no session.
+    pub(super) others: bool,
+    /// Whether it is known where browsers sign in.
+    pub(super) browsers: bool,
+    /// Whether Clerk can be asked of a session.
+    pub(super) secret_key: bool,
+}
+
 /// The keys that ask something of the caller.
-const DEMANDS: [&str; 8] = [
+const DEMANDS: [&str; 9] = [
     "route.role",
     "route.permission",
     "route.feature",
@@ -23,6 +36,7 @@ const DEMANDS: [&str; 8] = [
     "route.reverification",
     "route.reverification.level",
     "route.reverification.after_minutes",
+    "route.session",
 ];
 
 /// The longest time since a verification that can be asked for, in minutes: a year.
@@ -39,7 +53,7 @@ pub(super) fn mode(reader: &mut Reader<'_>, name: &'static str) -> Option<Mode> 
 }
 
 /// Reads what a route asks, and what becomes of whoever has it not.
-pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode) -> Rule {
+pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode, callers: Callers) -> Rule {
     let unauthenticated = [
         ("auto", Unauthenticated::Auto),
         ("challenge", Unauthenticated::Challenge),
@@ -48,13 +62,27 @@ pub(super) fn rule(reader: &mut Reader<'_>, mode_of_all: Mode) -> Rule {
     let unauthenticated = reader.choice("route.unauthenticated", &unauthenticated);
     let forbidden = [("forbidden", Forbidden::Forbidden), ("not-found", Forbidden::NotFound)];
     let forbidden = reader.choice("route.forbidden", &forbidden);
+    let access = access(reader);
     Rule {
-        access: access(reader),
+        session: session(reader, &access, callers),
+        access,
         unauthenticated: unauthenticated.unwrap_or_default(),
         forbidden: forbidden.unwrap_or_default(),
-        session: Session::default(),
         mode: mode(reader, "route.mode").unwrap_or(mode_of_all),
     }
+}
+
+/// Reads whether Clerk is asked, too, that the caller is still signed in.
+fn session(reader: &mut Reader<'_>, access: &Access, callers: Callers) -> Session {
+    let session = reader.choice("route.session", &[("active", Session::Active)]);
+    let asks_clerk = session.is_some() && matches!(access, Access::Required(_));
+    if asks_clerk && !callers.secret_key {
+        reader.mistake(
+            "route.session",
+            "asks Clerk, which takes a secret key; set CLERK_SECRET_KEY or `clerk.secret_key_file`",
+        );
+    }
+    session.unwrap_or_default()
 }
 
 /// Reads who may come. What says nothing of access is no reason to let anybody in.
@@ -153,15 +181,32 @@ fn scalar(value: Value) -> Option<Scalar> {
 }
 
 /// Warns of what works, and not as it may be meant.
-pub(super) fn warn(reader: &mut Reader<'_>, rule: &Rule, sessions_are_good: bool) {
+pub(super) fn warn(reader: &mut Reader<'_>, rule: &Rule, callers: Callers) {
     let Access::Required(demands) = &rule.access else {
         return warn_of_no_effect(reader, &rule.access);
     };
     for demand in demands.iter() {
         let Demand::Has(asked) = demand else { continue };
         let text =
-            if sessions_are_good { surprise(asked, rule.forbidden) } else { Some(NO_SESSIONS) };
+            if callers.sessions { surprise(asked, rule.forbidden) } else { Some(NO_SESSIONS) };
         text.into_iter().for_each(|text| reader.warn(key_of(asked), text));
+    }
+    match (rule.session, callers) {
+        (Session::Active, Callers { sessions: false, .. }) => {
+            reader.warn("route.session", NO_SESSIONS);
+        }
+        (Session::Active, Callers { others: true, .. }) => reader.warn(
+            "route.session",
+            "tokens of templates and of other issuers are of no session: they are refused here; let their routes be without it",
+        ),
+        (Session::Active | Session::Token, _) => {}
+    }
+    if !callers.browsers
+        && reader.is_written("route.unauthenticated")
+        && rule.unauthenticated == Unauthenticated::Auto
+    {
+        let text = "`auto` is a 401 here, for pages too: where they could sign in is known with `clerk.publishable_key`";
+        reader.warn("route.unauthenticated", text);
     }
 }
 
@@ -203,7 +248,7 @@ fn key_of(asked: &Asked) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{mistakes, settings, warnings};
+    use crate::config::tests::{Scene, bare_warnings, mistakes, settings, warnings};
 
     fn rule_of(text: &str) -> Rule {
         let settings = settings(&format!("[[route]]\npath = \"/a\"\n{text}"));
@@ -248,6 +293,12 @@ mod tests {
                 "access = \"optional\"\nclaims.a = 1",
                 "claims: asks for a caller, and the route is optional; write `access = \"required\"`",
             ),
+            (
+                "access = \"public\"\nsession = \"active\"",
+                "session: asks for a caller, and the route is public; write",
+            ),
+            ("session = \"token\"", "session: \"token\": not one of `active`"),
+            ("session = \"active\"", "session: asks Clerk, which takes a secret key; set"),
             ("mode = \"audit\"", "mode: \"audit\": not one of `enforce`, `report`"),
             (
                 "unauthenticated = \"404\"",
@@ -331,6 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn clerk_is_asked_of_sessions_where_a_route_says_so() {
+        const OTHERS: &str = "[[issuer]]\nurl = \"https://b.com\"\naudience = [\"a\"]\n";
+        let templates =
+            |accept| format!("[clerk]\naccept = [{accept}]\njwt_template.audience = [\"a\"]\n");
+        for (before, want) in [
+            ("", None),
+            (OTHERS, Some("route[1].session: tokens of templates and of other issuers are of no")),
+            (&templates("\"session_token\", \"jwt_template\""), Some("route[1].session: tokens")),
+            (&templates("\"jwt_template\""), Some("route[1].session: only session tokens")),
+        ] {
+            let text = format!("{before}[[route]]\npath = \"/1\"\nsession = \"active\"");
+            let scene = Scene::default().toml(&text).env("CLERK_SECRET_KEY", "sk_live_x");
+            let loaded = scene.load().unwrap();
+            let got = loaded.warnings.iter().map(ToString::to_string);
+            let got: Vec<_> = got.filter(|got| got.starts_with("route[1]")).collect();
+            assert_eq!(got.len(), usize::from(want.is_some()), "{text}: {got:?}");
+            assert!(want.is_none_or(|want| got[0].starts_with(want)), "{text}: {got:?}");
+            let rule = &loaded.settings.proxy.routes.iter().next().unwrap().rule;
+            assert_eq!(rule.session, Session::Active);
+        }
+        assert_eq!(rule_of("").session, Session::Token);
+    }
+
+    #[test]
     fn what_works_and_may_not_be_meant_is_told() {
         const TEMPLATES: &str =
             "[clerk]\naccept = [\"jwt_template\"]\njwt_template.audience = [\"a\"]\n";
@@ -359,6 +434,15 @@ mod tests {
             let got: Vec<_> = got.iter().filter(|got| got.starts_with("route[1]")).collect();
             assert_eq!(got.len(), usize::from(want.is_some()), "{text}: {got:?}");
             assert!(want.is_none_or(|want| got[0].starts_with(want)), "{text}: {got:?}");
+        }
+        let text =
+            "[[issuer]]\nurl = \"https://b.com\"\naudience = [\"a\"]\n[[route]]\npath = \"/1\"\n";
+        for (written, told) in [("", false), ("\"auto\"", true), ("\"challenge\"", false)] {
+            let line = if written.is_empty() { "" } else { "unauthenticated = " };
+            let got = bare_warnings(&format!("{text}{line}{written}"));
+            let found =
+                got.iter().any(|it| it.starts_with("route[1].unauthenticated: `auto` is a"));
+            assert_eq!(found, told, "{written}: {got:?}");
         }
     }
 }

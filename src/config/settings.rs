@@ -9,7 +9,7 @@ use crate::core::issuer::IssuerPolicy;
 use crate::core::route::Routes;
 use crate::http_client::HttpClientSettings;
 use crate::keys::KeySettings;
-use crate::proxy::ProxySettings;
+use crate::proxy::{BrowserSettings, ProxySettings, TrustedProxies};
 use crate::signing::SigningSettings;
 use crate::telemetry::LogSettings;
 
@@ -54,6 +54,10 @@ pub struct TokenSettings {
     pub identity: IdentityPolicy,
     /// Who may go where.
     pub routes: Routes,
+    /// How browsers sign in; nothing where no Clerk instance is named.
+    pub browsers: Option<BrowserSettings>,
+    /// Whose forwarded headers count.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Somebody whose tokens are good.

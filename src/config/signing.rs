@@ -15,6 +15,7 @@ use crate::proxy::UpstreamAddress;
 use crate::signing::{self, KeysDir, Secret, SigningSettings};
 
 use super::reader::Reader;
+use super::secrets;
 
 /// As long as the hash that is made with it (RFC 2104 §3).
 const SHORTEST_SECRET: usize = 32;
@@ -34,7 +35,7 @@ pub(super) fn settings(
     let modes = modes(reader);
     let cover = cover(reader);
     let id = reader.one("signing.key_id", KeyId::parse);
-    let secret = secret(reader);
+    let secret = secrets::one_of(reader, "signing.secret", "signing.secret_file", read_secret);
     let has_secret =
         reader.is_written("signing.secret") || reader.is_written("signing.secret_file");
     if id.is_some() && !has_secret {
@@ -140,27 +141,6 @@ fn claims(
     claims
 }
 
-fn secret(reader: &mut Reader<'_>) -> Option<Secret> {
-    let (value, file) = ("signing.secret", "signing.secret_file");
-    if reader.is_written(value) && reader.is_written(file) {
-        let problem =
-            format!("excludes the secret itself ({}); keep one of them", reader.origin(value));
-        reader.mistake(file, problem);
-    }
-    if let Some(secret) = reader.one(value, |text| read_secret(text.as_bytes())) {
-        return Some(secret);
-    }
-    let content = reader.content(file)?;
-    warn_of_open_file(reader, file, &content.path);
-    match read_secret(without_newline(&content.bytes)) {
-        Ok(secret) => Some(secret),
-        Err(problem) => {
-            reader.mistake(file, format!("{}: {problem}", content.path.display()));
-            None
-        }
-    }
-}
-
 fn read_secret(text: &[u8]) -> Result<Secret, String> {
     let bytes = match text.strip_prefix(b"base64:") {
         Some(encoded) => {
@@ -174,12 +154,6 @@ fn read_secret(text: &[u8]) -> Result<Secret, String> {
             "{short} bytes, where a secret has at least {SHORTEST_SECRET}; `countersign keygen` makes one"
         )),
     }
-}
-
-/// What an editor or `echo` puts at the end of a file is not part of the secret.
-fn without_newline(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    bytes.strip_suffix(b"\r").unwrap_or(bytes)
 }
 
 /// Reads every key of the directory, to say now what would be wrong with them later.
@@ -235,16 +209,9 @@ fn keys_dir(reader: &mut Reader<'_>, signs_requests: bool) -> Option<KeysDir> {
 fn key(reader: &mut Reader<'_>, file: &Path) -> Option<SigningKey> {
     const DIR: &str = "signing.keys_dir";
     let read = reader.files.read(file).map_err(|error| format!("cannot be read: {error}"));
-    warn_of_open_file(reader, DIR, file);
+    secrets::warn_of_open_file(reader, DIR, file);
     let key = read.and_then(|bytes| signing::read_key(file, &bytes));
     key.map_err(|problem| reader.mistake(DIR, format!("{}: {problem}", file.display()))).ok()
-}
-
-fn warn_of_open_file(reader: &mut Reader<'_>, key: &'static str, path: &Path) {
-    if reader.files.is_open_to_all(path) {
-        let text = format!("everybody on this machine can read {}; `chmod o-r` it", path.display());
-        reader.warn(key, text);
-    }
 }
 
 #[cfg(test)]
@@ -382,9 +349,6 @@ mod tests {
             (b"", "0 bytes"),
         ] {
             assert!(bytes(text).is_err_and(|error| error.contains(want)), "{text:?}");
-        }
-        for (text, want) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", "")] {
-            assert_eq!(without_newline(text.as_bytes()), want.as_bytes());
         }
     }
 

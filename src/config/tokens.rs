@@ -8,7 +8,7 @@ use crate::core::clerk::revoked::Revoked;
 use crate::core::issuer::{ClerkPolicy, Impersonation, TokenClass};
 use crate::keys::KeySettings;
 
-use super::address;
+use super::address::{self, PublicAddress};
 use super::error::Origin;
 use super::reader::Reader;
 use super::units::Span;
@@ -46,17 +46,25 @@ pub(super) fn common(reader: &mut Reader<'_>) -> Common {
     }
 }
 
+/// Which of the instance's tokens are good.
+pub(super) struct Tokens {
+    pub(super) policy: ClerkPolicy,
+    /// The origins of the application's own pages.
+    pub(super) parties: Vec<String>,
+    pub(super) azp: AzpPolicy,
+}
+
 /// Reads which of the instance's tokens are good, and the authorized parties.
 pub(super) fn settings(
     reader: &mut Reader<'_>,
     common: Common,
-    public_origin: Option<String>,
+    public: Option<&PublicAddress>,
     has_instance: bool,
-) -> (ClerkPolicy, Vec<String>) {
+) -> Tokens {
     let words =
         [("auto", AzpPolicy::Auto), ("enforce", AzpPolicy::Enforce), ("off", AzpPolicy::Off)];
     let azp = reader.choice("clerk.azp", &words).unwrap_or_default();
-    let parties = parties(reader, azp, public_origin, has_instance);
+    let parties = parties(reader, azp, public, has_instance);
     let words = [("allow", Impersonation::Allow), ("refuse", Impersonation::Refuse)];
     let impersonation = reader.choice("clerk.impersonation", &words).unwrap_or_default();
 
@@ -78,7 +86,7 @@ pub(super) fn settings(
             .then(|| policy(Some(template_audience.unwrap_or_default()))),
         impersonation,
     };
-    (clerk, parties)
+    Tokens { policy: clerk, parties, azp }
 }
 
 /// Reads the list once, to say now what would be wrong with it later.
@@ -127,15 +135,15 @@ pub(super) fn audience(text: &str) -> Result<String, std::convert::Infallible> {
 fn parties(
     reader: &mut Reader<'_>,
     azp: AzpPolicy,
-    public_origin: Option<String>,
+    public: Option<&PublicAddress>,
     has_instance: bool,
 ) -> Vec<String> {
     const KEY: &str = "clerk.authorized_parties";
-    match (reader.many(KEY, address::origin), public_origin) {
+    match (reader.many(KEY, address::origin), public) {
         (Some(parties), _) => parties,
-        (None, Some(origin)) => {
-            reader.derive(KEY, &origin, &Origin::Key("public_url"));
-            vec![origin]
+        (None, Some(public)) => {
+            reader.derive(KEY, &[&public.origin], &Origin::Key("public_url"));
+            vec![public.origin.clone()]
         }
         // A public URL that was no good is told as such.
         (None, None) if reader.is_written("public_url") || !has_instance => Vec::new(),
