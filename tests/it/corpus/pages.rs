@@ -68,7 +68,7 @@ fn verdict(case: &Value) -> Value {
     }
     let verdict = match next {
         Next::Resolve(_) => panic!("it was resolved"),
-        Next::Decided(verdict) => verdict,
+        Next::Decided(decided) => decided.verdict,
         Next::Verify => {
             let token = cookies.session.as_deref().unwrap();
             let verified = verified_caller(token, case, options, &policy);
@@ -76,7 +76,7 @@ fn verdict(case: &Value) -> Value {
                 Ok(caller) => return signed_in(&exchange, &caller, &[]),
                 Err(reject) => match refreshed(&exchange, &reject, case, options, &policy) {
                     Ok((caller, lines)) => return signed_in(&exchange, &caller, &lines),
-                    Err(detail) => exchange.refused(reject, &detail),
+                    Err(detail) => exchange.refused(reject, &detail).verdict,
                 },
             }
         }
@@ -100,7 +100,7 @@ fn signed_in(exchange: &Exchange<'_>, caller: &Caller, lines: &[String]) -> Valu
     let active = organization.map(|org| (org.id.as_str(), org.slug.as_deref()));
     match exchange.signed_in(active) {
         None => json!({"in": caller.subject, "location": null, "cookies": lines}),
-        Some(verdict) => told(&verdict),
+        Some(decided) => told(&decided.verdict),
     }
 }
 
