@@ -182,7 +182,7 @@ fn cookie_rows(cookies: &CookiesSeen) -> Vec<(&'static str, String)> {
             "family",
             format!("those {which} the suffix count, by step {}: {}", family.step(), family.why()),
         ),
-        ("client_uat", cookies.client_uat.to_string()),
+        ("__client_uat", cookies.client_uat.to_string()),
     ];
     if cookies.redirect_count > 0 {
         rows.push(("handshakes", format!("{} in a row", cookies.redirect_count)));

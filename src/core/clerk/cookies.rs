@@ -50,7 +50,7 @@ impl CookieSuffix {
     }
 
     /// Returns the name of a cookie of this instance.
-    fn name(&self, base: &str) -> String {
+    pub fn name(&self, base: &str) -> String {
         format!("{base}_{}", self.0)
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::header::{COOKIE, ORIGIN};
+use http::header::{COOKIE, ORIGIN, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::asked::Asked;
@@ -642,6 +642,9 @@ impl<'a> Telling<'a> {
         let sessions = self.clerk()?.claims(TokenClass::SessionToken);
         let names_party = caller.names_party();
         let result = settings.check_page(sessions, names_party, (method, headers), || own.clone());
+        if result.is_ok() && method.is_safe() && !headers.contains_key(UPGRADE) {
+            return result; // no page was asked for
+        }
         let said = |name: HeaderName| {
             let value = headers.get(&name)?.to_str().ok()?;
             Some(format!("{name}: {value}"))
@@ -650,7 +653,7 @@ impl<'a> Telling<'a> {
         let said = said.collect::<Vec<_>>().join(", ");
         let found = if said.is_empty() { "nothing says which page".to_owned() } else { said };
         let expected = format!(
-            "a page of ours ({own}, or one that a setting names), or a method that changes nothing"
+            "a page of {own} or of an origin that a setting names, or a method that changes nothing"
         );
         let advice = || advice::PAGE.to_owned();
         let told = (expected, format!("{method}, {found}"));
