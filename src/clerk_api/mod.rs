@@ -6,17 +6,21 @@
 mod sessions;
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::API_VERSION;
 use crate::core::clerk::public_url::push_parameter;
 use crate::core::clerk::refresh::{self, Failure};
-use crate::http_client::{FetchUrl, Fetched, HttpClient};
+use crate::http_client::{FetchError, FetchUrl, Fetched, HttpClient};
 
 pub use self::sessions::{SessionChecks, SessionState};
 
@@ -35,12 +39,18 @@ impl fmt::Debug for ClerkApiSettings {
     }
 }
 
+/// How many questions may be under way. Anybody can make up a nonce, and each costs a connection.
+const AT_A_TIME: usize = 64;
+/// How long a question waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The Backend API of one instance. Cheap to clone.
 #[derive(Clone)]
 pub struct ClerkApi {
     client: HttpClient,
     url: FetchUrl,
     headers: HeaderMap,
+    turns: Arc<Semaphore>,
 }
 
 /// The Backend API cannot be asked, or does not answer as it should.
@@ -65,12 +75,18 @@ impl ClerkApi {
         bearer.set_sensitive(true);
         let version = HeaderName::from_static("clerk-api-version");
         let headers = [(AUTHORIZATION, bearer), (version, HeaderValue::from_static(API_VERSION))];
-        Ok(Self { client, url: settings.url.clone(), headers: headers.into_iter().collect() })
+        Ok(Self {
+            client,
+            url: settings.url.clone(),
+            headers: headers.into_iter().collect(),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+        })
     }
 
     /// Exchanges a handshake's nonce for what the handshake has brought.
     ///
-    /// A nonce that the API does not know, because it is old or made up, has brought nothing.
+    /// A nonce that the API does not know, because it is old or made up, has brought nothing. What
+    /// else it refuses is about us: the key, or how often we ask.
     ///
     /// # Errors
     ///
@@ -79,7 +95,7 @@ impl ClerkApi {
         let mut path = "/v1/clients/handshake_payload".to_owned();
         push_parameter(&mut path, "nonce", nonce);
         let fetched = self.get(&path).await?;
-        if fetched.status.is_client_error() && fetched.status.as_u16() != 429 {
+        if matches!(fetched.status.as_u16(), 400 | 404 | 410 | 422) {
             return Ok(Directives::default());
         }
         succeeded(&fetched)?;
@@ -101,15 +117,27 @@ impl ClerkApi {
         let query = if suffixed { "?suffixed_cookies=true" } else { "" };
         let url = self.url.join(&format!("/v1/sessions/{session}/refresh{query}"));
         let url = url.map_err(|_| Failure::FetchError)?;
-        let sent = self.client.post(&url, &self.headers, Bytes::from(body.to_string())).await;
+        let body = Bytes::from(body.to_string());
+        let sent = self.in_turn(self.client.post(&url, &self.headers, body)).await;
         let fetched = sent.map_err(|_| Failure::FetchError)?;
         refresh::answer(fetched.status.as_u16(), &fetched.body)
     }
 
     async fn get(&self, path: &str) -> Result<Fetched, Unanswered> {
         let url = self.url.join(path).map_err(|error| Unanswered(error.to_string()))?;
-        let fetched = self.client.get(&url, &self.headers).await;
-        fetched.map_err(|error| Unanswered(error.to_string()))
+        self.in_turn(self.client.get(&url, &self.headers)).await
+    }
+
+    /// Asks once it is this question's turn.
+    async fn in_turn(
+        &self,
+        asking: impl Future<Output = Result<Fetched, FetchError>>,
+    ) -> Result<Fetched, Unanswered> {
+        let turn = timeout(PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Unanswered("too many questions are under way".to_owned()));
+        };
+        asking.await.map_err(|error| Unanswered(error.to_string()))
     }
 }
 

@@ -3,7 +3,6 @@
 //! A development issuer shaped like Clerk, an echo backend, the proxy between them. For one's own
 //! machine: loopback only, with fresh keys at each start.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -38,8 +37,12 @@ pub struct Args {
 
 /// The origin the demo's tokens are given to.
 const PARTY: &str = "http://localhost:3000";
+/// Where the demo's own pages are, whatever the port: a browser is sent back to no other host.
+const OWN: &str = "http://127.0.0.1";
 /// A path that needs no token.
 const PUBLIC: &str = "/public/**";
+/// Tells the backend until when the token is good, which its page counts down to.
+const EXPIRES: &str = "x-clerk-expires-at=/exp";
 /// How long the demo's token lives, in seconds: an hour, where Clerk's live a minute.
 const TOKEN_LIVES: i64 = 3600;
 
@@ -57,7 +60,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let mut stop = Stop::listen().map_err(failed)?;
     let issuer = Issuer::start(Clock::System).map_err(failed)?;
     let secret = fresh_secret();
-    let echo = Echo::start(Verifier::hmac(secret.as_bytes())).map_err(failed)?;
+    let verifier = Verifier::hmac(secret.as_bytes());
+    let echo = Echo::start_beside(verifier, Clock::System, &issuer.origin()).map_err(failed)?;
     let upstream = args.upstream.clone().unwrap_or_else(|| echo.url());
 
     let Loaded { settings, warnings, .. } =
@@ -84,18 +88,25 @@ async fn serve(args: &Args) -> Result<(), Failure> {
 /// The settings of the demo, written as an operator would. The environment has no say.
 fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sources<'static> {
     let any_port = || "127.0.0.1:0".to_owned();
+    // What the backend is told is the file's to say, where there is one.
+    let claims = if args.config.is_some() { Vec::new() } else { vec![EXPIRES.to_owned()] };
     let flags = Flags {
         config: args.config.clone(),
         listen: vec![any_port()],
         admin_listen: Some(any_port()),
         upstream: Some(upstream),
         publishable_key: Some(issuer.publishable_key()),
-        authorized_party: vec![PARTY.to_owned()],
+        authorized_party: [PARTY, OWN].map(str::to_owned).to_vec(),
         public: vec![PUBLIC.to_owned()],
+        claim: claims,
         ..Flags::default()
     };
-    let secret = ("COUNTERSIGN_SIGNING_SECRET".to_owned(), secret.to_owned());
-    let environment = BTreeMap::from([secret]);
+    let environment = [
+        ("COUNTERSIGN_SIGNING_SECRET", secret.to_owned()),
+        ("CLERK_SECRET_KEY", issuer.secret_key().to_owned()),
+        ("CLERK_API_URL", issuer.origin()),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
     Sources { flags, environment, files: &Disk, ..Sources::of_this_process(Flags::default()) }
 }
 
@@ -131,7 +142,10 @@ impl Shown<'_> {
             "jwks_url": self.issuer.jwks_url(),
             "mint_url": self.issuer.mint_url(),
             "rotate_url": self.issuer.rotate_url(),
+            "revoke_url": self.issuer.revoke_url(),
+            "sign_in_url": self.issuer.sign_in_url(),
             "publishable_key": self.issuer.publishable_key(),
+            "secret_key": self.issuer.secret_key(),
             "token": self.token(),
             "signing_secret": self.secret,
         })
@@ -152,6 +166,12 @@ A development issuer, a backend, and the proxy between them. Ctrl-C ends all thr
   proxy   {proxy}
   admin   {admin}
   issuer  {issuer_origin}
+
+Open {proxy} in a browser. It is sent to the issuer to sign in: pick Ada or Alan, and the backend
+shows you who is calling. Wait a minute and reload: the session token has expired, a new one comes
+without a question. Sign out, and it asks again. {proxy}/public/hello is there for anybody.
+
+The same with curl.
 
 No token: refused, and why.
   curl -i {proxy}/hello

@@ -166,6 +166,15 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     Ok(vec![net])
 }
 
+/// Tells whether a network is more than one address, and not all of it is private in some way.
+pub(super) fn is_of_strangers(net: &IpNet) -> bool {
+    // Shared address space (RFC 6598), and link-local addresses (RFC 3927, RFC 4291 §2.5.6).
+    const ALSO_PRIVATE: [&str; 3] = ["100.64.0.0/10", "169.254.0.0/16", "fe80::/10"];
+    let holds = |own: &&str| own.parse::<IpNet>().is_ok_and(|own| own.contains(net));
+    let is_private = PRIVATE.iter().chain(&ALSO_PRIVATE).any(holds);
+    net.prefix_len() < net.max_prefix_len() && !is_private
+}
+
 /// Loopback, RFC 1918, and unique local addresses (RFC 4193).
 const PRIVATE: [&str; 6] =
     ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];

@@ -23,6 +23,8 @@ use super::tokens::{self, Common, Tokens};
 pub(super) struct Clerk {
     /// The instance, where there is one.
     pub(super) issuer: Option<IssuerSettings>,
+    /// Whether anything names one, be it well or badly.
+    pub(super) has_instance: bool,
     /// The origins of the application's own pages.
     pub(super) parties: Vec<String>,
     /// What becomes of tokens that were given to others, or to nobody in particular.
@@ -85,7 +87,7 @@ pub(super) fn settings(
         },
     });
     let revoked = tokens::revoked(reader);
-    Clerk { issuer, parties, azp, common, revoked }
+    Clerk { issuer, has_instance, parties, azp, common, revoked }
 }
 
 /// Says what is written for nothing where no instance is: the rest of `clerk` holds for others too.
@@ -410,9 +412,6 @@ mod tests {
     fn what_is_weaker_than_it_should_be_is_warned_of() {
         const TEST: &str = "clerk.publishable_key = \"pk_test_Y2xlcmsuY2xlcmsuZGV2JA\"\n";
         for (text, key, warned) in [
-            ("", "clerk.authorized_parties", true),
-            ("clerk.azp = \"off\"", "clerk.authorized_parties", false),
-            ("public_url = \"https://a.com\"", "clerk.authorized_parties", false),
             ("clerk.leeway = \"61s\"", "clerk.leeway", true),
             ("clerk.leeway = \"60s\"", "clerk.leeway", false),
             ("clerk.jwks_url = \"http://127.0.0.1:1/k\"", "clerk.jwks_url", true),

@@ -55,7 +55,14 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
 
 pub(super) fn trusted_proxies(reader: &mut Reader<'_>) -> TrustedProxies {
     let networks = reader.many("trusted_proxies", address::networks).unwrap_or_default();
-    TrustedProxies(networks.into_iter().flatten().collect())
+    let networks: Vec<_> = networks.into_iter().flatten().collect();
+    if let Some(wide) = networks.iter().find(|it| address::is_of_strangers(it)) {
+        let text = format!(
+            "`{wide}` is more than private addresses: whoever has one there says from which client and for which host a request is; name the addresses of your proxies alone"
+        );
+        reader.warn("trusted_proxies", text);
+    }
+    TrustedProxies(networks)
 }
 
 /// Tells whether only this machine reaches what listens there.
@@ -172,6 +179,25 @@ mod tests {
             );
         }
         assert_eq!(mistakes("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]"), [""; 0]);
+    }
+
+    #[test]
+    fn a_network_that_others_have_addresses_in_is_warned_of() {
+        for (net, warned) in [
+            ("private", false),
+            ("10.1.0.0/16", false),
+            ("100.64.0.0/10", false),
+            ("fe80::/10", false),
+            ("203.0.113.7", false),
+            ("203.0.113.0/24", true),
+            ("8.0.0.0/5", true), // with 10.0.0.0/8 in it
+            ("2001:db8::/32", true),
+            ("2001:db8::1", false),
+        ] {
+            let text = format!("trusted_proxies = [\"{net}\"]");
+            let found = warnings(&text).iter().any(|got| got.starts_with("trusted_proxies: "));
+            assert_eq!(found, warned, "{net}");
+        }
     }
 
     #[test]

@@ -23,12 +23,14 @@ mod listen;
 mod log;
 mod reader;
 mod routes;
+mod rule_warnings;
 mod rules;
 mod secret_key;
 mod secrets;
 mod settings;
 mod shown;
 mod signing;
+mod surprises;
 mod tokens;
 mod units;
 mod written;
@@ -63,6 +65,7 @@ use self::routes::Paths;
 use self::rules::Callers;
 pub use self::settings::{IssuerSettings, Settings, TokenSettings};
 pub use self::shown::Setting;
+use self::surprises::Whole;
 pub use self::units::{NotASize, NotASpan, Size, Span};
 use self::written::Written;
 
@@ -243,7 +246,7 @@ fn sections(
     let has_secret_key = secret_key::is_written(reader);
     let known = Known { key: key.as_ref(), hosts: &hosts, public, clerk: &clerk, has_secret_key };
     let browsers = browsers::settings(reader, &known);
-    let issuers = issuers::settings(reader, clerk.issuer, others, clerk.common);
+    let issuers = issuers::settings(reader, clerk.issuer.clone(), others, clerk.common);
     let accepts = |class| issuers.iter().any(|it| it.policy.claims(class).is_some());
     let callers = Callers {
         sessions: accepts(TokenClass::SessionToken) || issuers.is_empty(),
@@ -252,6 +255,17 @@ fn sections(
         secret_key: has_secret_key,
     };
     let paths = routes::settings(reader, written.all(Home::Route), callers);
+    let trusted_proxies = listen::trusted_proxies(reader);
+    let whole = Whole {
+        listen: &addresses.listen,
+        trusted_proxies: &trusted_proxies,
+        public,
+        hosts: &hosts,
+        clerk: &clerk,
+        browsers: browsers.as_ref(),
+        paths: &paths,
+    };
+    surprises::warn(reader, &whole);
     let (identity, strip) = identity::settings(reader, !others.is_empty());
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     Sections {
@@ -265,7 +279,7 @@ fn sections(
         identity,
         strip,
         signing,
-        trusted_proxies: listen::trusted_proxies(reader),
+        trusted_proxies,
         workers: limits::workers(reader, sources.cpus),
         timeouts: limits::timeouts(reader),
         limits: limits::limits(reader),

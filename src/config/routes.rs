@@ -9,6 +9,7 @@ use crate::proxy::Preflight;
 
 use super::key::Home;
 use super::reader::Reader;
+use super::rule_warnings;
 use super::rules::{self, Callers};
 use super::written::Entries;
 
@@ -46,7 +47,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, written: &[Entries], callers: Ca
         let mut reader = reader.of_element(Home::Route, place + 1, entries);
         let Some(route) = route(&mut reader, policy, mode, callers) else { continue };
         warn_of_all_public(&mut reader, "route.path", &route);
-        rules::warn(&mut reader, &route.rule, callers);
+        rule_warnings::warn(&mut reader, &route.rule, callers);
         warn_of_earlier(&mut reader, &routes, &route, case);
         routes.push(route);
     }
@@ -139,7 +140,8 @@ fn warn_of_all_public(reader: &mut Reader<'_>, key: &'static str, route: &Route)
 }
 
 /// Warns where routes before this one have all its requests, or one that asks less has some: an
-/// exception from a wider route is meant, two routes that only cross may not be.
+/// exception from a wider route is meant, unless that one asks for more than a good token; two
+/// routes that only cross may not be.
 fn warn_of_earlier(reader: &mut Reader<'_>, routes: &[Route], route: &Route, case: Case) {
     if let Some(earlier) = routes.iter().find(|earlier| covers(earlier, route, case)) {
         let name = &earlier.name;
@@ -147,8 +149,15 @@ fn warn_of_earlier(reader: &mut Reader<'_>, routes: &[Route], route: &Route, cas
         return reader.warn("route.path", text);
     }
     let asks_for_a_caller = |route: &Route| matches!(route.rule.access, Access::Required(_));
-    if !asks_for_a_caller(route) {
-        return;
+    let Access::Required(demands) = &route.rule.access else { return };
+    let within =
+        |earlier: &&Route| earlier.rule.access == Access::Public && covers(route, earlier, case);
+    if let Some(earlier) = routes.iter().find(within).filter(|_| !demands.is_empty()) {
+        let text = format!(
+            "the route `{}` before it is public and lies within it: nothing that is asked here is asked there",
+            earlier.name
+        );
+        reader.warn("route.path", text);
     }
     let crossing = routes.iter().find(|earlier| {
         !asks_for_a_caller(earlier)
@@ -350,6 +359,20 @@ mod tests {
             let text = format!("[[route]]\n{earlier}\n[[route]]\n{later}");
             let found = warnings(&text).iter().any(|got| got.contains("has some of its requests"));
             assert_eq!(found, told, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_public_route_within_one_that_asks_for_more_than_a_token_is_told() {
+        for (earlier, later, told) in [
+            ("path = \"/admin/a\"\naccess = \"public\"", "role = \"org:admin\"", true),
+            ("path = \"/admin/a\"\naccess = \"public\"", "", false),
+            ("path = \"/admin/a\"\naccess = \"optional\"", "role = \"org:admin\"", false),
+            ("path = \"/other\"\naccess = \"public\"", "role = \"org:admin\"", false),
+        ] {
+            let text = format!("[[route]]\n{earlier}\n[[route]]\npath = \"/admin/**\"\n{later}");
+            let want = "route[2].path: the route `/admin/a` before it is public and lies within it";
+            assert_eq!(warnings(&text).iter().any(|got| got.starts_with(want)), told, "{text}");
         }
     }
 

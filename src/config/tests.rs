@@ -167,7 +167,7 @@ fn a_publishable_key_and_a_backend_are_enough() {
         assert_eq!(shown(&loaded, key).as_deref(), Some(want));
     }
     let keys: Vec<_> = loaded.warnings.iter().map(|warning| &*warning.key).collect();
-    assert_eq!(keys, ["clerk.authorized_parties"]);
+    assert_eq!(keys, ["clerk.authorized_parties", "public_url"]);
 }
 
 #[test]

@@ -145,19 +145,14 @@ fn parties(
             reader.derive(KEY, &[&public.origin], &Origin::Key("public_url"));
             vec![public.origin.clone()]
         }
-        // A public URL that was no good is told as such.
-        (None, None) if reader.is_written("public_url") || !has_instance => Vec::new(),
         (None, None) => {
-            match azp {
-                AzpPolicy::Enforce => reader.mistake(
+            // A public URL that was no good is told as such.
+            let is_told = reader.is_written("public_url");
+            if azp == AzpPolicy::Enforce && has_instance && !is_told {
+                reader.mistake(
                     "clerk.azp",
                     "there is no party to enforce; name them in `clerk.authorized_parties`, like `[\"https://app.example.com\"]`",
-                ),
-                AzpPolicy::Auto => reader.warn(
-                    KEY,
-                    "not set: a token that was given to any application of the instance is good here; name the origins of yours",
-                ),
-                AzpPolicy::Off => {}
+                );
             }
             Vec::new()
         }

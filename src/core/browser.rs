@@ -50,6 +50,15 @@ impl BrowserSettings {
         PublicUrl { origin, prefix, target: target.uri.to_string() }
     }
 
+    /// Tells whether a token in `Authorization` that was refused by `reject` may be renewed: nothing
+    /// but a date is wrong with it.
+    pub fn renews(&self, method: &Method, reject: &Reject) -> bool {
+        *method == Method::GET
+            && self.cookies == Cookies::Accepted // in which a new one would come
+            && reject.is_of_a_date()
+            && reject.is_of_a_session()
+    }
+
     /// Checks that a request with somebody's cookie, which reached us under `own`, was sent by a
     /// page that may. `sessions` is what session tokens must say; `names_party`: whether this one
     /// names the party it was given to.

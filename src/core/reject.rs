@@ -35,7 +35,12 @@ pub enum Reject {
     /// A handshake of a development instance is over; the browser is sent to the address without
     /// what Clerk had put into it.
     #[error("a handshake is over")]
-    HandshakeOver(Box<str>),
+    HandshakeOver {
+        /// The address.
+        location: Box<str>,
+        /// Why nobody is signed in; nothing where somebody is.
+        signed_out: Option<Reason>,
+    },
     /// There is a session cookie, and none is accepted from anybody.
     #[error(
         "cookies of a production instance are not accepted without `clerk.authorized_parties` or `public_url`: a page of another origin could have sent them"
@@ -206,7 +211,9 @@ impl Refusal {
             (Face::Plain, Reject::Handshake(it)) => {
                 Some(Away { location: &it.location, cookie: Some(&it.cookie) })
             }
-            (Face::Plain, Reject::HandshakeOver(location)) => Some(Away { location, cookie: None }),
+            (Face::Plain, Reject::HandshakeOver { location, .. }) => {
+                Some(Away { location, cookie: None })
+            }
             _ => None,
         }
     }
@@ -302,7 +309,7 @@ impl Reject {
             Self::SignedOut(reason)      => (StatusCode::UNAUTHORIZED,          None,                 reason.as_str()),
             Self::HandshakeLoop(reason)  => (StatusCode::UNAUTHORIZED,          None,                 reason.as_str()),
             Self::Handshake(redirect)    => (StatusCode::TEMPORARY_REDIRECT,    None,                 redirect.reason.as_str()),
-            Self::HandshakeOver(_)       => (StatusCode::TEMPORARY_REDIRECT,    None,                 "handshake-over"),
+            Self::HandshakeOver { signed_out, .. } => (StatusCode::TEMPORARY_REDIRECT, None,          signed_out.map_or("handshake-over", Reason::as_str)),
             Self::CookiesRefused         => (StatusCode::UNAUTHORIZED,          None,                 "cookies-refused"),
             Self::CrossSite              => (StatusCode::FORBIDDEN,             None,                 "cross-site-request"),
             // Not 401: the user may be signed in, it is the proxy that cannot tell.

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::echo_page::{self, EchoPage};
 use super::server::{Answer, Server, answer};
 use super::verifier::{Countersignature, Verifier, VerifyError};
 use crate::clock::Clock;
@@ -21,7 +22,7 @@ use crate::core::time::UnixTime;
 /// A running echo backend. It ends when dropped.
 ///
 /// Every request is answered with 200 and JSON: what arrived, who it says is calling, and what the
-/// signature is worth.
+/// signature is worth. A browser that asks for a page gets that as a page.
 pub struct Echo {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -53,8 +54,26 @@ impl Echo {
     ///
     /// As `start`.
     pub fn start_at(verifier: Verifier, clock: Clock) -> io::Result<Self> {
+        Self::start_with(verifier, clock, None)
+    }
+
+    /// Does what [`start_at`](Self::start_at) does. Its pages link to where one signs in and out,
+    /// at the development issuer with this origin.
+    ///
+    /// # Errors
+    ///
+    /// As `start`.
+    ///
+    /// # Panics
+    ///
+    /// As `start`.
+    pub fn start_beside(verifier: Verifier, clock: Clock, issuer: &str) -> io::Result<Self> {
+        Self::start_with(verifier, clock, Some(issuer.to_owned()))
+    }
+
+    fn start_with(verifier: Verifier, clock: Clock, issuer: Option<String>) -> io::Result<Self> {
         let (listener, address) = Server::bind()?;
-        let shared = Arc::new(Shared { verifier, clock, requests: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { verifier, clock, issuer, requests: AtomicU64::new(0) });
         let answering = Arc::clone(&shared);
         let server = Server::spawn(listener, move |request| {
             let shared = Arc::clone(&answering);
@@ -85,6 +104,7 @@ impl fmt::Debug for Echo {
 struct Shared {
     verifier: Verifier,
     clock: Clock,
+    issuer: Option<String>,
     requests: AtomicU64,
 }
 
@@ -93,6 +113,13 @@ impl Shared {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let (head, body) = request.into_parts();
+        if echo_page::is_wanted(&head.headers) {
+            length(body).await;
+            let signature = SignatureReport::of(&head, &self.verifier, now);
+            let issuer = self.issuer.as_deref();
+            let prefix = self.verifier.prefix();
+            return EchoPage { head: &head, signature: &signature, prefix, issuer, now }.answer();
+        }
         let report = Report {
             method: head.method.as_str(),
             path: head.uri.to_string(),
@@ -120,13 +147,13 @@ struct Report<'a> {
 /// What became of the signature. What it says of itself is told where it could be read, whether or
 /// not it is true.
 #[derive(Default, serde::Serialize)]
-struct SignatureReport {
-    verified: bool,
-    keyid: Option<String>,
-    alg: Option<String>,
+pub(super) struct SignatureReport {
+    pub(super) verified: bool,
+    pub(super) keyid: Option<String>,
+    pub(super) alg: Option<String>,
     created: Option<i64>,
     expires: Option<i64>,
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 impl SignatureReport {
@@ -170,15 +197,19 @@ impl Serialize for Identity<'_> {
     }
 }
 
-/// Returns a header as it may be shown: of a credential, only how long it is.
 fn shown((name, value): (&HeaderName, &HeaderValue)) -> String {
+    format!("{name}: {}", shown_value(name, value))
+}
+
+/// Returns the value of a header as it may be shown: of a credential, only how long it is.
+pub(super) fn shown_value(name: &HeaderName, value: &HeaderValue) -> String {
     match *name {
-        AUTHORIZATION | COOKIE => format!("{name}: ({} bytes)", value.len()),
-        _ => format!("{name}: {}", lossy(value)),
+        AUTHORIZATION | COOKIE => format!("({} bytes)", value.len()),
+        _ => lossy(value),
     }
 }
 
-fn lossy(value: &HeaderValue) -> String {
+pub(super) fn lossy(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 

@@ -4,16 +4,20 @@
 //! address has a random segment, and a request from a web page is refused: a page may guess a port
 //! and may have its own name resolved to 127.0.0.1, but cannot leave out `Origin` when it posts,
 //! nor send a `Host` that is ours.
+//!
+//! People sign in to it as to a development instance of Clerk's (`frontend_api`), and backends ask
+//! it about them (`backend_api`).
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::endpoints::{Endpoints, KEY_SET, OldKeys};
+use super::frontend_api::SIGN_IN;
 use super::mint::Wanted;
 use super::server::Server;
 use crate::clock::Clock;
@@ -104,11 +108,45 @@ impl Issuer {
 
     /// Returns the publishable key that names this issuer. A loopback host in one means `http`.
     pub fn publishable_key(&self) -> String {
-        format!("pk_test_{}", STANDARD.encode(format!("127.0.0.1:{}$", self.endpoints.port)))
+        self.endpoints.publishable_key.as_str().to_owned()
+    }
+
+    /// Returns what the issuer's Backend API is used with: `sk_test_…`. It stands at
+    /// [`origin`](Self::origin), as everything else does.
+    pub fn secret_key(&self) -> String {
+        self.endpoints.secret_key.clone()
+    }
+
+    /// Returns where people sign in; with `redirect_url` in the query, it is where they come from.
+    pub fn sign_in_url(&self) -> String {
+        format!("{}{SIGN_IN}", self.origin())
+    }
+
+    /// Returns where a session is revoked: that of minted tokens, or with `?sid=` another.
+    pub fn revoke_url(&self) -> String {
+        format!("{}/{}/revoke", self.origin(), self.endpoints.segment)
+    }
+
+    /// Revokes the session with this id, and tells whether there is one: of somebody who signed in,
+    /// or that of minted tokens, whose `sid` was not asked for.
+    pub fn revoke_session(&self, id: &str) -> bool {
+        self.endpoints.revoke(id)
+    }
+
+    /// Returns how often somebody with the secret key asked for a session.
+    pub fn session_checks(&self) -> u64 {
+        self.endpoints.session_checks.load(Ordering::Relaxed)
+    }
+
+    /// Sets how long the tokens are good that handshakes and refreshes bring from now on, in whole
+    /// seconds. Default: 60 s, as Clerk's.
+    pub fn set_session_lifetime(&self, lifetime: Duration) {
+        let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        self.endpoints.session_lifetime.store(seconds, Ordering::Relaxed);
     }
 }
 
-/// Says where the issuer is. The segment is a secret.
+/// Says where the issuer is. The segment and the secret key are secrets.
 impl fmt::Debug for Issuer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Issuer").field("origin", &self.origin()).finish_non_exhaustive()
@@ -117,6 +155,8 @@ impl fmt::Debug for Issuer {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use bytes::Bytes;
     use http::header::{CACHE_CONTROL, ETAG, HOST, IF_NONE_MATCH, ORIGIN};
     use http::{Method, Request, StatusCode};
@@ -234,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
-    async fn only_a_request_from_our_own_machine_mints_or_rotates() {
+    async fn only_a_request_from_our_own_machine_mints_rotates_or_revokes() {
         let issuer = issuer();
         let origin = issuer.origin();
         let port = issuer.endpoints.port;
@@ -257,7 +297,7 @@ mod tests {
             (vec![], None, 403),
             (vec![&own, &own], None, 403),
         ] {
-            for url in [issuer.mint_url(), issuer.rotate_url()] {
+            for url in [issuer.mint_url(), issuer.rotate_url(), issuer.revoke_url()] {
                 for method in [Method::GET, Method::POST] {
                     let path = url.strip_prefix(&origin).unwrap();
                     let mut request = Request::builder().method(method).uri(path);
@@ -291,6 +331,7 @@ mod tests {
             ("POST", &mint, "{", 400),
             ("POST", &mint, "\"sub\"", 400),
             ("GET", &format!("{mint}?ttl=soon"), "", 400),
+            ("GET", &format!("{}?sid=sess_0", issuer.revoke_url()), "", 404),
             ("POST", &mint, &long, 413),
         ] {
             let (status, answer) = ask(&issuer, method, url, body.to_owned()).await;

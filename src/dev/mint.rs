@@ -13,6 +13,12 @@ use crate::core::time::UnixTime;
 /// The category that Clerk stamps on session tokens.
 const SESSION_TOKEN: &str = "cl_B7d4PD111AAA";
 
+/// The session that tokens are of unless they are asked to be of another.
+pub(super) const SESSION: &str = "sess_2xHq8aKd3MnP5rTv7XzB9cFhJmW";
+
+/// The user that tokens are of unless they are asked to be of another.
+pub(super) const USER: &str = "user_2xHq6uHb8KkM3nQs5VxY7zCeGjR";
+
 /// An RSA key of 2,048 bits, and its name.
 #[derive(Debug)]
 pub(super) struct SigningKey {
@@ -55,8 +61,16 @@ impl SigningKey {
     pub(super) fn mint(&self, issuer: &str, now: UnixTime, wanted: Wanted) -> String {
         let header = merged(self.header(), wanted.header);
         let claims = merged(session_claims(issuer, now, wanted.ttl), wanted.claims);
-        let encode =
-            |part: Map<String, Value>| URL_SAFE_NO_PAD.encode(Value::from(part).to_string());
+        self.sign(&header.into(), &claims.into())
+    }
+
+    /// Returns a token with the header of a session's that says `claims` and nothing else.
+    pub(super) fn mint_bare(&self, claims: &Value) -> String {
+        self.sign(&self.header(), claims)
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let signed = format!("{}.{}", encode(header), encode(claims));
 
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -92,9 +106,9 @@ fn session_claims(issuer: &str, now: UnixTime, ttl: i64) -> Value {
             "fpm": "3,2",
         },
         "pla": "o:pro",
-        "sid": "sess_2xHq8aKd3MnP5rTv7XzB9cFhJmW",
+        "sid": SESSION,
         "sts": "active",
-        "sub": "user_2xHq6uHb8KkM3nQs5VxY7zCeGjR",
+        "sub": USER,
         "v": 2,
     })
 }
@@ -132,7 +146,7 @@ pub(super) enum BadWish {
 
 impl Wanted {
     /// The lifetime of a token, in seconds, as Clerk has it.
-    const TTL: i64 = 60;
+    pub(super) const TTL: i64 = 60;
 
     /// Reads a query, whose parameters are claims of type string but for `ttl`, and a body, whose
     /// claims are JSON and come last. Either may be empty.
@@ -171,6 +185,11 @@ impl Wanted {
             Some(_) => return Err(BadWish::Header),
         };
         Ok(Self { header, claims, ttl: Self::TTL })
+    }
+
+    /// Sets how long the token is good, in seconds.
+    pub(super) fn lasting(self, ttl: i64) -> Self {
+        Self { ttl, ..self }
     }
 }
 
@@ -221,7 +240,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes each byte as one letter or digit. Some come up more often: good for a name, not a secret.
-fn base62<const N: usize>(bytes: [u8; N]) -> String {
+pub(super) fn base62<const N: usize>(bytes: [u8; N]) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     bytes.into_iter().map(|byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()])).collect()
 }

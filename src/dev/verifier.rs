@@ -56,6 +56,11 @@ impl Verifier {
         Self { prefix: prefix.to_owned(), ..self }
     }
 
+    /// Returns how the names of identity headers start.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Says whether `name` is that of an identity header. `_` counts as `-`: CGI and its heirs
     /// cannot tell them apart.
     pub fn is_identity(&self, name: &HeaderName) -> bool {

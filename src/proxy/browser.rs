@@ -122,7 +122,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<SignedIn, Reject> {
         let Some(settings) = &self.shared().settings.browsers else { return Err(reject) };
-        if *visit.method != Method::GET || !reject.is_of_a_date() || !reject.is_of_a_session() {
+        if !settings.renews(visit.method, &reject) {
             return Err(reject);
         }
         let mut browser = Browser::new(visit, settings, self.shared().clock.now());
@@ -205,7 +205,7 @@ impl Pipeline {
         };
         let Some(token) = directives.session_token() else {
             record.cookies.extend_from_slice(directives.lines());
-            return Err(self.rejected(exchange.without_session()));
+            return Err(exchange.without_session());
         };
         let signed_in = match self.session(token).await {
             Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
@@ -219,8 +219,8 @@ impl Pipeline {
             Err(_) => return Ok(None),
         };
         record.cookies.extend_from_slice(directives.lines());
-        match exchange.clean_url() {
-            Some(location) => Err(Reject::HandshakeOver(location.into())),
+        match exchange.over(None) {
+            Some(over) => Err(over),
             None => Ok(Some(signed_in)),
         }
     }

@@ -137,7 +137,7 @@ impl Record {
     pub(super) fn refused(&mut self, refusal: Refusal) {
         self.status = refusal.status();
         self.decision = match &refusal.reject {
-            Reject::Handshake(_) | Reject::HandshakeOver(_) => Decision::Handshake,
+            Reject::Handshake(_) | Reject::HandshakeOver { .. } => Decision::Handshake,
             reject if reject.is_failure() => Decision::Failed,
             _ => Decision::Rejected,
         };

@@ -118,6 +118,7 @@ impl Respond {
 fn auth_status(reject: &Reject) -> Option<&'static str> {
     match reject {
         Reject::Handshake(_) => Some("handshake"),
+        Reject::HandshakeOver { signed_out: Some(_), .. } => Some("signed-out"),
         _ if reject.status() == StatusCode::UNAUTHORIZED => Some("signed-out"),
         _ => None,
     }

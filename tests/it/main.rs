@@ -5,6 +5,9 @@
 
 mod access;
 mod assertion;
+mod browser;
+mod browser_clerk;
+mod check;
 mod corpus;
 mod corpus_requests;
 mod cors;
@@ -20,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod observe;
 mod paths;
+mod report;
 mod revoked;
 mod signature;
 mod support;

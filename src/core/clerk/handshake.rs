@@ -307,7 +307,8 @@ impl Exchange<'_> {
             let parameter = self.url.parameter(name).filter(|text| !text.is_empty());
             parameter.filter(|_| self.instance.is_development())
         };
-        if !self.is_eligible() {
+        // In development the browser is sent to the clean address, which has to be one of ours.
+        if !self.is_eligible() || self.instance.is_development() && !self.leads_home {
             return None;
         }
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
@@ -367,9 +368,17 @@ impl Exchange<'_> {
         missing.then(|| Row::DevBrowserUnknown.says(verdict()))
     }
 
-    /// Decides where a handshake has brought no session token.
-    pub fn without_session(&self) -> Decided {
-        Row::HandshakeBrought.says(Verdict::SignedOut(Reason::SessionTokenMissing))
+    /// Says what becomes of a request whose handshake has brought no session token.
+    pub fn without_session(&self) -> Reject {
+        let reason = Reason::SessionTokenMissing;
+        self.over(Some(reason)).unwrap_or(Reject::SignedOut(reason))
+    }
+
+    /// Says what becomes of a request whose handshake was looked at: in development the browser is
+    /// sent to the address without what Clerk had put into it, else it goes on.
+    pub fn over(&self, signed_out: Option<Reason>) -> Option<Reject> {
+        let location = self.clean_url()?.into();
+        Some(Reject::HandshakeOver { location, signed_out })
     }
 
     /// Decides for a good token: nothing where the request is signed in. Rows 14 and 15.

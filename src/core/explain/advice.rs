@@ -282,7 +282,7 @@ pub(super) fn route(answer: &Answer, rule: &Rule) -> String {
             "The answer gives nothing away, because the route has `{} = \"not-found\"`.",
             if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthenticated" }
         ),
-        Reject::Handshake(_) | Reject::HandshakeOver(_) => String::new(),
+        Reject::Handshake(_) | Reject::HandshakeOver { .. } => String::new(),
         _ if refusal.away().is_some() => {
             "The request is for a page, which is sent to sign in; for 401 set `unauthenticated = \"challenge\"`.".to_owned()
         }

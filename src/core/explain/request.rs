@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::header::{COOKIE, ORIGIN, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::asked::Asked;
 use super::shown_url::{self, Redirection};
@@ -21,7 +21,7 @@ use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::caller::Caller;
 use crate::core::clerk::cookies::{ClerkCookies, Family};
 use crate::core::clerk::directives::Directives;
-use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Row, Verdict};
+use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Reason, Row, Verdict};
 use crate::core::clerk::instance::Payload;
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::Failure;
@@ -422,7 +422,7 @@ impl<'a> Telling<'a> {
             answer => return answer.map_err(Stop::from),
         };
         let Some(browser) = browser else { return Err(reject.into()) };
-        if self.asked.method != Method::GET || !reject.is_of_a_session() {
+        if !browser.settings.renews(&self.asked.method, &reject) {
             return Err(reject.into());
         }
         let mut browser = browser.clone();
@@ -522,7 +522,7 @@ impl<'a> Telling<'a> {
                 return Err(Stop::Asks {
                     question: "what the handshake has brought, for its nonce",
                     yes,
-                    no: exchange.without_session().verdict.into(),
+                    no: exchange.without_session(),
                 });
             }
             Brought::Nonce(_) => None, // nobody can be asked
@@ -530,7 +530,9 @@ impl<'a> Telling<'a> {
         };
         let Some(directives) = directives else { return self.nothing_brought() };
         let Some(token) = directives.session_token() else {
-            return Err(self.decided(browser, exchange.without_session()));
+            let sentence = "It brings no session: nobody is signed in.".to_owned();
+            self.rule(Row::HandshakeBrought, "signed-out", sentence);
+            return Err(exchange.without_session().into());
         };
         let caller = match self.session(token) {
             Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
@@ -546,8 +548,8 @@ impl<'a> Telling<'a> {
             Err(_) => return self.nothing_brought(),
         };
         self.rule(Row::HandshakeBrought, "signed-in", "It brings a good session.".to_owned());
-        match exchange.clean_url() {
-            Some(location) => Err(Reject::HandshakeOver(location.into()).into()),
+        match exchange.over(None) {
+            Some(over) => Err(over.into()),
             None => Ok(Some(caller)),
         }
     }
@@ -735,7 +737,7 @@ impl<'a> Telling<'a> {
         let exchange = browser.exchange();
         let (word, sentence) = match &verdict {
             Verdict::SignedOut(reason) => {
-                let why = why_not_away(&exchange, row, &verdict);
+                let why = why_not_away(&exchange, &verdict);
                 ("signed-out", format!("Signed out: {}.{why}", reason.as_str()))
             }
             Verdict::Looped(reason) => (
@@ -775,11 +777,8 @@ fn or_sign_in(refusal: Refusal, visit: &Visit<'_>) -> Refusal {
 }
 
 /// Says why a browser was not sent to Clerk by a row that does so.
-fn why_not_away(exchange: &Exchange<'_>, row: Row, verdict: &Verdict) -> String {
-    use crate::core::clerk::handshake::Reason;
-    let is_final = row == Row::HandshakeBrought
-        || *verdict == Verdict::SignedOut(Reason::SessionTokenAndUatMissing);
-    if is_final {
+fn why_not_away(exchange: &Exchange<'_>, verdict: &Verdict) -> String {
+    if *verdict == Verdict::SignedOut(Reason::SessionTokenAndUatMissing) {
         return String::new();
     }
     if !exchange.is_eligible() {

@@ -1,14 +1,18 @@
 //! Settings of a proxy between an issuer and a backend.
 
 use countersign::admin::{AdminSettings, Readiness, StatusAccess};
+use countersign::clerk_api::ClerkApiSettings;
 use countersign::config::{IssuerSettings, Settings};
 use countersign::core::access::Access;
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
+use countersign::core::clerk::instance::{Instance, Payload};
+use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
 use countersign::core::identity::{Field, IdentityPolicy, Source};
 use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
 use countersign::core::jwk::Algorithms;
 use countersign::core::jwk_set::KeyNames;
+use countersign::core::origin::{CrossSite, OwnOrigins};
 use countersign::core::path::PathPolicy;
 use countersign::core::route::{Case, PathPattern, Route, Routes};
 use countersign::core::sign::Cover;
@@ -16,7 +20,8 @@ use countersign::http_client::{FetchUrl, HttpClientSettings};
 use countersign::keys::{KeySettings, KeySource};
 use countersign::listen::ListenAddress;
 use countersign::proxy::{
-    Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress,
+    BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
+    UpstreamAddress,
 };
 use countersign::signing::{Secret, SigningSettings};
 use countersign::telemetry::{CallerShown, LogFormat, LogSettings};
@@ -33,7 +38,7 @@ pub(crate) fn settings(issuer: &Issuer, upstream: &Upstream) -> Settings {
 }
 
 /// The origin of the application's page.
-const PARTY: &str = "http://localhost:3000";
+pub(crate) const PARTY: &str = "http://localhost:3000";
 
 /// A Clerk instance whose session tokens are good.
 fn clerk(issuer: &str) -> IssuerSettings {
@@ -151,4 +156,39 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
             caller: CallerShown::Plain,
         },
     }
+}
+
+/// The publishable key of an instance of this kind whose Frontend API is the issuer.
+pub(crate) fn publishable_key(issuer: &Issuer, environment: Environment) -> PublishableKey {
+    let kind = match environment {
+        Environment::Development => "test",
+        Environment::Production => "live",
+    };
+    let development = issuer.publishable_key();
+    let host = development.rsplit('_').next().unwrap();
+    PublishableKey::parse(&format!("pk_{kind}_{host}")).unwrap()
+}
+
+/// How browsers sign in to an instance of this kind, with the page of the tests as the one party.
+pub(crate) fn browsers(issuer: &Issuer, environment: Environment) -> BrowserSettings {
+    BrowserSettings {
+        instance: Instance::of(&publishable_key(issuer, environment), Payload::Token),
+        cookies: Cookies::Accepted,
+        cross_site: CrossSite::Refuse,
+        origins: OwnOrigins { parties: vec![PARTY.to_owned()], ..OwnOrigins::default() },
+        prefix: String::new(),
+    }
+}
+
+/// The defaults, for browsers that sign in to a production instance.
+pub(crate) fn settings_for_browsers(issuer: &Issuer, upstream: &Upstream) -> Settings {
+    let mut settings = settings(issuer, upstream);
+    settings.proxy.browsers = Some(browsers(issuer, Environment::Production));
+    settings
+}
+
+/// Clerk's Backend API at this address.
+pub(crate) fn clerk_api(address: &str) -> ClerkApiSettings {
+    let url = FetchUrl::parse(&format!("http://{address}")).unwrap();
+    ClerkApiSettings { url, secret_key: "sk_test_hunter2".to_owned() }
 }
