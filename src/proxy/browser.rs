@@ -152,7 +152,12 @@ impl Pipeline {
         if settings.cookies == Cookies::Refused {
             return None;
         }
-        Browser::new(visit, settings, self.shared().clock.now()).exchange().sign_in(reject)
+        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        let exchange = browser.exchange();
+        if exchange.sign_in_loops(reject) {
+            self.shared().metrics.handshake_loops.inc();
+        }
+        exchange.sign_in(reject)
     }
 
     /// Checks that a request with somebody's cookie was sent by a page that may.

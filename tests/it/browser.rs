@@ -176,6 +176,7 @@ async fn a_loop_ends_after_three_turns() {
         let counts = set(&answer).iter().any(|it| it.contains(&format!("sign_ins={}", count + 1)));
         assert_eq!(counts, status == 307, "{answer:?}");
     }
+    assert_eq!(proxy.metric("countersign_handshake_loops_total").await, 2.0);
 }
 
 #[tokio::test(flavor = "local")]

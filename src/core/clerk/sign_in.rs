@@ -39,14 +39,24 @@ impl Exchange<'_> {
     /// Clerk's library sends a browser there however often; an application whose settings refuse
     /// what the sign-in page gives would never see it again.
     pub fn sign_in(&self, reject: &Reject) -> Option<SignIn> {
-        let curable = !matches!(reject, Reject::HandshakeLoop(_) | Reject::CookiesRefused);
         let count = self.cookies.sign_ins;
-        if !curable || !self.is_page() || !self.leads_home || self.is_sign_in() || count >= LOOP {
+        if !self.wants_sign_in(reject) || count >= LOOP {
             return None;
         }
         let cookie =
             format!("{SIGN_INS}={}; Path=/; SameSite=Lax; HttpOnly; Max-Age={ROW}", count + 1);
         Some(SignIn { location: self.sign_in_location(reject), cookie })
+    }
+
+    /// Tells whether whoever was refused by `reject` would be sent to sign in, had it not been
+    /// three times in a row.
+    pub fn sign_in_loops(&self, reject: &Reject) -> bool {
+        self.wants_sign_in(reject) && self.cookies.sign_ins >= LOOP
+    }
+
+    fn wants_sign_in(&self, reject: &Reject) -> bool {
+        let curable = !matches!(reject, Reject::HandshakeLoop(_) | Reject::CookiesRefused);
+        curable && self.is_page() && self.leads_home && !self.is_sign_in()
     }
 
     /// Tells whether somebody is to see the answer: what Clerk's `protect()` takes for a page, and
