@@ -94,6 +94,7 @@ impl Pipeline {
         if browser.cookies.session.is_some() {
             record.carrier = Carrier::Cookie;
         }
+        record.comes_from_sign_in = browser.cookies.sign_ins > 0;
         if settings.cookies == Cookies::Refused {
             let shown = browser.cookies.session.is_some();
             return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::Method;
 use http::header::ACCEPT;
+use http::{HeaderValue, Method};
 
 use crate::core::clerk::cookies::{DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE, SIGN_INS};
 use crate::core::clerk::handshake::Exchange;
@@ -14,6 +14,8 @@ use crate::core::reject::Reject;
 const LOOP: u32 = 3;
 /// A browser that is back within so many seconds comes in a row.
 const ROW: u32 = 10;
+
+const ARRIVED: &str = "__countersign_sign_ins=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0";
 
 /// The way to where people sign in.
 #[derive(Clone, Eq, PartialEq)]
@@ -28,6 +30,14 @@ pub struct SignIn {
 impl fmt::Debug for SignIn {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("SignIn")
+    }
+}
+
+impl SignIn {
+    /// Returns the line of `Set-Cookie` with which the count begins anew: for somebody who came back
+    /// and was let in. Whoever signs out at once and in again does not go round in a loop.
+    pub fn arrived() -> HeaderValue {
+        HeaderValue::from_static(ARRIVED)
     }
 }
 
@@ -185,6 +195,11 @@ mod tests {
         }
         let tasks = location(&production(), "/", &Reject::SessionPending).unwrap();
         assert!(tasks.starts_with("https://accounts.example.com/sign-in/tasks?redirect_url="));
+    }
+
+    #[test]
+    fn the_count_begins_anew_under_its_own_name() {
+        assert!(ARRIVED.starts_with(&format!("{SIGN_INS}=;")));
     }
 
     #[test]
