@@ -58,7 +58,10 @@ async fn served(
     })
     .await;
     let mut settings = settings_for_browsers(&issuer, &upstream);
-    settings.clerk_api = api.map(|api| clerk_api(&api.address));
+    if let Some(api) = api {
+        settings.clerk_api = Some(clerk_api(&api.address));
+        settings.proxy.browsers.as_mut().unwrap().instance.payload = Payload::Nonce;
+    }
     change(&mut settings, &issuer);
     let proxy = Proxy::start(settings).await;
     (issuer, upstream, proxy)
