@@ -117,6 +117,21 @@ async fn a_page_is_sent_to_clerk_and_a_script_is_told_why() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn two_sessions_are_nobodys_and_neither_is_shown_to_clerk() {
+    let (issuer, upstream, proxy) = served(|_, _| {}).await;
+    let (one, other) = (issuer.mint(json!({"sub": "user_eve"})), issuer.token());
+    let cookies = format!("__session={one}; {}", signed_in(&other));
+
+    let sent = page(&proxy, &cookies).get("/").await;
+    let by_script = proxy.client().header("cookie", &cookies).get("/").await;
+
+    assert_eq!((sent.status, sent.reason().as_str()), (307, "session-token-missing"));
+    assert!(!sent.header("location").unwrap().contains("__session="), "{sent:?}");
+    assert_eq!((by_script.status, by_script.reason().as_str()), (401, "session-token-missing"));
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_expired_bearer_token_of_a_page_is_renewed_too_and_that_of_a_script_is_refused() {
     let (issuer, _upstream, proxy) = served(|_, _| {}).await;
     let old = expired(&issuer);

@@ -343,6 +343,8 @@ impl Exchange<'_> {
         let dev_browser = self.dev_browser();
         let wanted = self.instance.organizations.wanted(self.url.path());
         let suffixed = if self.cookies.uses_suffix { "true" } else { "false" };
+        // Clerk may make a new token of it: of two that differ, nobody knows which that should be.
+        let session = self.cookies.session.as_deref().filter(|_| !self.cookies.contradicts);
         let mut url = format!("{}/v1/client/handshake", self.instance.frontend_api);
         for (name, value) in [
             ("redirect_url", Some(&*back)),
@@ -350,7 +352,7 @@ impl Exchange<'_> {
             ("suffixed_cookies", Some(suffixed)),
             ("__clerk_hs_reason", Some(&*word)),
             ("format", Some(format)),
-            ("__session", self.cookies.session.as_deref()),
+            ("__session", session),
             (DEV_BROWSER, dev_browser.as_deref()),
             ("organization_id", wanted.as_ref().map(|wanted| &*wanted.value)),
         ] {
