@@ -14,7 +14,11 @@ const ORGANIZATIONS = [
 ];
 const HTML = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const OTHER_AUDIENCES = ['other', ['other'], undefined, '', [], null, 5, ['orders', 5], {}];
-const EMPTY = ['e30.e30.', 'e30.e30.e30']; // header and claims are `{}`
+// Texts that are as good as tokens of ours: what their two parts say.
+const ODD = {
+  'e30.e30.': ['{}', '{}'], 'e30.e30.e30': ['{}', '{}'], 'bnVsbA.e30.AA': ['null', '{}'], 'e30.bnVsbA.AA': ['{}', 'null'],
+  'W10.W10.AA': ['[]', '[]'],
+};
 const NEVER = undefined;
 
 // A request:
@@ -26,7 +30,7 @@ export function makeRequest({ seed, number, now, mint }) {
 
 class Maker {
   constructor(random, number, now, mint) {
-    for (const token of EMPTY) mint.know(token, { header: '{}', claims: {}, signature: 'bad' });
+    for (const [token, [header, claims]] of Object.entries(ODD)) mint.know(token, { header, claims, signature: 'bad' });
     Object.assign(this, { random, number, now, mint });
     this.instance = random.weighted(INSTANCES.map((it) => [it.weight, it]));
     this.notes = [];
@@ -514,7 +518,7 @@ const FAULTS = [
   [2, 'an odd version', ({ random, claims }) => { claims.v = random.pick([1, 3, '2', null]); }],
   [3, 'pending', ({ claims }) => Object.assign(claims, { v: 2, sts: 'pending' })],
   [6, 'no token', ({ random }) => random.pick([
-    'junk', 'a.b', 'a.b.c', '..', EMPTY[0], EMPTY[1], 'bnVsbA.e30.AA', 'e30.bnVsbA.AA', 'W10.W10.AA', 'undefined',
+    'junk', 'a.b', 'a.b.c', '..', 'undefined', ...Object.keys(ODD),
   ])],
   [1, 'a member twice', ({ spec, claims }) => {
     spec.claims = JSON.stringify(claims).replace('{', '{"sub":"user_first",');
