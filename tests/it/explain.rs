@@ -360,7 +360,7 @@ fn requests(issuer: &Issuer) -> Vec<Asked> {
         ("/orders", format!("__clerk_handshake={}; __clerk_db_jwt=dvb-secret", brought(&expired))),
         ("/orders", format!("__clerk_handshake={nothing}; __clerk_db_jwt=dvb-secret")),
         ("/orders", "__clerk_handshake=junk-secret; __clerk_db_jwt=dvb-secret".to_owned()),
-        ("/orders", "__clerk_handshake_nonce=secret; __clerk_db_jwt=dvb-secret".to_owned()),
+        ("/orders", "__clerk_handshake_nonce=nonce-secret; __clerk_db_jwt=dvb-secret".to_owned()),
         (&format!("/orders?x=1&__clerk_handshake={}", brought(&good)), String::new()),
         ("/orders?__clerk_db_jwt=dvb-secret", shown(&good)),
     ] {
@@ -431,7 +431,7 @@ async fn what_is_said_of_a_request_is_the_answer_of_the_proxy() {
                 assert!(!value.contains("secret") || !explained.out.contains(value), "{what}");
                 explained.assert_hides(value);
             }
-            for (_, value) in &asked.headers {
+            for (_, value) in asked.headers.iter().filter(|(name, _)| *name == "authorization") {
                 explained.assert_hides(value);
             }
         }
