@@ -88,6 +88,7 @@ impl Pipeline {
         if browser.cookies.session.is_some() {
             record.carrier = Carrier::Cookie;
         }
+        record.comes_from_sign_in = browser.cookies.sign_ins > 0;
         if settings.cookies == Cookies::Refused {
             let shown = browser.cookies.session.is_some();
             return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });
@@ -145,7 +146,12 @@ impl Pipeline {
         if settings.cookies == Cookies::Refused {
             return None;
         }
-        Browser::new(visit, settings, self.shared().clock.now()).exchange().sign_in(reject)
+        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        let exchange = browser.exchange();
+        if exchange.sign_in_loops(reject) {
+            self.shared().metrics.handshake_loops.inc();
+        }
+        exchange.sign_in(reject)
     }
 
     /// Checks that a request with somebody's cookie was sent by a page that may.

@@ -25,6 +25,7 @@ use crate::clerk_api::SessionState;
 use crate::core::access::{Access, Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
+use crate::core::clerk::sign_in::SignIn;
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jwk::VerificationKey;
@@ -140,9 +141,13 @@ impl Pipeline {
             true => self.authenticate(&visit, rule, record).await,
             false => Ok(None),
         };
+        let is_known = matches!(caller, Ok(Some(_)));
         let permit = rule.permit(caller, &self.shared.anonymous);
         let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
         record.reported = permit.reported().cloned();
+        if is_known && record.comes_from_sign_in {
+            record.cookies.push(SignIn::arrived());
+        }
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 

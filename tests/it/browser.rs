@@ -117,6 +117,21 @@ async fn a_page_is_sent_to_clerk_and_a_script_is_told_why() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn two_sessions_are_nobodys_and_neither_is_shown_to_clerk() {
+    let (issuer, upstream, proxy) = served(|_, _| {}).await;
+    let (one, other) = (issuer.mint(json!({"sub": "user_eve"})), issuer.token());
+    let cookies = format!("__session={one}; {}", signed_in(&other));
+
+    let sent = page(&proxy, &cookies).get("/").await;
+    let by_script = proxy.client().header("cookie", &cookies).get("/").await;
+
+    assert_eq!((sent.status, sent.reason().as_str()), (307, "session-token-missing"));
+    assert!(!sent.header("location").unwrap().contains("__session="), "{sent:?}");
+    assert_eq!((by_script.status, by_script.reason().as_str()), (401, "session-token-missing"));
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_expired_bearer_token_of_a_page_is_renewed_too_and_that_of_a_script_is_refused() {
     let (issuer, _upstream, proxy) = served(|_, _| {}).await;
     let old = expired(&issuer);
@@ -175,6 +190,32 @@ async fn a_loop_ends_after_three_turns() {
         assert_eq!(answer.status, status, "{count}");
         let counts = set(&answer).iter().any(|it| it.contains(&format!("sign_ins={}", count + 1)));
         assert_eq!(counts, status == 307, "{answer:?}");
+    }
+    assert_eq!(proxy.metric("countersign_handshake_loops_total").await, 2.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn whoever_is_let_in_after_a_sign_in_begins_anew() {
+    let (issuer, _upstream, proxy) = served(|settings, _| {
+        session_claims(settings).parties = vec!["https://a.test".into()];
+        settings.proxy.routes =
+            Routes::new(vec![route("/feed", Access::Optional)], Case::Sensitive);
+    })
+    .await;
+    let good = signed_in(&issuer.mint(json!({"azp": "https://a.test"})));
+    let refused = signed_in(&issuer.mint(json!({"azp": "https://b.test"})));
+    let anew = "__countersign_sign_ins=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0";
+
+    for (path, cookies, status, begins) in [
+        ("/", format!("{good}; __countersign_sign_ins=3"), 200, true),
+        ("/feed", format!("{good}; __countersign_sign_ins=1"), 200, true),
+        ("/", good, 200, false),
+        ("/", format!("{refused}; __countersign_sign_ins=2"), 307, false),
+        ("/", format!("{refused}; __countersign_sign_ins=3"), 401, false),
+        ("/feed", "__countersign_sign_ins=1".to_owned(), 200, false),
+    ] {
+        let answer = page(&proxy, &cookies).get(path).await;
+        assert_eq!((answer.status, set(&answer).contains(&anew)), (status, begins), "{answer:?}");
     }
 }
 

@@ -11,6 +11,7 @@ use countersign::config::Settings;
 use countersign::core::access::{Access, Demand, Demands, Rule, Session};
 use countersign::core::clerk::cookies::CookieSuffix;
 use countersign::core::clerk::has::{Asked, Privilege};
+use countersign::core::clerk::instance::Payload;
 use countersign::core::clerk::publishable_key::Environment;
 use countersign::core::route::{Case, Route, Routes};
 use http::Response;
@@ -57,7 +58,10 @@ async fn served(
     })
     .await;
     let mut settings = settings_for_browsers(&issuer, &upstream);
-    settings.clerk_api = api.map(|api| clerk_api(&api.address));
+    if let Some(api) = api {
+        settings.clerk_api = Some(clerk_api(&api.address));
+        settings.proxy.browsers.as_mut().unwrap().instance.payload = Payload::Nonce;
+    }
     change(&mut settings, &issuer);
     let proxy = Proxy::start(settings).await;
     (issuer, upstream, proxy)
@@ -158,6 +162,7 @@ async fn a_nonce_is_exchanged_with_the_secret_key() {
     let upstream = Upstream::start().await;
     let mut settings = settings_for_browsers(&issuer, &upstream);
     settings.clerk_api = Some(clerk_api(&api.address));
+    settings.proxy.browsers.as_mut().unwrap().instance.payload = Payload::Nonce;
     let proxy = Proxy::start(settings).await;
     let token = issuer.mint(json!({"sub": "user_ada"}));
     let get = async || page(&proxy, "__clerk_handshake_nonce=n%201").get("/").await;

@@ -1,21 +1,25 @@
 //! Clerk's own verdicts, case by case, held against ours.
 //!
 //! `tests/fixtures/corpus` has cases and what Clerk's library answered to each. A verdict of ours
-//! is equal; or it deviates, and [`tables::DEVIATING`] says why ours is safer or heals; or the
-//! case asks for what is not decided here, and [`tables::NOT_APPLICABLE`] says what that is. A
-//! deviation that has no row fails the test, and a row that has no deviation does too.
+//! is equal; or it deviates, and [`tables`] say what ours is instead, and why that is safer or
+//! heals; or the case asks for what is not decided here, and they say what that is. A deviation
+//! that has no row fails the test, and a row that has no deviation does too.
 //!
-//! Both verdicts are written down as JSON: `{"refused": reason}` or what was accepted.
+//! Single functions are asked here, and both verdicts written down as JSON: `{"refused": reason}`
+//! or what was accepted. Requests go through the whole proxy, in [`requests`].
 
-mod pages;
+mod requests;
+mod settings;
 mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
 use countersign::core::caller::Caller;
 use countersign::core::claims::{AzpPolicy, ClaimsPolicy};
+use countersign::core::clerk::cookies::CookieSuffix;
 use countersign::core::clerk::has::{Asked, Entitlement, Level, Privilege, Reverification};
 use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::clerk::session_claims::SessionClaims;
@@ -26,9 +30,10 @@ use countersign::core::jwk_set::{KeyNames, KeySet};
 use countersign::core::jws::UnverifiedToken;
 use countersign::core::reject::Reject;
 use countersign::core::time::UnixTime;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
+
+use self::settings::Places;
+use self::tables::Tables;
 
 const VERIFY: &str = include_str!("../fixtures/corpus/verify.jsonl");
 const AUTH: &str = include_str!("../fixtures/corpus/auth.jsonl");
@@ -36,9 +41,6 @@ const REQUEST: &str = include_str!("../fixtures/corpus/request.jsonl");
 
 /// The issuer of the instance that `verify.jsonl` was made with.
 const ISSUER: &str = "https://happy-otter-12.clerk.accounts.dev";
-
-/// The families of requests in which cookies decide.
-const PAGES: &str = "BCDEFGHIJKLM";
 
 /// Clerk's verdict and ours on one question.
 struct Verdicts {
@@ -51,17 +53,22 @@ struct Verdicts {
 
 #[test]
 fn our_verdicts_are_clerks_but_for_the_deviations_that_have_a_reason() {
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new(&tables::OF_FUNCTIONS);
     for line in VERIFY.lines() {
-        outcome.take(line, verify);
+        outcome.take("verify", line, verify);
     }
     for line in AUTH.lines() {
-        outcome.take(line, auth);
+        outcome.take("auth", line, auth);
     }
     for line in REQUEST.lines() {
-        let case: Value = serde_json::from_str(line).expect("a line of JSON");
-        let family = &text(&case["case"]["id"])[..1];
-        outcome.take(line, if PAGES.contains(family) { pages::page } else { request });
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        if let Some(answers) = line["clerk"].get("has") {
+            // Who is told to be calling, and with which claims, is held against ours in `requests`.
+            let claims = &line["clerk"]["auth"]["sessionClaims"];
+            let session = SessionClaims::read(claims.as_object().expect("an object"));
+            let ours = has(&line["case"]["has"], Some(&session));
+            outcome.compare("has()", text(&line["case"]["id"]), answers, &ours);
+        }
     }
     outcome.judge();
 }
@@ -102,51 +109,46 @@ fn auth(case: &Value, clerk: &Value) -> Verdicts {
             let has_subject = case["claims"]["sub"].as_str().is_some_and(|sub| !sub.is_empty());
             (clerks_identity(&clerk["auth"]), ours, has_subject.then_some(session))
         }
-        "parsePublishableKey" => (clerks_host(clerk), host(text(&case["key"])), None),
-        _ => (Value::Null, Value::Null, None),
+        "parsePublishableKey" => (clerks_host(clerk), host(case), None),
+        "cookieSuffix" => (clerk["suffix"].clone(), suffix(text(&case["key"])), None),
+        other => panic!("no such function: {other}"),
     };
     Verdicts { id: text(&case["id"]).into(), clerk, ours, session }
 }
 
-fn host(key: &str) -> Value {
-    match PublishableKey::parse(key) {
-        Ok(key) => {
-            let environment = match key.environment() {
-                Environment::Development => "development",
-                Environment::Production => "production",
-            };
-            json!({"instanceType": environment, "frontendApi": key.host()})
-        }
-        Err(_) => refused("publishable-key"),
-    }
+/// Where a key has an instance be; at an address of ours, where the options say so.
+fn host(case: &Value) -> Value {
+    let Ok(key) = PublishableKey::parse(text(&case["key"])) else {
+        return refused("publishable-key");
+    };
+    let environment = match key.environment() {
+        Environment::Development => "development",
+        Environment::Production => "production",
+    };
+    let host = match case["options"].get("proxyUrl") {
+        Some(_) => frontend_api(case),
+        None => key.host().to_owned(),
+    };
+    json!({"instanceType": environment, "frontendApi": host})
+}
+
+/// Where handshakes go with these options.
+fn frontend_api(case: &Value) -> String {
+    let nowhere = || "http://127.0.0.1:1".to_owned();
+    let places = Places { upstream: nowhere(), keys: nowhere(), clerk_api: nowhere() };
+    let mut options = case["options"].clone();
+    options["publishableKey"] = case["key"].clone();
+    let settings = settings::settings(&options, "", &places).expect("good settings");
+    settings.proxy.browsers.expect("an instance").instance.frontend_api
+}
+
+fn suffix(key: &str) -> Value {
+    let key = PublishableKey::parse(key).expect("a key");
+    CookieSuffix::of(&key).name("").trim_start_matches('_').into()
 }
 
 fn clerks_host(clerk: &Value) -> Value {
     clerk.get("parsed").cloned().unwrap_or(refused("publishable-key"))
-}
-
-/// `authenticateRequest`, where a bearer token decides.
-fn request(case: &Value, clerk: &Value) -> Verdicts {
-    let clerks = match clerk["status"].as_str() {
-        Some("signed-in") if clerk.get("toAuthThrew").is_some() => refused("toAuth throws"),
-        Some("signed-in") => json!({
-            "user": clerk["auth"]["userId"], "session": clerk["auth"]["sessionId"],
-            "identity": clerks_identity(&clerk["auth"]),
-        }),
-        Some("signed-out") => refused(one_word(text(&clerk["reason"]))),
-        Some(other) => json!(other),
-        None => refused("publishable-key"),
-    };
-    let caller = caller_of_request(case);
-    let ours = match &caller {
-        Ok(caller) => json!({
-            "user": caller.subject, "session": caller.session_id,
-            "identity": identity(&caller.session),
-        }),
-        Err(word) => refused(word),
-    };
-    let session = caller.ok().map(|caller| caller.session);
-    Verdicts { id: text(&case["id"]).into(), clerk: clerks, ours, session }
 }
 
 /// `has()`: what each question of a case is answered. What cannot be asked here, since settings
@@ -181,24 +183,6 @@ fn reverification(what: &Value) -> Option<Reverification> {
     Some(Reverification::Within { level, after_minutes })
 }
 
-/// Clerk's reason, its one open-ended family as the one word it is to us.
-fn one_word(reason: &str) -> &str {
-    let expired = "session-token-expired";
-    if reason.starts_with("session-token-expired-refresh-") { expired } else { reason }
-}
-
-fn caller_of_request(case: &Value) -> Result<Caller, &'static str> {
-    let mut headers = HeaderMap::new();
-    if let Some(value) = case["headers"]["authorization"].as_str() {
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(value).expect("a header value"));
-    }
-    let options = &case["options"];
-    let key = PublishableKey::parse(text(&options["publishableKey"]));
-    let issuer = key.map_err(|_| "publishable-key")?.frontend_api();
-    let token = BearerToken::from_headers(&headers).map_err(|reject| reject.label())?;
-    caller(token.ok_or(Reject::CredentialMissing.label())?, case, options, vec![issuer])
-}
-
 /// Our verdict on a token: who calls with it, or the reason in a word.
 fn caller(
     token: BearerToken<'_>,
@@ -206,33 +190,27 @@ fn caller(
     options: &Value,
     issuers: Vec<String>,
 ) -> Result<Caller, &'static str> {
-    if keys(case, options).is_err_and(|word| word == "settings refused") {
+    let policy = policy(options, issuers);
+    let keys = keys(case, options);
+    if keys.as_ref().is_err_and(|word| *word == "settings refused") {
         return Err("settings refused");
     }
-    let policy = policy(options, issuers);
-    verified_caller(token.reveal(), case, options, &policy).map_err(|reject| reject.label())
-}
-
-/// Our verdict on a token of one issuer's.
-fn verified_caller(
-    token: &str,
-    case: &Value,
-    options: &Value,
-    policy: &IssuerPolicy,
-) -> Result<Caller, Reject> {
-    let token = UnverifiedToken::parse(BearerToken::of(token))?;
-    if !policy.is_named_by(&token) {
-        return Err(Reject::IssuerUnknown);
-    }
-    let token = policy.admit(token)?;
-    let kid = token.kid();
-    let keys = keys(case, options).map_err(|_| Reject::KeysUnavailable)?;
-    let found = keys.find(kid.as_ref());
-    if found.is_empty() {
-        return Err(Reject::KeyUnknown { kid });
-    }
-    let now = UnixTime::from_secs(case["now"].as_i64().expect("seconds"));
-    policy.caller(token.verify(found)?, now)
+    let verified = || {
+        let token = UnverifiedToken::parse(token)?;
+        if !policy.is_named_by(&token) {
+            return Err(Reject::IssuerUnknown);
+        }
+        let token = policy.admit(token)?;
+        let kid = token.kid();
+        let keys = keys.map_err(|_| Reject::KeysUnavailable)?;
+        let found = keys.find(kid.as_ref());
+        if found.is_empty() {
+            return Err(Reject::KeyUnknown { kid });
+        }
+        let now = UnixTime::from_secs(case["now"].as_i64().expect("seconds"));
+        policy.caller(token.verify(found)?, now)
+    };
+    verified().map_err(|reject| reject.label())
 }
 
 fn keys(case: &Value, options: &Value) -> Result<KeySet, &'static str> {
@@ -320,56 +298,70 @@ fn text(value: &Value) -> &str {
 }
 
 /// What came of all cases.
-#[derive(Default)]
 struct Outcome {
-    equal: usize,
-    deviating: BTreeSet<&'static str>,
-    not_applicable: usize,
+    tables: &'static Tables,
+    totals: BTreeMap<String, Total>,
     /// The rows of both tables that a case was found for.
     used: BTreeSet<&'static str>,
     faults: Vec<String>,
 }
 
+/// What came of the cases of a family.
+#[derive(Clone, Copy, Default)]
+struct Total {
+    equal: usize,
+    deviating: usize,
+    not_applicable: usize,
+}
+
 impl Outcome {
+    fn new(tables: &'static Tables) -> Self {
+        Self { tables, totals: BTreeMap::new(), used: BTreeSet::new(), faults: Vec::new() }
+    }
+
     /// Takes one line: asks for both verdicts, unless the case is not applicable.
     ///
     /// A case that also asks for `has()` is two questions.
-    fn take(&mut self, line: &str, verdicts: fn(&Value, &Value) -> Verdicts) {
+    fn take(&mut self, family: &str, line: &str, verdicts: fn(&Value, &Value) -> Verdicts) {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let id = text(&line["case"]["id"]);
-        if !self.leave(id) {
+        if !self.leave(family, id) {
             let (case, clerk) = (&line["case"], &line["clerk"]);
             let verdicts = verdicts(case, clerk);
             if let Some(answers) = clerk.get("has") {
                 let ours = has(&case["has"], verdicts.session.as_ref());
-                self.compare(&format!("has() of {id}"), answers, &ours);
+                self.compare("has()", &format!("has() of {id}"), answers, &ours);
             }
-            self.compare(&verdicts.id, &verdicts.clerk, &verdicts.ours);
+            self.compare(family, &verdicts.id, &verdicts.clerk, &verdicts.ours);
         }
     }
 
+    fn total(&mut self, family: &str) -> &mut Total {
+        self.totals.entry(family.to_owned()).or_default()
+    }
+
     /// Tells whether a case is not applicable, and counts it.
-    fn leave(&mut self, id: &str) -> bool {
-        let mut rows = tables::NOT_APPLICABLE.iter().flat_map(|(ids, _)| *ids);
+    fn leave(&mut self, family: &str, id: &str) -> bool {
+        let mut rows = self.tables.not_applicable.iter().flat_map(|(ids, _)| *ids);
         let Some(row) = rows.find(|row| covers(row, id)) else { return false };
-        self.not_applicable += 1;
+        self.total(family).not_applicable += 1;
         self.used.insert(row);
         true
     }
 
-    fn compare(&mut self, id: &str, clerk: &Value, ours: &Value) {
-        let row = tables::DEVIATING.iter().flat_map(|(_, rows, _)| *rows).find(|row| **row == id);
-        match row {
-            None if clerk == ours => self.equal += 1,
+    fn compare(&mut self, family: &str, id: &str, clerk: &Value, ours: &Value) {
+        let mut rows = self.tables.deviating.iter();
+        let found = rows.find_map(|(word, ids, _)| Some((word, ids.iter().find(|it| **it == id)?)));
+        match found {
+            None if clerk == ours => self.total(family).equal += 1,
             None => self.faults.push(format!("{id} deviates: Clerk {clerk}, we {ours}")),
             Some(_) if clerk == ours => self.faults.push(format!("{id} does not deviate")),
-            Some(row) => {
+            Some((word, row)) => {
                 self.used.insert(row);
-                self.deviating.insert(row);
-                let word = tables::word_of(row);
-                let said = ours["refused"].as_str().or(ours["handshake"].as_str());
+                self.total(family).deviating += 1;
+                let said = ours["verdict"].as_str().or(ours["refused"].as_str());
                 let said = said.unwrap_or("accepted");
-                if said != word {
+                if said != *word {
                     self.faults.push(format!("{id}: the table says {word}, we say {said}"));
                 }
             }
@@ -378,26 +370,41 @@ impl Outcome {
 
     /// Prints the totals, and fails where a table and the cases do not agree.
     fn judge(mut self) {
-        let rows = tables::DEVIATING.iter().map(|(_, ids, _)| *ids);
-        let rows = rows.chain(tables::NOT_APPLICABLE.iter().map(|(ids, _)| *ids)).flatten();
+        let Tables { name, deviating, not_applicable } = self.tables;
+        let rows = deviating.iter().map(|(_, ids, _)| *ids);
+        let rows = rows.chain(not_applicable.iter().map(|(ids, _)| *ids)).flatten();
         let superfluous = rows.filter(|row| !self.used.contains(*row));
         self.faults.extend(superfluous.map(|row| format!("no case for {row}")));
-        // Past the capture of the test harness, so that `cargo test` shows it.
-        let mut out = std::io::stdout();
-        let _ = writeln!(
-            out,
-            "corpus: equal {}, deviating {}, not applicable {}",
-            self.equal,
-            self.deviating.len(),
-            self.not_applicable
-        );
-        for (word, ids, why) in tables::DEVIATING {
-            let _ = writeln!(out, "  deviating, {word}: {why}\n    {}", ids.join(", "));
+        // Past the capture of the test harness, so that `cargo test` shows it, and in one piece.
+        let mut report = format!("corpus, {name}: {}\n", Total::of(self.totals.values()));
+        for (family, total) in &self.totals {
+            report += &format!("  {family}: {total}\n");
         }
-        for (ids, why) in tables::NOT_APPLICABLE {
-            let _ = writeln!(out, "  not applicable: {why}\n    {}", ids.join(", "));
+        for (word, ids, why) in *deviating {
+            report += &format!("  deviating, {word}: {why}\n    {}\n", ids.join(", "));
         }
+        for (ids, why) in *not_applicable {
+            report += &format!("  not applicable: {why}\n    {}\n", ids.join(", "));
+        }
+        let _ = std::io::stdout().write_all(report.as_bytes());
         assert!(self.faults.is_empty(), "{:#?}", self.faults);
+    }
+}
+
+impl Total {
+    fn of<'a>(totals: impl Iterator<Item = &'a Self>) -> Self {
+        totals.fold(Self::default(), |sum, it| Self {
+            equal: sum.equal + it.equal,
+            deviating: sum.deviating + it.deviating,
+            not_applicable: sum.not_applicable + it.not_applicable,
+        })
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { equal, deviating, not_applicable } = self;
+        write!(out, "equal {equal}, deviating {deviating}, not applicable {not_applicable}")
     }
 }
 

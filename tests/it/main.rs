@@ -9,7 +9,6 @@ mod browser;
 mod browser_clerk;
 mod check;
 mod corpus;
-mod corpus_requests;
 mod cors;
 mod credential;
 mod explain;

@@ -312,6 +312,8 @@ impl Exchange<'_> {
             return None;
         }
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
+        // Where none can be exchanged it is that of another application on our domain.
+        let nonce = nonce.filter(|_| self.instance.payload == Payload::Nonce);
         let token = || query(HANDSHAKE).or_else(|| self.cookies.handshake.clone());
         nonce.map(Brought::Nonce).or_else(|| token().map(Brought::Token))
     }
@@ -394,13 +396,13 @@ impl Exchange<'_> {
             return Some(Row::FromAnotherSite.says(verdict));
         }
         let wanted = self.instance.organizations.wanted(self.url.path())?;
-        let matches = wanted.is_met(organization);
-        if matches || self.cookies.redirect_count >= LOOP {
+        if wanted.is_met(organization) || self.cookies.redirect_count >= LOOP {
             return None;
         }
-        let reason = Reason::ActiveOrganizationMismatch;
-        let verdict = self.away(reason, None, None, Some(&wanted.value));
-        Some(Row::OrganizationDiffers.says(verdict))
+        // Whoever cannot be sent for another organization is signed in with the one that is active.
+        let verdict = self.away(Reason::ActiveOrganizationMismatch, None, None);
+        let is_sent = matches!(verdict, Verdict::Handshake(_));
+        is_sent.then(|| Row::OrganizationDiffers.says(verdict))
     }
 
     /// Decides for a token that was refused. `refresh` says what came of trying to refresh it,
@@ -422,7 +424,7 @@ impl Exchange<'_> {
             | ClaimError::LifetimeTooLong => return Verdict::Refused(reject),
         };
         let detail = (reason == Reason::SessionTokenExpired).then_some(refresh);
-        self.away(reason, None, detail, None)
+        self.away(reason, None, detail)
     }
 
     /// Row 14: a page of another origin led here, and it is none of Clerk's.
@@ -439,17 +441,11 @@ impl Exchange<'_> {
     }
 
     fn or_signed_out(&self, reason: Reason, location: Option<String>) -> Verdict {
-        self.away(reason, location, None, None)
+        self.away(reason, location, None)
     }
 
     /// Sends the browser away where that may be, and is signed out with the same reason where not.
-    fn away(
-        &self,
-        reason: Reason,
-        location: Option<String>,
-        detail: Option<&str>,
-        organization: Option<&str>,
-    ) -> Verdict {
+    fn away(&self, reason: Reason, location: Option<String>, detail: Option<&str>) -> Verdict {
         let count = self.cookies.redirect_count;
         if !self.is_eligible() || !self.leads_home {
             return Verdict::SignedOut(reason);
@@ -457,19 +453,14 @@ impl Exchange<'_> {
         if count == LOOP {
             return Verdict::Looped(reason);
         }
-        let location = location.unwrap_or_else(|| self.handshake_url(reason, detail, organization));
+        let location = location.unwrap_or_else(|| self.handshake_url(reason, detail));
         let next = if count > LOOP { 1 } else { count + 1 };
         let cookie = format!("__clerk_redirect_count={next}; SameSite=Lax; HttpOnly; Max-Age=2");
         Verdict::Handshake(Redirect { reason, location, cookie })
     }
 
     /// The address of Clerk's handshake, its parameters in the order of Clerk's library.
-    fn handshake_url(
-        &self,
-        reason: Reason,
-        detail: Option<&str>,
-        organization: Option<&str>,
-    ) -> String {
+    fn handshake_url(&self, reason: Reason, detail: Option<&str>) -> String {
         let mut word = reason.as_str().to_owned();
         if let Some(detail) = detail {
             let _ = write!(word, "-refresh-{detail}"); // writing to a String does not fail
@@ -480,7 +471,10 @@ impl Exchange<'_> {
         };
         let back = self.url.without(&[DEV_BROWSER, "__dev_session"]);
         let dev_browser = self.dev_browser();
+        let wanted = self.instance.organizations.wanted(self.url.path());
         let suffixed = if self.cookies.uses_suffix() { "true" } else { "false" };
+        // Clerk may make a new token of it: of two that differ, nobody knows which that should be.
+        let session = self.cookies.session.as_deref().filter(|_| !self.cookies.contradicts);
         let mut url = format!("{}/v1/client/handshake", self.instance.frontend_api);
         for (name, value) in [
             ("redirect_url", Some(&*back)),
@@ -488,9 +482,9 @@ impl Exchange<'_> {
             ("suffixed_cookies", Some(suffixed)),
             ("__clerk_hs_reason", Some(&*word)),
             ("format", Some(format)),
-            ("__session", self.cookies.session.as_deref()),
+            ("__session", session),
             (DEV_BROWSER, dev_browser.as_deref()),
-            ("organization_id", organization),
+            ("organization_id", wanted.as_ref().map(|wanted| &*wanted.value)),
         ] {
             if let Some(value) = value {
                 push_parameter(&mut url, name, value);
@@ -506,7 +500,12 @@ impl Exchange<'_> {
         if self.instance.is_development() { told().or_else(known) } else { None }
     }
 
+    /// A header that is there and not empty.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
     }
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

@@ -67,13 +67,16 @@ impl Instance {
 
     /// Tells whether a page at `origin` is one of Clerk's for this instance: the Frontend API
     /// itself, the accounts portal, or in development an accounts portal of Clerk's own domains.
+    /// Of the first and the last any port will do.
     pub fn is_clerks(&self, origin: &str) -> bool {
-        let host = |url: &str| url.split_once("://").map_or(url, |(_, host)| host).to_owned();
-        let own = host(&self.frontend_api);
+        let authority = |url: &str| url.split_once("://").map_or(url, |(_, rest)| rest).to_owned();
+        let own = authority(&self.frontend_api);
         let own = own.split('/').next().unwrap_or_default();
-        host(origin) == own
+        let told = authority(origin);
+        let host = told.rsplit_once(':').map_or(&*told, |(host, _)| host);
+        [&*told, host].contains(&own)
             || origin == self.accounts_portal
-            || self.is_development() && is_development_portal(&host(origin))
+            || self.is_development() && is_development_portal(host)
     }
 }
 
@@ -118,12 +121,15 @@ mod tests {
         let development = of("pk_test_aGFwcHktb3R0ZXItMTIuY2xlcmsuYWNjb3VudHMuZGV2JA");
         for (origin, live, test) in [
             ("https://clerk.example.com", true, false),
+            ("https://clerk.example.com:8443", true, false),
+            ("https://accounts.example.com:8443", false, false),
             ("https://accounts.example.com", true, false),
             ("https://accounts.evil.com", false, false),
             ("https://accounts.example.com.evil.com", false, false),
             ("https://happy-otter-12.clerk.accounts.dev", false, true),
             ("https://happy-otter-12.accounts.dev", false, true),
             ("https://other-otter-1.accounts.dev", false, true),
+            ("https://other-otter-1.accounts.dev:8443", false, true),
             ("https://other-otter-1.clerk.accounts.dev", false, false),
             ("https://accounts.foo.lcl.dev", false, true),
             ("https://foo.lcl.dev", false, false),

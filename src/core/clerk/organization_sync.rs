@@ -9,7 +9,7 @@ pub struct OrganizationSync {
     pub personal: Vec<Pattern>,
 }
 
-/// A pattern for paths, in the form of Clerk's settings: segments to the letter, one `:id` or
+/// A pattern for paths, in the form of Clerk's settings: segments whatever their case, one `:id` or
 /// `:slug`, and `(.*)` at the end for whatever follows.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
@@ -79,7 +79,7 @@ impl Pattern {
         for segment in &self.segments {
             let text = rest.next()?;
             match segment {
-                Segment::Text(own) if own == text => {}
+                Segment::Text(own) if own.eq_ignore_ascii_case(text) => {}
                 Segment::Text(_) => return None,
                 Segment::Id | Segment::Slug if text.is_empty() => return None,
                 Segment::Id => found = Some((Kind::Id, text)),
@@ -132,6 +132,8 @@ mod tests {
             ("/orgs/one", Some(("org_1", Some("one"))), Some(true)),
             ("/orgs/one/x/y", Some(("org_1", Some("two"))), Some(false)),
             ("/orgs/one", None, Some(false)),
+            ("/Orgs/one", None, Some(false)),
+            ("/orgs/ONE", Some(("org_1", Some("one"))), Some(false)),
             ("/o/org_1", Some(("org_1", None)), Some(true)),
             ("/o/org_2", Some(("org_1", None)), Some(false)),
             ("/me", None, Some(true)),

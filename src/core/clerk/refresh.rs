@@ -97,8 +97,37 @@ pub fn answer(status: u16, body: &[u8]) -> Result<Directives, Failure> {
         return Err(Failure::UnexpectedBapiError);
     }
     let directives = Directives::of_answer(body, "cookies").ok_or(Failure::FetchError)?;
-    if directives.session_token().is_none() {
+    if directives.lines().is_empty() {
         return Err(Failure::UnexpectedSdkError);
     }
+    if directives.session_token().is_none() {
+        return Err(Failure::InvalidSessionToken);
+    }
     Ok(directives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_new_token_has_clerks_word() {
+        let of = |list: &str| format!(r#"{{"object": "cookies", "cookies": {list}}}"#);
+        for (status, body, want) in [
+            (200, of(r#"["__session=a; Path=/", "__client_uat=1"]"#), "a"),
+            (200, of(r#"["__client_uat=1"]"#), "invalid-session-token"),
+            (200, of(r#"["__session=; Path=/"]"#), "invalid-session-token"),
+            (200, of("[]"), "unexpected-sdk-error"),
+            (200, of("null"), "unexpected-sdk-error"),
+            (200, "no JSON".to_owned(), "fetch-error"),
+            (500, of("[]"), "unexpected-bapi-error"),
+        ] {
+            let got = answer(status, body.as_bytes());
+            let told = match &got {
+                Ok(directives) => directives.session_token().unwrap_or_default(),
+                Err(failure) => failure.as_str(),
+            };
+            assert_eq!(told, want, "{status} {body}");
+        }
+    }
 }

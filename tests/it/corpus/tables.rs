@@ -1,7 +1,26 @@
 //! The cases in which our verdict is not Clerk's, and why.
 
-/// Our word, the cases, and what makes ours the safer verdict, or one that heals.
-pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
+/// What is said of the cases that one test asks.
+pub(super) struct Tables {
+    pub(super) name: &'static str,
+    /// Our word, the cases, and what makes ours the safer verdict, or one that heals.
+    pub(super) deviating: &'static [(&'static str, &'static [&'static str], &'static str)],
+    /// The cases that ask for what is not decided here, and what that is.
+    pub(super) not_applicable: &'static [(&'static [&'static str], &'static str)],
+}
+
+/// Of `verify.jsonl` and `auth.jsonl`.
+pub(super) static OF_FUNCTIONS: Tables =
+    Tables { name: "functions", deviating: DEVIATING, not_applicable: NOT_APPLICABLE };
+
+/// Of `request.jsonl`.
+pub(super) static OF_REQUESTS: Tables = Tables {
+    name: "requests",
+    deviating: DEVIATING_REQUESTS,
+    not_applicable: &[(&["O-*"], "machine tokens are not here yet")],
+};
+
+const DEVIATING: &[(&str, &[&str], &str)] = &[
     (
         "token-invalid",
         &["h-b64-false"],
@@ -14,7 +33,7 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
     ),
     (
         "token-invalid",
-        &["h-null", "e-payload-null", "A-header-null"],
+        &["h-null", "e-payload-null"],
         "heals: Clerk's library throws where a part of the token is `null`; the token is at fault",
     ),
     (
@@ -26,11 +45,6 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
         "token-invalid",
         &[r#"h-cat-"cl_B7d4PD222AAA""#, r#"h-cat-"zzz""#, r#"h-cat-"""#],
         "safer: `verifyToken` alone lets tokens of another class pass; `authenticateRequest` does not, nor do we",
-    ),
-    (
-        "token-type-mismatch",
-        &["A-nosid"],
-        "safer: a token without a session is an ID token or one of a template, by the same key",
     ),
     (
         "jwk-kid-mismatch",
@@ -69,7 +83,7 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
     ),
     (
         "token-invalid-issuer",
-        &["c-iss-miss/none", "c-iss-evil/none", r#"c-iss-a/"""#, "A-wrong-iss-same-key"],
+        &["c-iss-miss/none", "c-iss-evil/none", r#"c-iss-a/"""#],
         "safer: the issuer is pinned to the instance; Clerk's library does not look unless told to",
     ),
     (
@@ -104,7 +118,7 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
     ),
     (
         "accepted",
-        &["fea-nocolon", "N-v2-bad-fea-throws"],
+        &["fea-nocolon"],
         "heals: features in a broken form grant no permission; Clerk's library throws, which is a 500",
     ),
     (
@@ -117,82 +131,11 @@ pub(super) const DEVIATING: &[(&str, &[&str], &str)] = &[
         &["pk-urlsafe"],
         "safer: a key that does not decode to a host names no address to fetch from",
     ),
-    ("accepted", &["A-lower"], "heals: the case of `Bearer` is free (RFC 9110 §11.1)"),
-    (
-        "session-token-and-uat-missing",
-        &["A-bare"],
-        "safer: what does not say `Bearer` and a space is the backend's own scheme, and no token to us",
-    ),
-    (
-        "session-pending",
-        &["N-pending-keep"],
-        "safer: a session with tasks left is not signed in; Clerk's library leaves that to its caller",
-    ),
-    (
-        "token-invalid-issuer",
-        &[
-            "B-noiss/older/xhr",
-            "B-noiss/older/doc",
-            "B-noiss/eq/xhr",
-            "B-noiss/eq/doc",
-            "B-noiss/neg/xhr",
-            "B-noiss/float/xhr",
-            "B-noiss/float/doc",
-            "F-unsuf-noiss+suf",
-            "F-iss-http",
-        ],
-        "safer: a session cookie names its issuer, to the letter; Clerk's library does not look",
-    ),
-    (
-        "token-invalid",
-        &["F-payload-null-cookie", "F-header-null-cookie"],
-        "heals: Clerk's library throws where a part of the cookie's token is `null`",
-    ),
-    (
-        "session-token-missing",
-        &["G-dup-first-wins"],
-        "safer: two session cookies that differ are two callers, and whose is a guess; a page fetches a new one",
-    ),
-    (
-        "session-token-and-uat-missing",
-        &["H-clerk_redirect_url"],
-        "safer: `__clerk_redirect_url` sends a browser with its development session to any address",
-    ),
-    (
-        "session-token-and-uat-missing",
-        &["K-dev-nosigninurl", "K-sameorigin-signin", "K-rel-signin-origin"],
-        "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
-    ),
-    (
-        "session-token-and-uat-missing",
-        &["I-prod-ok-xhr", "I-prod-query"],
-        "safer: a handshake's result is taken where a page is asked for, and in production from a cookie alone: who makes a link could put a session of their own into it",
-    ),
-    (
-        "session-token-missing",
-        &["I-prod-prefix-trick"],
-        "safer: `__sessionfoo` is no cookie of Clerk's, whoever has it set",
-    ),
-    (
-        "dev-browser-sync",
-        &["I-dev-badsig", "I-dev-junk"],
-        "heals: Clerk's library throws, and the page is a 500 until somebody clears the address",
-    ),
 ];
 
-/// The cases that ask for what is not decided here, and what that is.
-pub(super) const NOT_APPLICABLE: &[(&[&str], &str)] = &[
+const NOT_APPLICABLE: &[(&[&str], &str)] = &[
     (
-        &[
-            "j-401",
-            "j-401-other",
-            "j-500",
-            "j-500-nonjson",
-            "j-429",
-            "j-recover",
-            "A-jwks-down",
-            "A-secret-invalid",
-        ],
+        &["j-401", "j-401-other", "j-500", "j-500-nonjson", "j-429", "j-recover"],
         "an answer that is no success is judged where key sets are fetched",
     ),
     (
@@ -204,19 +147,100 @@ pub(super) const NOT_APPLICABLE: &[(&[&str], &str)] = &[
         "a negative leeway cannot be written here: it is a length of time",
     ),
     (&["h-notyp-headerTypeSet"], "there is no option for `typ`: it is `JWT` or absent"),
-    (
-        &["suffix *"],
-        "the suffix of a cookie's name belongs to signing in with cookies, which is not here yet",
-    ),
     (&["wh-*"], "webhooks are not here yet"),
-    (&["pk-proxy"], "a proxied Frontend API belongs to handshakes, which are not here yet"),
-    (&["A-basic+cookies"], "a cookie decides"),
-    (&["A-nbf-bearer-doc"], "a handshake follows"),
-    (&["O-*"], "machine tokens are not here yet"),
 ];
 
-/// Returns our word for a case that deviates.
-pub(super) fn word_of(id: &str) -> &'static str {
-    let row = DEVIATING.iter().find(|(_, ids, _)| ids.contains(&id));
-    row.expect("a case that deviates").0
-}
+const DEVIATING_REQUESTS: &[(&str, &[&str], &str)] = &[
+    ("signed-in", &["A-lower"], "heals: the case of `Bearer` is free (RFC 9110 §11.1)"),
+    (
+        "signed-out session-token-and-uat-missing",
+        &["A-bare"],
+        "safer: what does not say `Bearer` and a space is the backend's own scheme, and no token to us",
+    ),
+    (
+        "signed-out token-type-mismatch",
+        &["A-nosid"],
+        "safer: a token without a session is an ID token or one of a template, by the same key",
+    ),
+    (
+        "signed-out token-invalid-issuer",
+        &[
+            "A-wrong-iss-same-key",
+            "B-noiss/older/xhr",
+            "B-noiss/older/doc",
+            "B-noiss/eq/xhr",
+            "B-noiss/eq/doc",
+            "B-noiss/neg/xhr",
+            "B-noiss/float/xhr",
+            "B-noiss/float/doc",
+            "F-unsuf-noiss+suf",
+            "F-iss-http",
+        ],
+        "safer: a session token names its issuer, to the letter; Clerk's library does not look",
+    ),
+    (
+        "signed-out token-invalid",
+        &["A-header-null", "F-payload-null-cookie", "F-header-null-cookie"],
+        "heals: Clerk's library throws where a part of the token is `null`; the token is at fault",
+    ),
+    (
+        "503 keys-unavailable",
+        &["A-jwks-down", "A-secret-invalid"],
+        "heals: without a key set nothing is wrong with the token, so the answer is 503 and not 401",
+    ),
+    (
+        "signed-out session-pending",
+        &["N-pending-keep"],
+        "safer: a session with tasks left is not signed in; Clerk's library leaves that to its caller",
+    ),
+    (
+        "signed-in",
+        &["N-v2-bad-fea-throws"],
+        "heals: features in a broken form grant no permission; Clerk's library throws, which is a 500",
+    ),
+    (
+        "handshake client-uat-but-no-session-token",
+        &["E-path"],
+        "the same; but what follows `#` stays in the browser, so no request has it, nor the way back",
+    ),
+    (
+        "handshake session-token-missing",
+        &["G-dup-first-wins"],
+        "safer: two session cookies that differ are two callers, and whose is a guess; a page fetches a new one",
+    ),
+    (
+        "signed-out session-token-and-uat-missing",
+        &["H-clerk_redirect_url"],
+        "safer: `__clerk_redirect_url` sends a browser with its development session to any address",
+    ),
+    (
+        "signed-out session-token-and-uat-missing",
+        &["I-prod-ok-xhr", "I-prod-query"],
+        "safer: a handshake's result is taken where a page is asked for, and in production from a cookie alone: who makes a link could put a session of their own into it",
+    ),
+    (
+        "signed-out session-token-missing",
+        &["I-prod-prefix-trick"],
+        "safer: `__sessionfoo` is no cookie of Clerk's, whoever has it set",
+    ),
+    (
+        "handshake dev-browser-sync",
+        &["I-dev-badsig", "I-dev-junk"],
+        "heals: Clerk's library throws, and the page is a 500 until somebody clears the address",
+    ),
+    (
+        "no start: clerk.issuer",
+        &["A-nopk"],
+        "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
+    ),
+    (
+        "no start: clerk.publishable_key",
+        &["A-badpk"],
+        "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
+    ),
+    (
+        "no start: clerk.sign_in_url",
+        &["K-dev-nosigninurl", "K-sameorigin-signin", "K-rel-signin-origin"],
+        "heals: Clerk's library throws at every request over a setting; ours are checked at the start",
+    ),
+];

@@ -120,6 +120,11 @@ impl Upstream {
         self.seen.borrow().clone()
     }
 
+    /// Everything that came since this was asked before, in order.
+    pub(crate) fn take(&self) -> Vec<Seen> {
+        self.seen.take()
+    }
+
     /// What came last.
     pub(crate) fn last(&self) -> Seen {
         self.seen.borrow().last().expect("a request came").clone()
