@@ -35,12 +35,12 @@ pub struct Args {
     /// [default: standard input]
     #[arg(value_name = "TOKEN", conflicts_with = "request")]
     pub token: Option<String>,
-    /// The request.
-    #[command(flatten)]
-    pub request: RequestFlags,
     /// Print one line of JSON instead
     #[arg(long)]
     pub json: bool,
+    /// The request.
+    #[command(flatten)]
+    pub request: RequestFlags,
     /// The flags.
     #[command(flatten)]
     pub flags: Flags,
