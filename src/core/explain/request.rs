@@ -555,7 +555,7 @@ impl<'a> Telling<'a> {
     }
 
     fn nothing_brought(&mut self) -> Result<Option<Caller>, Stop> {
-        let note = "A handshake has brought something that is none of this instance's, or cannot be looked at without the secret key: it is decided as if it had not come.";
+        let note = "A handshake has brought something that is no good session of this instance's: it is decided as if it had not come.";
         self.report.notes.push(note.to_owned());
         Ok(None)
     }
