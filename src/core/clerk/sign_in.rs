@@ -248,7 +248,7 @@ mod tests {
             let headers: HeaderMap = headers
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect::<Vec<(http::HeaderName, http::HeaderValue)>>()
+                .collect::<Vec<(http::HeaderName, HeaderValue)>>()
                 .into_iter()
                 .collect();
             let cookies = ClerkCookies { sign_ins, ..ClerkCookies::default() };
