@@ -32,12 +32,17 @@ pub enum Command {
     Demo(demo::Args),
     /// Read the settings, print them as understood, and exit.
     Check(Box<check::Args>),
-    /// Say step by step what would become of a token, and what to do about it.
+    /// Say step by step what would become of a token or a request, and what to do about it.
     ///
-    /// Ends with 0 where it is accepted, 1 where it is refused, 69 where its issuer's keys are not
-    /// to be had, 78 for bad settings. The token goes nowhere: all that is fetched is the key set of
-    /// the issuer it names. Its claims are printed, which say who the user is; the token itself, its
-    /// signature and secrets never are.
+    /// A request is written as for curl: in one that a browser's developer tools copied, put
+    /// `countersign explain --url` in the place of `curl`.
+    ///
+    /// Ends with 0 where the token is accepted or the request reaches the backend, 1 where it is
+    /// refused or sent away, 69 where nobody can tell (the issuer's keys are not to be had, or
+    /// Clerk's Backend API decides, which is not asked), 78 for bad settings. Nothing of it goes
+    /// anywhere: all that is fetched is the key set of the issuer that the token names. Its claims
+    /// are printed, which say who the user is; the token itself, its signature, cookies and secrets
+    /// never are.
     Explain(Box<explain::Args>),
     /// Make a key to sign requests with.
     Keygen(keygen::Args),
@@ -54,6 +59,8 @@ pub enum Failure {
     Cut,
     /// Standard output is full or gone.
     Output(io::Error),
+    /// What was written cannot be meant.
+    Usage(String),
     /// No key was made.
     Keygen(keygen::KeygenError),
 }
@@ -78,6 +85,8 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// The status for a usage error, as clap has it.
+const BAD_USAGE: u8 = 2;
 /// The status for bad settings: `EX_CONFIG` of sysexits.h.
 const BAD_SETTINGS: u8 = 78;
 
@@ -94,6 +103,10 @@ impl Failure {
             Self::Start(error) => failed(&error.to_string()),
             Self::Output(error) => failed(&format!("nothing could be printed: {error}")),
             Self::Keygen(error) => failed(&error.to_string()),
+            Self::Usage(problem) => {
+                complain(problem);
+                ExitCode::from(BAD_USAGE)
+            }
             Self::Cut => failed("requests were cut off: they took longer than drain.grace"),
         }
     }

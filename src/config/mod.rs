@@ -338,6 +338,9 @@ impl Sections {
             routes: self.paths.routes,
             browsers: self.browsers,
             trusted_proxies: self.trusted_proxies,
+            paths: self.paths.policy,
+            preflight: self.paths.preflight,
+            longest_handshake: self.limits.head,
         };
         (!settings.issuers.is_empty()).then_some(settings)
     }

@@ -6,10 +6,11 @@ use crate::admin::{AdminSettings, Readiness};
 use crate::clerk_api::ClerkApiSettings;
 use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::IssuerPolicy;
+use crate::core::path::PathPolicy;
 use crate::core::route::Routes;
 use crate::http_client::HttpClientSettings;
 use crate::keys::KeySettings;
-use crate::proxy::{BrowserSettings, ProxySettings, TrustedProxies};
+use crate::proxy::{BrowserSettings, Preflight, ProxySettings, TrustedProxies};
 use crate::signing::SigningSettings;
 use crate::telemetry::LogSettings;
 
@@ -58,6 +59,12 @@ pub struct TokenSettings {
     pub browsers: Option<BrowserSettings>,
     /// Whose forwarded headers count.
     pub trusted_proxies: TrustedProxies,
+    /// What a path may hold.
+    pub paths: PathPolicy,
+    /// What becomes of a CORS preflight.
+    pub preflight: Preflight,
+    /// The longest token that a handshake brings, in bytes.
+    pub longest_handshake: usize,
 }
 
 /// Somebody whose tokens are good.

@@ -166,6 +166,11 @@ impl IssuerPolicy {
         policy
     }
 
+    /// Tells whether a token is of the class of sessions, and those are accepted.
+    pub fn is_session(&self, token: &UnverifiedToken<'_>) -> bool {
+        self.class_of(token.header(), token.claims()) == Some(TokenClass::SessionToken)
+    }
+
     /// Says of which accepted class a token of this issuer's is; nothing where it is of none.
     ///
     /// A Clerk instance signs all its classes with one key, so the class is looked at before

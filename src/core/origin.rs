@@ -10,8 +10,11 @@ use http::{HeaderMap, Method};
 use crate::core::claims::{AzpPolicy, ClaimError};
 use crate::core::clerk::public_url::origin_of;
 use crate::core::issuer::TokenClass;
+use crate::core::path::Authority;
 use crate::core::reject::Reject;
 
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The origins of the application, as far as settings name them.
@@ -52,6 +55,17 @@ pub enum Page {
     Unknown,
 }
 
+/// What says under which origin a browser reached us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KnownBy<'a> {
+    /// A setting that names the host: an authorized party, or the satellite domain.
+    Setting(&'a str),
+    /// `public_url`.
+    PublicUrl(&'a str),
+    /// The request itself.
+    Host,
+}
+
 impl OwnOrigins {
     /// Returns the origin under which the browser reached us, for a request to `host` that proxies
     /// we trust said `scheme` of.
@@ -59,10 +73,20 @@ impl OwnOrigins {
     /// A setting that names this very host counts first, then `public_url`: a proxy before us may
     /// keep neither host nor scheme.
     pub fn of_request(&self, host: &str, scheme: Option<&str>) -> String {
+        match self.known_by(host) {
+            KnownBy::Setting(origin) | KnownBy::PublicUrl(origin) => origin.to_owned(),
+            KnownBy::Host => format!("{}://{host}", scheme.unwrap_or("http")),
+        }
+    }
+
+    /// Says what decides under which origin the browser reached us, for a request to `host`.
+    pub fn known_by(&self, host: &str) -> KnownBy<'_> {
         let named = self.iter().find(|origin| authority(origin) == without_usual_port(host));
-        let known = named.or(self.public.as_deref());
-        let told = || format!("{}://{host}", scheme.unwrap_or("http"));
-        known.map_or_else(told, str::to_owned)
+        match (named, self.public.as_deref()) {
+            (Some(origin), public) if public != Some(origin) => KnownBy::Setting(origin),
+            (_, Some(public)) => KnownBy::PublicUrl(public),
+            (_, None) => KnownBy::Host,
+        }
     }
 
     /// Tells whether a browser may be told to come back to `origin`: to a host of ours. Where no
@@ -103,6 +127,17 @@ impl OwnOrigins {
     fn iter(&self) -> impl Iterator<Item = &str> {
         self.public.iter().chain(&self.parties).chain(&self.satellite).map(String::as_str)
     }
+}
+
+/// Returns the host and the scheme that the browser used, as the proxies before us say: of several
+/// that they name, the first. Only to be asked where they are trusted.
+pub fn told(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
+    let first = |name: &HeaderName| {
+        let line = headers.get(name)?.to_str().ok()?;
+        Some(line.split(',').next()?.trim())
+    };
+    let host = first(&FORWARDED_HOST).filter(|host| Authority::parse(host).is_ok());
+    (host, first(&FORWARDED_PROTO).filter(|scheme| matches!(*scheme, "http" | "https")))
 }
 
 /// Checks that a request whose credential is a cookie was not sent by another site's page, where

@@ -55,6 +55,25 @@ pub fn issuer_of<'p>(
     found.ok_or(Reject::IssuerUnknown)
 }
 
+/// Checks that a token may be one of a session of the instance whose policy this is: what a cookie
+/// holds must be, though other tokens are good in `Authorization`.
+///
+/// # Errors
+///
+/// Those of [`parse`]; [`Reject::IssuerUnknown`] where the token names another issuer;
+/// [`Reject::TokenClassRefused`] where it is of another class.
+pub fn check_session(
+    token: BearerToken<'_>,
+    longest: usize,
+    policy: &IssuerPolicy,
+) -> Result<(), Reject> {
+    let token = parse(token, longest)?;
+    if !policy.is_named_by(&token) {
+        return Err(Reject::IssuerUnknown);
+    }
+    if policy.is_session(&token) { Ok(()) } else { Err(Reject::TokenClassRefused) }
+}
+
 /// The second half: says who calls with a token of the issuer's whose policy this is, and with
 /// which of `keys` it was signed, the issuer's that may have.
 ///

@@ -166,7 +166,7 @@ async fn a_browser_that_was_there_needs_no_other_handshake() {
             leads_home: true,
             cookies: &cookies,
         };
-        (exchange.before(false, |_| true), cookies.uses_suffix, cookies.refresh.is_some())
+        (exchange.before(false, |_| true), cookies.uses_suffix(), cookies.refresh.is_some())
     };
 
     let signed_out = handshake(&issuer, &[]).await;

@@ -11,19 +11,18 @@ use super::forwarded::Forwarded;
 use super::pipeline::Pipeline;
 use super::record::Record;
 use super::seen::Known;
-use super::settings::{BrowserSettings, Cookies};
-use super::target::Target;
+use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
-use crate::core::clerk::handshake::{Brought, Exchange, Next, Reason, Verdict};
+use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Verdict};
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::Failure;
 use crate::core::clerk::sign_in::SignIn;
 use crate::core::credential::BearerToken;
 use crate::core::issuer::{IssuerPolicy, TokenClass};
 use crate::core::jws::UnverifiedToken;
-use crate::core::origin::{self, PageRules};
 use crate::core::reject::Reject;
+use crate::core::target::Target;
 use crate::core::time::UnixTime;
 use crate::core::verdict;
 use crate::telemetry::metrics::{AuthSource, Carrier};
@@ -69,12 +68,7 @@ impl<'a> Browser<'a> {
 impl Visit<'_> {
     /// Returns the address as the browser has it.
     fn url(&self, settings: &BrowserSettings) -> PublicUrl {
-        let own = &settings.origins;
-        let (host, scheme) = self.forwarded.public(self.headers);
-        let origin = own.of_request(host.unwrap_or(self.target.authority.as_str()), scheme);
-        let is_public = own.public.as_ref() == Some(&origin);
-        let prefix = if is_public { settings.prefix.clone() } else { String::new() };
-        PublicUrl { origin, prefix, target: self.target.uri.to_string() }
+        settings.url(self.target, self.forwarded.public(self.headers))
     }
 }
 
@@ -94,12 +88,13 @@ impl Pipeline {
         if browser.cookies.session.is_some() {
             record.carrier = Carrier::Cookie;
         }
+        record.comes_from_sign_in = browser.cookies.sign_ins > 0;
         if settings.cookies == Cookies::Refused {
             let shown = browser.cookies.session.is_some();
             return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });
         }
         let exchange = browser.exchange();
-        let is_session = |token: &UnverifiedToken<'_>| is_session(self.clerk(), token);
+        let is_session = |token: &UnverifiedToken<'_>| self.clerk().is_session(token);
         let mut next = exchange.before(false, is_session);
         if let Next::Resolve(brought) = &next {
             match self.resolve(&browser, brought, record).await? {
@@ -109,7 +104,7 @@ impl Pipeline {
         }
         match next {
             Next::Verify => self.verify_cookie(&browser, record).await,
-            Next::Decided(verdict) => Err(self.rejected(verdict)),
+            Next::Decided(decided) => Err(self.rejected(decided)),
             Next::Resolve(_) => Err(Reject::Internal), // it was resolved
         }
     }
@@ -128,21 +123,20 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<SignedIn, Reject> {
         let Some(settings) = &self.shared().settings.browsers else { return Err(reject) };
-        let is_renewable = *visit.method == Method::GET
-            && settings.cookies == Cookies::Accepted // in which a new one would come
-            && reject.is_of_a_date()
-            && reject.is_of_a_session();
-        if !is_renewable {
+        if !settings.renews(visit.method, &reject) {
             return Err(reject);
         }
         let mut browser = Browser::new(visit, settings, self.shared().clock.now());
         browser.cookies.session = Some(token.reveal().to_owned());
         match self.refresh(&browser, &reject, record).await {
             Ok(signed_in) => Ok(signed_in),
-            Err(failure) => match browser.exchange().refused(reject.clone(), failure.as_str()) {
-                Verdict::SignedOut(_) => Err(reject),
-                verdict => Err(self.rejected(verdict)),
-            },
+            Err(failure) => {
+                let decided = browser.exchange().refused(reject.clone(), failure.as_str());
+                match decided.verdict {
+                    Verdict::SignedOut(_) => Err(reject),
+                    _ => Err(self.rejected(decided)),
+                }
+            }
         }
     }
 
@@ -152,7 +146,12 @@ impl Pipeline {
         if settings.cookies == Cookies::Refused {
             return None;
         }
-        Browser::new(visit, settings, self.shared().clock.now()).exchange().sign_in(reject)
+        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        let exchange = browser.exchange();
+        if exchange.sign_in_loops(reject) {
+            self.shared().metrics.handshake_loops.inc();
+        }
+        exchange.sign_in(reject)
     }
 
     /// Checks that a request with somebody's cookie was sent by a page that may.
@@ -163,13 +162,8 @@ impl Pipeline {
         known: &Known,
     ) -> Result<(), Reject> {
         let sessions = self.clerk().claims(TokenClass::SessionToken);
-        let asked = sessions.is_some_and(|it| it.azp.asks_for_a_page(&it.parties));
-        let rules = PageRules {
-            cross_site: settings.cross_site,
-            party_is_missing: asked && !known.names_party,
-        };
-        let page = || settings.origins.page(visit.headers, &visit.url(settings).origin);
-        origin::check_page(visit.method, visit.headers, page, &rules)
+        let request = (visit.method, visit.headers);
+        settings.check_page(sessions, known.names_party, request, || visit.url(settings).origin)
     }
 
     /// Verifies the session cookie, and refreshes it where it has expired.
@@ -196,7 +190,7 @@ impl Pipeline {
     fn kept(&self, browser: &Browser<'_>, signed_in: SignedIn) -> Result<SignedIn, Reject> {
         match browser.exchange().signed_in(signed_in.0.active_organization()) {
             None => Ok(signed_in),
-            Some(verdict) => Err(self.rejected(verdict)),
+            Some(decided) => Err(self.rejected(decided)),
         }
     }
 
@@ -215,14 +209,9 @@ impl Pipeline {
         let (Some(directives), exchange) = (directives, browser.exchange()) else {
             return Ok(None);
         };
-        let clean = exchange.clean_url().map(Box::from);
         let Some(token) = directives.session_token() else {
             record.cookies.extend_from_slice(directives.lines());
-            let reason = Reason::SessionTokenMissing;
-            return Err(match clean {
-                Some(location) => Reject::HandshakeOver { location, signed_out: Some(reason) },
-                None => Reject::SignedOut(reason),
-            });
+            return Err(exchange.without_session());
         };
         let signed_in = match self.session(token).await {
             Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
@@ -236,8 +225,8 @@ impl Pipeline {
             Err(_) => return Ok(None),
         };
         record.cookies.extend_from_slice(directives.lines());
-        match clean {
-            Some(location) => Err(Reject::HandshakeOver { location, signed_out: None }),
+        match exchange.over(None) {
+            Some(over) => Err(over),
             None => Ok(Some(signed_in)),
         }
     }
@@ -278,7 +267,7 @@ impl Pipeline {
         let exchange = browser.exchange();
         let session = exchange.refreshable(reject)?;
         let api = self.shared().clerk_api.as_ref().ok_or(Failure::MissingApiClient)?;
-        let suffixed = browser.cookies.uses_suffix;
+        let suffixed = browser.cookies.uses_suffix();
         let directives = api.refresh(&session, &exchange.refresh_body(), suffixed).await?;
         let token = directives.session_token().ok_or(Failure::UnexpectedSdkError)?;
         let signed_in = self.session(token).await.map_err(|_| Failure::InvalidSessionToken)?;
@@ -288,15 +277,8 @@ impl Pipeline {
 
     /// Verifies a session token of the instance's, and no other token.
     async fn session(&self, token: &str) -> Result<SignedIn, Reject> {
-        let policy = self.clerk();
         let bearer = BearerToken::of(token);
-        let unverified = verdict::parse(bearer, self.shared().settings.limits.token)?;
-        if !policy.is_named_by(&unverified) {
-            return Err(Reject::IssuerUnknown);
-        }
-        if !is_session(policy, &unverified) {
-            return Err(Reject::TokenClassRefused);
-        }
+        verdict::check_session(bearer, self.shared().settings.limits.token, self.clerk())?;
         self.identify(bearer).await
     }
 
@@ -312,16 +294,11 @@ impl Pipeline {
         Ok((self.known(caller, key, CLERK, &found.held), AuthSource::Verified))
     }
 
-    fn rejected(&self, verdict: Verdict) -> Reject {
-        match verdict {
-            Verdict::SignedOut(reason) => Reject::SignedOut(reason),
-            Verdict::Looped(reason) => {
-                self.shared().metrics.handshake_loops.inc();
-                Reject::HandshakeLoop(reason)
-            }
-            Verdict::Handshake(redirect) => Reject::Handshake(Box::new(redirect)),
-            Verdict::Refused(reject) => reject,
+    fn rejected(&self, decided: Decided) -> Reject {
+        if matches!(decided.verdict, Verdict::Looped(_)) {
+            self.shared().metrics.handshake_loops.inc();
         }
+        decided.verdict.into()
     }
 
     /// Returns what the tokens of the Clerk instance must be and say.
@@ -332,7 +309,3 @@ impl Pipeline {
 
 /// The place of the Clerk instance among the issuers, where browsers sign in to one.
 const CLERK: usize = 0;
-
-fn is_session(policy: &IssuerPolicy, token: &UnverifiedToken<'_>) -> bool {
-    policy.class_of(token.header(), token.claims()) == Some(TokenClass::SessionToken)
-}

@@ -6,7 +6,9 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
 use super::settings::TrustedProxies;
+use crate::core::browser::Told;
 use crate::core::header::CleanHead;
+use crate::core::origin;
 use crate::core::path::Authority;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -65,13 +67,8 @@ impl Forwarded {
 
     /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
     /// several that it names, the first.
-    pub(super) fn public<'a>(&self, headers: &'a HeaderMap) -> (Option<&'a str>, Option<&'a str>) {
-        let first = |name: &HeaderName| {
-            let line = headers.get(name).filter(|_| self.believed)?.to_str().ok()?;
-            Some(line.split(',').next()?.trim())
-        };
-        let host = first(&HOST).filter(|host| Authority::parse(host).is_ok());
-        (host, first(&PROTO).filter(|scheme| matches!(*scheme, "http" | "https")))
+    pub(super) fn public<'a>(&self, headers: &'a HeaderMap) -> Told<'a> {
+        if self.believed { origin::told(headers) } else { (None, None) }
     }
 
     /// Adds the headers to a request that was stripped of the client's.

@@ -19,7 +19,6 @@ mod response_body;
 mod seen;
 mod settings;
 mod snapshot;
-mod target;
 mod upstream;
 mod worker;
 
@@ -37,15 +36,14 @@ use self::acceptor::{Acceptor, WorkerEntry};
 use self::record::InFlight;
 use self::respond::Respond;
 use self::seen::Remembered;
-pub use self::settings::{
-    BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
-    UpstreamAddress,
-};
+pub use self::settings::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress};
 use crate::clerk_api::{ClerkApi, SessionChecks};
 use crate::clock::Clock;
+pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
+pub use crate::core::preflight::Preflight;
 use crate::keys::Keys;
 use crate::listen::Listener;
 use crate::signing::Signers;

@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN,
-    SET_COOKIE,
-};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
@@ -22,18 +19,18 @@ use super::request_body::RequestBody;
 use super::respond;
 use super::response_body::ResponseBody;
 use super::seen::{Known, Proof, Seen};
-use super::settings::Preflight;
 use super::snapshot::Snapshot;
-use super::target::Target;
 use super::upstream::{Answer, Upstream};
 use crate::clerk_api::SessionState;
 use crate::core::access::{Access, Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
+use crate::core::clerk::sign_in::SignIn;
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jwk::VerificationKey;
 use crate::core::reject::{Refusal, Reject};
+use crate::core::target::Target;
 use crate::core::time::UnixTime;
 use crate::core::verdict;
 use crate::keys::{Found, Held};
@@ -88,7 +85,8 @@ impl Pipeline {
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
         let for_a_tunnel = *request.method() == Method::CONNECT;
-        let without_body = self.is_preflight(request.method(), request.headers());
+        let without_body =
+            self.shared.settings.preflight.forwards(request.method(), request.headers());
         let mut record = Record::new(
             Arc::clone(&self.shared),
             self.ids.next(),
@@ -135,7 +133,7 @@ impl Pipeline {
         let route = settings.routes.find(&method, &target.authority, &target.path);
         record.route = Some(self.shared.metrics_place(route.place));
 
-        let preflight = self.is_preflight(&method, &headers);
+        let preflight = settings.preflight.forwards(&method, &headers);
         let rule = if preflight { &self.of_preflights } else { route.rule };
         let visit =
             Visit { method: &method, headers: &headers, target: &target, forwarded: &forwarded };
@@ -143,9 +141,13 @@ impl Pipeline {
             true => self.authenticate(&visit, rule, record).await,
             false => Ok(None),
         };
+        let is_known = matches!(caller, Ok(Some(_)));
         let permit = rule.permit(caller, &self.shared.anonymous);
         let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
         record.reported = permit.reported().cloned();
+        if is_known && record.comes_from_sign_in {
+            record.cookies.push(SignIn::arrived());
+        }
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
 
@@ -162,17 +164,6 @@ impl Pipeline {
         let answer = self.upstream.forward(&permit, head, &target, body).await?;
         record.upstream = Some(answer.took);
         Ok(answer)
-    }
-
-    /// Tells whether a request goes to the backend as a CORS preflight (Fetch, "CORS-preflight
-    /// request"): browsers send no credentials with it. Anything more or less is a request like
-    /// others.
-    fn is_preflight(&self, method: &Method, headers: &HeaderMap) -> bool {
-        let one = |name| headers.get_all(name).iter().count() == 1;
-        self.shared.settings.preflight == Preflight::Forward
-            && *method == Method::OPTIONS
-            && one(ORIGIN)
-            && one(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
     /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.

@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) reported: Option<Reject>,
     /// Cookies to set on the way back, whatever the answer.
     pub(super) cookies: Vec<HeaderValue>,
+    /// Whether the browser was sent to sign in a moment ago.
+    pub(super) comes_from_sign_in: bool,
     pub(super) client: Option<IpAddr>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
@@ -102,6 +104,7 @@ impl Record {
             caller: None,
             reported: None,
             cookies: Vec::new(),
+            comes_from_sign_in: false,
             client: None,
             auth: Duration::ZERO,
             upstream: None,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::core::clerk::instance::Instance;
+use crate::core::browser::BrowserSettings;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
-use crate::core::origin::{CrossSite, OwnOrigins};
 use crate::core::path::PathPolicy;
+use crate::core::preflight::Preflight;
 use crate::core::route::Routes;
 use crate::listen::ListenAddress;
 
@@ -56,34 +56,6 @@ pub struct ProxySettings {
     ///
     /// File: `log.reveal_reason = true`. Default: true.
     pub reveal_reason: bool,
-}
-
-/// How browsers sign in.
-#[derive(Clone, Debug)]
-pub struct BrowserSettings {
-    /// The Clerk instance, which is the first of the issuers.
-    pub instance: Instance,
-    /// Whether a session cookie is believed.
-    pub cookies: Cookies,
-    /// What becomes of a request that another site's page has sent.
-    ///
-    /// File: `cross_site = "refuse"`. Default: [`CrossSite::Refuse`].
-    pub cross_site: CrossSite,
-    /// Whose pages are ours.
-    pub origins: OwnOrigins,
-    /// What stands before our paths at the origin of `public_url`, and a proxy before us takes off:
-    /// its path, without a slash at its end.
-    pub prefix: String,
-}
-
-/// Whether session cookies are believed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cookies {
-    /// They are.
-    Accepted,
-    /// They are not: it is a production instance, and nothing says which pages are ours, so that
-    /// those of a sibling domain could not be told apart.
-    Refused,
 }
 
 /// The backend's address. It speaks HTTP/1.1 without TLS.
@@ -225,16 +197,6 @@ impl Default for Drain {
     fn default() -> Self {
         Self { delay: Duration::ZERO, grace: Duration::from_secs(25) }
     }
-}
-
-/// What becomes of a CORS preflight: an OPTIONS request that no browser can send a token with.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Preflight {
-    /// The backend answers it, as from nobody in particular.
-    #[default]
-    Forward,
-    /// It is a request like others.
-    Refuse,
 }
 
 /// Whose `X-Forwarded-…` and `x-request-id` count.

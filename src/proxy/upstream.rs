@@ -19,11 +19,11 @@ use super::pool::{Lease, Pool};
 use super::request_body::{Progress, RequestBody};
 use super::settings::UpstreamAddress;
 use super::snapshot::Snapshot;
-use super::target::Target;
 use crate::core::access::Permit;
 use crate::core::header::CleanHead;
 use crate::core::reject::Reject;
 use crate::core::sign::RequestLine;
+use crate::core::target::Target;
 use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
 

@@ -258,7 +258,7 @@ impl Metrics {
                 .counter("overload_total", "Requests refused because too many were under way.")?,
             handshake_loops: made.counter(
                 "handshake_loops_total",
-                "Handshakes not begun because the browser came from three in a row.",
+                "Handshakes and sign-ins not begun because the browser came from three in a row.",
             )?,
             session_checks: made.counters(
                 "session_checks_total",

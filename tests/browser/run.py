@@ -115,7 +115,7 @@ def look(cases, party, stranger, backend, about, proxy):
     cases.check("a party's page, a lifted token: reads the reason", lifted == wrong, seen["lifted"])
     for name in "none", "cookie":
         told = seen[name].get("status"), seen[name].get("reason")
-        expected = 401, "session-token-and-uat-missing"
+        expected = 401, "dev-browser-missing"  # an instance for development asks for its browser first
         cases.check(f"a party's page, {name}: reads that nobody is signed in", told == expected, seen[name])
 
     heads = [{name.lower(): value for name, value in head.items()} for head in backend.preflights]

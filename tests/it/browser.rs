@@ -191,6 +191,32 @@ async fn a_loop_ends_after_three_turns() {
         let counts = set(&answer).iter().any(|it| it.contains(&format!("sign_ins={}", count + 1)));
         assert_eq!(counts, status == 307, "{answer:?}");
     }
+    assert_eq!(proxy.metric("countersign_handshake_loops_total").await, 2.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn whoever_is_let_in_after_a_sign_in_begins_anew() {
+    let (issuer, _upstream, proxy) = served(|settings, _| {
+        session_claims(settings).parties = vec!["https://a.test".into()];
+        settings.proxy.routes =
+            Routes::new(vec![route("/feed", Access::Optional)], Case::Sensitive);
+    })
+    .await;
+    let good = signed_in(&issuer.mint(json!({"azp": "https://a.test"})));
+    let refused = signed_in(&issuer.mint(json!({"azp": "https://b.test"})));
+    let anew = "__countersign_sign_ins=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0";
+
+    for (path, cookies, status, begins) in [
+        ("/", format!("{good}; __countersign_sign_ins=3"), 200, true),
+        ("/feed", format!("{good}; __countersign_sign_ins=1"), 200, true),
+        ("/", good, 200, false),
+        ("/", format!("{refused}; __countersign_sign_ins=2"), 307, false),
+        ("/", format!("{refused}; __countersign_sign_ins=3"), 401, false),
+        ("/feed", "__countersign_sign_ins=1".to_owned(), 200, false),
+    ] {
+        let answer = page(&proxy, &cookies).get(path).await;
+        assert_eq!((answer.status, set(&answer).contains(&anew)), (status, begins), "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "local")]

@@ -1,10 +1,11 @@
-//! What `countersign explain` says of a token, held against what the proxy says of it.
+//! What `countersign explain` says of a token or a request, held against what the proxy says of it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use countersign::clock::Clock;
 use countersign::config::{self, Disk, Flags, Sources, Terminal};
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task;
@@ -29,6 +30,11 @@ struct Explained {
 impl Scene {
     /// An issuer, a backend, and settings with these lines.
     async fn start(lines: &str) -> Self {
+        Self::start_with("pk_test_", lines).await
+    }
+
+    /// The same, with the issuer as an instance whose keys begin so.
+    async fn start_with(kind: &str, lines: &str) -> Self {
         let (issuer, upstream) = (Issuer::start(Clock::System).unwrap(), Upstream::start().await);
         let scene = Self { dir: TempDir::new().unwrap(), issuer, upstream };
         let settings = format!(
@@ -36,7 +42,7 @@ impl Scene {
              clerk.publishable_key = {:?}\n{lines}\n",
             scene.path("admin.sock"),
             scene.upstream.address,
-            scene.issuer.publishable_key(),
+            scene.issuer.publishable_key().replace("pk_test_", kind),
         );
         std::fs::write(scene.path("settings.toml"), settings).unwrap();
         scene
@@ -260,4 +266,229 @@ async fn where_nobody_can_tell_the_status_is_69_and_bad_settings_are_78() {
     assert!(nobody.complaint.contains("clerk.publishable_key: not set"), "{}", nobody.complaint);
     assert!(!nobody.complaint.contains("upstream"), "{}", nobody.complaint);
     assert_eq!(without_backend.status, 0, "{}", without_backend.complaint);
+}
+
+/// A request of a browser's or a script's.
+struct Asked {
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    cookies: String,
+}
+
+impl Asked {
+    fn new(path: &str, headers: &[(&'static str, &str)], cookies: &str) -> Self {
+        let post = headers.iter().any(|(name, _)| *name == "origin");
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        Self {
+            method: if post { "POST" } else { "GET" },
+            path: path.to_owned(),
+            headers: headers.collect(),
+            cookies: cookies.to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let url = format!("http://localhost:4600{}", self.path);
+        let mut arguments = vec!["--json".to_owned(), "--url".to_owned(), url];
+        arguments.extend(["-X".to_owned(), self.method.to_owned()]);
+        for (name, value) in &self.headers {
+            arguments.extend(["-H".to_owned(), format!("{name}: {value}")]);
+        }
+        if !self.cookies.is_empty() {
+            arguments.extend(["-b".to_owned(), "-".to_owned()]);
+        }
+        arguments
+    }
+}
+
+/// Requests of each kind: pages and scripts, with cookies in each state.
+fn requests(issuer: &Issuer) -> Vec<Asked> {
+    let now = Clock::System.now().as_secs();
+    let mint = |claims: Value| issuer.mint(claims);
+    let good = mint(json!({}));
+    let expired = mint(json!({"exp": now - 60, "iat": now - 120}));
+    let template = mint(json!({"$header": {"cat": "cl_B7d4PD222AAA"}, "sid": null}));
+    let forged = format!("{}.{}", &good[..good.rfind('.').unwrap()], "A".repeat(342));
+    let revoked = mint(json!({"sub": "user_revoked"}));
+    let without_party = mint(json!({"azp": null}));
+    let brought = |token: &str| mint(json!({"handshake": [format!("__session={token}; Path=/")]}));
+    let nothing = mint(json!({"handshake": ["__client_uat=0"]}));
+    let shown =
+        |token: &str| format!("__session={token}; __client_uat=1; __clerk_db_jwt=dvb-secret");
+    let (page, script) = (("accept", "text/html"), ("accept", "application/json"));
+    let mut all = Vec::new();
+    for cookies in [
+        String::new(),
+        "theme=dark-secret".to_owned(),
+        "__clerk_db_jwt=dvb-secret".to_owned(),
+        format!("__session={good}; __clerk_db_jwt=dvb-secret"),
+        "__client_uat=1; __clerk_db_jwt=dvb-secret".to_owned(),
+        "__client_uat=1; __clerk_db_jwt=dvb-secret; __clerk_redirect_count=3".to_owned(),
+        format!("__session={good}; __client_uat=99999999999; __clerk_db_jwt=dvb-secret"),
+        format!("{}; __session={expired}", shown(&good)),
+        shown(&good),
+        shown(&expired),
+        shown(&template),
+        shown(&forged),
+        shown(&revoked),
+        shown("junk-secret"),
+    ] {
+        all.push(Asked::new("/orders?x=1", &[page], &cookies));
+        all.push(Asked::new("/orders", &[script], &cookies));
+    }
+    let authorization = |token: &str| format!("Bearer {token}");
+    for headers in [
+        vec![("authorization", authorization(&good))],
+        vec![("authorization", authorization(&expired))],
+        vec![("authorization", authorization(&expired)), ("accept", "text/html".to_owned())],
+        vec![("authorization", "Bearer a b".to_owned())],
+        vec![("authorization", authorization(&good)), ("authorization", authorization(&good))],
+    ] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        all.push(Asked::new("/orders", &headers, &shown(&good)));
+    }
+    for (path, cookies) in [
+        ("/public", shown("junk-secret")),
+        ("/optional", shown("junk-secret")),
+        ("/optional", shown(&good)),
+        ("/hidden", shown(&expired)),
+        ("/hidden", String::new()),
+        ("/challenge", String::new()),
+        ("/a/../b", String::new()),
+        ("/orders", format!("__clerk_handshake={}; __clerk_db_jwt=dvb-secret", brought(&good))),
+        ("/orders", format!("__clerk_handshake={}; __clerk_db_jwt=dvb-secret", brought(&expired))),
+        ("/orders", format!("__clerk_handshake={nothing}; __clerk_db_jwt=dvb-secret")),
+        ("/orders", "__clerk_handshake=junk-secret; __clerk_db_jwt=dvb-secret".to_owned()),
+        ("/orders", "__clerk_handshake_nonce=nonce-secret; __clerk_db_jwt=dvb-secret".to_owned()),
+        (&format!("/orders?x=1&__clerk_handshake={}", brought(&good)), String::new()),
+        ("/orders?__clerk_db_jwt=dvb-secret", shown(&good)),
+    ] {
+        all.push(Asked::new(path, &[page], &cookies));
+    }
+    let dest = ("sec-fetch-dest", "document");
+    let elsewhere = ("referer", "https://www.google.com/");
+    all.push(Asked::new("/orders", &[page, dest, elsewhere], &shown(&good)));
+    for origin in ["http://localhost:4600", "http://localhost:3000", "https://evil.com", "null"] {
+        all.push(Asked::new("/orders", &[("origin", origin)], &shown(&good)));
+        all.push(Asked::new("/orders", &[("origin", origin)], &shown(&without_party)));
+    }
+    all
+}
+
+const ROUTES: &str = "[[route]]\npath = \"/public\"\naccess = \"public\"\n\
+                      [[route]]\npath = \"/optional\"\naccess = \"optional\"\n\
+                      [[route]]\npath = \"/hidden\"\nunauthenticated = \"not-found\"\n\
+                      [[route]]\npath = \"/challenge\"\nunauthenticated = \"challenge\"\n";
+
+const PUBLIC: &str = "public_url = \"http://localhost:4600\"\n\
+                      clerk.authorized_parties = [\"http://localhost:3000\"]\n";
+
+#[tokio::test(flavor = "local")]
+async fn what_is_said_of_a_request_is_the_answer_of_the_proxy() {
+    for (kind, lines, every) in [
+        ("pk_live_", PUBLIC, 1),
+        ("pk_test_", PUBLIC, 2),
+        ("pk_live_", "", 3), // no cookie is believed
+        ("pk_test_", "mode = \"report\"\n", 3),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let list = dir.path().join("revoked");
+        std::fs::write(&list, "user_revoked\n").unwrap();
+        let lines = format!("{lines}clerk.revoked_file = {list:?}\n{ROUTES}");
+        let scene = Scene::start_with(kind, &lines).await;
+        let proxy = scene.proxy().await;
+
+        for asked in requests(&scene.issuer).into_iter().step_by(every) {
+            let arguments = asked.arguments();
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let explained = scene.explain(&arguments, &asked.cookies).await;
+            let mut client = proxy.client().header("host", "localhost:4600");
+            for (name, value) in &asked.headers {
+                client = client.header(name, value);
+            }
+            if !asked.cookies.is_empty() {
+                client = client.header("cookie", &asked.cookies);
+            }
+            let method = Method::from_bytes(asked.method.as_bytes()).unwrap();
+            let answer = client.send(method, &asked.path, "").await;
+
+            let what =
+                format!("{kind} {lines} {} {:?} {}", asked.path, asked.headers, asked.cookies);
+            let report = explained.json();
+            let reaches = report["reaches_backend"].as_bool().unwrap();
+            assert_eq!(reaches, answer.status == 200, "{what}: {report}");
+            assert_eq!(explained.status, i32::from(!reaches), "{what}");
+            if !reaches {
+                assert_eq!(report["status"], answer.status, "{what}: {report}");
+                let hidden = answer.status == 404;
+                assert!(hidden || report["reason"] == answer.reason().as_str(), "{what}: {report}");
+            }
+            let location = answer.header("location").and_then(|it| it.split('?').next());
+            assert_eq!(report["redirect"]["to"].as_str(), location, "{what}");
+            for pair in asked.cookies.split("; ").chain(asked.path.split('&')) {
+                let value = pair.split_once('=').map_or("", |(_, value)| value);
+                assert!(!value.contains("secret") || !explained.out.contains(value), "{what}");
+                explained.assert_hides(value);
+            }
+            for (_, value) in asked.headers.iter().filter(|(name, _)| *name == "authorization") {
+                explained.assert_hides(value);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_is_explained_to_people_and_as_developer_tools_copy_it() {
+    let scene = Scene::start_with("pk_live_", PUBLIC).await;
+    let good = scene.issuer.token();
+    let expired = Clock::System.now().as_secs() - 60;
+    let expired = scene.issuer.mint(json!({"exp": expired, "iat": expired - 60}));
+    let url = ["--url", "http://localhost:4600/orders?x=1"];
+    let cookies = |token: &str| format!("__session={token}; __client_uat=1; theme=dark-secret");
+
+    let backend = scene.explain(&[&url[..], &["-b", "-"]].concat(), &cookies(&good)).await;
+    let sent = scene.explain(&[&url[..], &["-b", "-"]].concat(), &cookies(&expired)).await;
+    let lines = format!("accept: */*\ncookie: {}\norigin: https://evil.com\n", cookies(&good));
+    let copied = ["-H", "-", "--data-raw", "{}", "--compressed"];
+    let refused = scene.explain(&[&url[..], &copied].concat(), &lines).await;
+
+    let user = "user_2xHq6uHb8KkM3nQs5VxY7zCeGjR";
+    let handshake = format!("{}/v1/client/handshake", scene.issuer.origin());
+    for (explained, status, said) in [
+        (&backend, 0, "Clerk's decision on cookies: row 16\n".to_owned()),
+        (&backend, 0, format!("\n✓ 200: goes to the backend as {user}\n")),
+        (&backend, 0, "cookies       __client_uat, __session   (and 1 of others)\n".to_owned()),
+        (&sent, 1, "Clerk's decision on cookies: row 12\n".to_owned()),
+        (&sent, 1, "redirect_url         http://localhost:4600/orders?x=1\n".to_owned()),
+        (&sent, 1, format!("__session            ({} bytes)\n", expired.len())),
+        (&sent, 1, format!("\n✗ 307 to {handshake} (session-token-expired)\n")),
+        (&refused, 1, "POST, origin: https://evil.com\n".to_owned()),
+        (&refused, 1, "\n✗ 403 cross-site-request\n".to_owned()),
+    ] {
+        assert_eq!(explained.status, status, "{}{}", explained.out, explained.complaint);
+        assert!(explained.out.contains(&said), "{said}\n{}", explained.out);
+        assert!(!explained.out.contains("dark-secret"), "{}", explained.out);
+        explained.assert_hides(&good);
+        explained.assert_hides(&expired);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_is_no_request_is_a_usage_error_that_shows_nothing_of_it() {
+    let scene = Scene::start("clerk.azp = \"off\"").await;
+    let token = scene.issuer.token();
+    for arguments in [
+        &["--cookie", &*token][..],
+        &["--header", &token],
+        &["--url", "ftp://a.com", "--header", "x: y"],
+        &["--method", "G T"],
+        &["--header", "-", "--cookie", "-"],
+        &["--url", "/", "a.b.c"],
+    ] {
+        let explained = scene.explain(arguments, "").await;
+        assert_eq!(explained.status, 2, "{arguments:?}: {}", explained.out);
+        assert!(!explained.complaint.is_empty());
+        explained.assert_hides(&token);
+    }
 }

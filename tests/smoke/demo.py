@@ -32,7 +32,7 @@ def refused(cases, about):
     cases.check("no token: 401", reply.status == 401, reply)
     challenge = reply.headers.get_all("www-authenticate")
     cases.check("no token: one challenge, without an error", challenge == ['Bearer realm="countersign"'], reply)
-    reason = "session-token-and-uat-missing"
+    reason = "dev-browser-missing"
     cases.check("no token: Clerk's reason in the header", reply.headers["x-clerk-auth-reason"] == reason, reply)
     kind = (reply.headers["content-type"] or "").split(";")[0]
     cases.check("no token: the body is a problem", kind == "application/problem+json", reply)

@@ -1,6 +1,8 @@
-//! `countersign explain`: what would become of a token, and why.
+//! `countersign explain`: what would become of a token or a request, and why.
 
 mod print;
+mod print_request;
+mod request;
 
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
@@ -8,12 +10,15 @@ use std::process::ExitCode;
 use prometheus::Registry;
 use tokio::task;
 
+pub use self::request::RequestFlags;
 use super::serve::{control_runtime, failed};
 use super::{Failure, complain, say};
 use crate::app::StartError;
 use crate::clock::Clock;
 use crate::config::{self, Flags, IssuerSettings, Sources, TokenSettings};
-use crate::core::explain::{self, KeysFound, Pasted, Question, Report};
+use crate::core::explain::{
+    self, Answer, Asked, KeysFound, Pasted, Question, Report, RequestQuestion, RequestReport,
+};
 use crate::core::issuer::IssuerPolicy;
 use crate::core::jwk::KeyId;
 use crate::core::reject::Reject;
@@ -23,16 +28,19 @@ use crate::keys::{self, KeySource};
 use crate::revoked;
 use crate::telemetry::metrics::Metrics;
 
-/// A token, and the settings it is held against.
+/// A token or a request, and the settings it is held against.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The token; as an argument it shows in the list of processes, and stays in the shell's history
     /// [default: standard input]
-    #[arg(value_name = "TOKEN")]
+    #[arg(value_name = "TOKEN", conflicts_with = "request")]
     pub token: Option<String>,
     /// Print one line of JSON instead
     #[arg(long)]
     pub json: bool,
+    /// The request.
+    #[command(flatten)]
+    pub request: RequestFlags,
     /// The flags.
     #[command(flatten)]
     pub flags: Flags,
@@ -46,10 +54,10 @@ const LONGEST_INPUT: u64 = 1024 * 1024;
 /// discovery is two.
 const PATIENCE: usize = 6;
 
-/// Says what would become of a token.
+/// Says what would become of a token or a request.
 ///
-/// Ends with 0 where it is accepted, 1 where it is refused, 69 where its issuer's keys are not to
-/// be had, 78 for bad settings.
+/// Ends with 0 where it is accepted or reaches the backend, 1 where it is refused or sent away, 69
+/// where nobody can tell, 78 for bad settings.
 pub fn run(args: &Args) -> ExitCode {
     match answer(args) {
         Ok(status) => status,
@@ -60,9 +68,12 @@ pub fn run(args: &Args) -> ExitCode {
 fn answer(args: &Args) -> Result<ExitCode, Failure> {
     let sources = Sources::of_this_process(args.flags.clone());
     let settings = config::load_for_tokens(&sources).map_err(Failure::Settings)?;
+    if args.request.is_given() {
+        return answer_request(args, &settings);
+    }
     let text = match &args.token {
         Some(token) => token.clone(),
-        None => read().map_err(failed)?,
+        None => read("a token").map_err(failed)?,
     };
     let runtime = control_runtime().map_err(failed)?;
     let report = runtime.block_on(report(&text, &settings, &Clock::System));
@@ -79,14 +90,30 @@ fn status(report: &Report) -> ExitCode {
     }
 }
 
-/// Reads the token: from a terminal one line, else all there is.
-fn read() -> io::Result<String> {
+fn answer_request(args: &Args, settings: &TokenSettings) -> Result<ExitCode, Failure> {
+    let written = args.request.written(|what| read(what).map_err(failed))?;
+    let asked = Asked::parse(&written, settings.browsers.as_ref());
+    let asked = asked.map_err(|problem| Failure::Usage(problem.to_string()))?;
+    let runtime = control_runtime().map_err(failed)?;
+    let report = runtime.block_on(report_of_request(&asked, settings, &Clock::System));
+    let report = report.map_err(Failure::Start)?;
+    let text = if args.json { print_request::json(&report) } else { print_request::text(&report) };
+    say(&text)?;
+    Ok(match &report.answer {
+        _ if report.is_open() => ExitCode::from(NO_KEYS),
+        Answer::Backend { .. } => ExitCode::SUCCESS,
+        Answer::Refused(_) | Answer::Asks(_) => ExitCode::FAILURE,
+    })
+}
+
+/// Reads what was asked for: from a terminal one line, else all there is.
+fn read(what: &str) -> io::Result<String> {
     let mut input = io::stdin().lock().take(LONGEST_INPUT);
     let mut bytes = Vec::new();
     if io::stdin().is_terminal() {
-        complain(
-            "paste a token and press Enter (pipe one that is longer than 4,000 characters: a terminal cuts it)",
-        );
+        complain(&format!(
+            "paste {what} and press Enter (pipe what is longer than 4,000 characters: a terminal cuts it)"
+        ));
         input.read_until(b'\n', &mut bytes)?;
     } else {
         input.read_to_end(&mut bytes)?;
@@ -123,6 +150,47 @@ async fn report(text: &str, settings: &TokenSettings, clock: &Clock) -> Result<R
         routes: &settings.routes,
     };
     Ok(explain::explain(&pasted, &question))
+}
+
+/// Has a request explained, with the keys of the issuer that its token names.
+///
+/// # Errors
+///
+/// [`StartError`] where nothing can be fetched with.
+async fn report_of_request(
+    asked: &Asked,
+    settings: &TokenSettings,
+    clock: &Clock,
+) -> Result<RequestReport, StartError> {
+    let now = clock.now();
+    let issuers: Vec<IssuerPolicy> = settings.issuers.iter().map(|it| it.policy.clone()).collect();
+    let (revoked, _) = revoked::revoked(settings.revoked.clone());
+    let revoked = revoked.borrow().clone();
+    let explained = |keys: Option<&KeysFound>| {
+        let tokens = Question {
+            now,
+            longest: settings.longest,
+            issuers: &issuers,
+            keys,
+            revoked: &revoked,
+            identity: &settings.identity,
+            routes: &settings.routes,
+        };
+        let question = RequestQuestion {
+            tokens,
+            browsers: settings.browsers.as_ref(),
+            paths: settings.paths,
+            preflight: settings.preflight,
+            trusted: !settings.trusted_proxies.0.is_empty(),
+            longest_handshake: settings.longest_handshake,
+        };
+        explain::explain_request(asked, &question)
+    };
+    let report = explained(None);
+    let Some((place, kid)) = &report.wanted else { return Ok(report) };
+    let issuer = &settings.issuers[*place];
+    let keys = keys_of(issuer, &settings.http_client, kid.as_ref(), clock, now).await?;
+    Ok(explained(Some(&keys)))
 }
 
 /// Has an issuer's keys fetched as the proxy does, and waits until that has ended.

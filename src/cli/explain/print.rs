@@ -47,7 +47,7 @@ fn verdict(report: &Report) -> String {
     }
 }
 
-fn push_step(out: &mut String, step: &Step, names: usize) {
+pub(super) fn push_step(out: &mut String, step: &Step, names: usize) {
     let mark = match step.outcome {
         Outcome::Passed => '✓',
         Outcome::Failed(_) => '✗',
@@ -79,7 +79,7 @@ fn push_others(out: &mut String, report: &Report) {
     }
 }
 
-fn push_told(out: &mut String, told: Option<&Told>) {
+pub(super) fn push_told(out: &mut String, told: Option<&Told>) {
     let Some(told) = told else { return };
     out.push_str("\nWhat the backend is told\n");
     let width = told.headers.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -108,14 +108,14 @@ fn push_route(out: &mut String, answer: &RouteAnswer) {
 }
 
 /// Writes one line, whatever it holds.
-fn push(out: &mut String, line: &str) {
+pub(super) fn push(out: &mut String, line: &str) {
     out.push_str(line.replace('\n', " ").trim_end());
     out.push('\n');
 }
 
 /// Writes sentences in lines of [`WIDTH`], the first after `start` and the others below it. What
 /// stands on lines of its own, to be pasted, stays on them.
-fn push_wrapped(out: &mut String, start: &str, text: &str) {
+pub(super) fn push_wrapped(out: &mut String, start: &str, text: &str) {
     let indent = " ".repeat(start.chars().count());
     for (place, line) in text.lines().enumerate() {
         let mut width = indent.len();
@@ -156,7 +156,7 @@ pub(super) fn json(report: &Report) -> String {
     format!("{}\n", escaped(&report.to_string()))
 }
 
-fn step(step: &Step) -> Value {
+pub(super) fn step(step: &Step) -> Value {
     let (outcome, reason) = match &step.outcome {
         Outcome::Passed => ("passed", None),
         Outcome::Failed(reject) => ("failed", Some(reject.label())),
@@ -172,7 +172,7 @@ fn step(step: &Step) -> Value {
     })
 }
 
-fn told(told: &Told) -> Value {
+pub(super) fn told(told: &Told) -> Value {
     let headers = told.headers.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
     json!({ "headers": headers.collect::<serde_json::Map<_, _>>(), "advice": told.advice })
 }

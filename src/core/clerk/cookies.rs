@@ -128,8 +128,8 @@ pub struct ClerkCookies {
     pub redirect_count: u32,
     /// How often in a row the browser was sent to sign in.
     pub sign_ins: u32,
-    /// Whether the suffixed family counts.
-    pub uses_suffix: bool,
+    /// Which family counts, and why.
+    pub family: Family,
     /// There are two session cookies, and they differ: whose, nobody can tell.
     pub contradicts: bool,
 }
@@ -145,9 +145,9 @@ impl ClerkCookies {
             return Self::default();
         }
         let jar = Jar::parse(&header);
-        let uses_suffix = uses_suffix(&jar, instance, now);
+        let family = family(&jar, instance, now);
         let named = |base: &str| {
-            if uses_suffix { instance.suffix.name(base) } else { base.to_owned() }
+            if family.is_suffixed() { instance.suffix.name(base) } else { base.to_owned() }
         };
         let session = named(SESSION);
         Self {
@@ -160,8 +160,15 @@ impl ClerkCookies {
             nonce: jar.text(HANDSHAKE_NONCE),
             redirect_count: jar.get(REDIRECT_COUNT).map_or(0, |text| count(text)),
             sign_ins: jar.get(SIGN_INS).map_or(0, |text| count(text)),
-            uses_suffix,
+            family,
         }
+    }
+}
+
+impl ClerkCookies {
+    /// Tells whether the family with the suffix counts.
+    pub fn uses_suffix(&self) -> bool {
+        self.family.is_suffixed()
     }
 }
 
@@ -170,7 +177,7 @@ impl fmt::Debug for ClerkCookies {
         out.debug_struct("ClerkCookies")
             .field("session", &self.session.is_some())
             .field("client_uat", &self.client_uat)
-            .field("uses_suffix", &self.uses_suffix)
+            .field("family", &self.family)
             .finish_non_exhaustive()
     }
 }
@@ -186,40 +193,96 @@ pub struct CookieOwner {
     pub environment: Environment,
 }
 
-/// Decides which family counts: Clerk's eight steps, in their order. Tokens are taken apart and
-/// not verified here; a family is chosen with what they claim, and nothing else.
-fn uses_suffix(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> bool {
+/// Which family of cookies counts: the step that decides, of Clerk's eight in their order.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Family {
+    /// 1: the plain session cookie is no token, or names no issuer.
+    PlainIsOdd,
+    /// 2: the plain session cookie is another instance's.
+    PlainIsForeign,
+    /// 3: there is no cookie with the suffix.
+    #[default]
+    NothingSuffixed,
+    /// 4: the plain session token is the newer one.
+    PlainIsNewer,
+    /// 5: signed out with the suffix, and not without.
+    SignedOutSuffixed,
+    /// 6: in development, an expired session with the suffix where the plain family is signed out.
+    SuffixedExpired,
+    /// 7: a session with the suffix without its `__client_uat`.
+    SuffixedIsIncomplete,
+    /// 8: none of these.
+    Suffixed,
+}
+
+impl Family {
+    /// Tells whether it is the family with the suffix.
+    pub fn is_suffixed(self) -> bool {
+        self.face().1
+    }
+
+    /// Returns the number of the step, from 1.
+    pub fn step(self) -> u8 {
+        self.face().0
+    }
+
+    /// Says why, as the end of a sentence.
+    pub fn why(self) -> &'static str {
+        self.face().2
+    }
+
+    #[rustfmt::skip]
+    fn face(self) -> (u8, bool, &'static str) {
+        match self {
+            Self::PlainIsOdd           => (1, false, "__session is no token, or names no issuer"),
+            Self::PlainIsForeign       => (2, true,  "__session is of another instance"),
+            Self::NothingSuffixed      => (3, false, "no session cookie has the instance's suffix"),
+            Self::PlainIsNewer         => (4, false, "__session is newer than the one with the suffix"),
+            Self::SignedOutSuffixed    => (5, false, "__client_uat with the suffix says signed out, the plain one does not"),
+            Self::SuffixedExpired      => (6, false, "in development, the session with the suffix has expired"),
+            Self::SuffixedIsIncomplete => (7, false, "the session with the suffix has no __client_uat beside it"),
+            Self::Suffixed             => (8, true,  "nothing speaks against the cookies with the instance's suffix"),
+        }
+    }
+}
+
+/// Decides which family counts. Tokens are taken apart and not verified here; a family is chosen
+/// with what they claim, and nothing else.
+fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
     let suffixed = |base: &str| jar.text(&instance.suffix.name(base));
     let (plain, plain_uat) = (jar.text(SESSION), jar.text(CLIENT_UAT));
     let (own, own_uat) = (suffixed(SESSION), suffixed(CLIENT_UAT));
     let plain_claims = plain.as_deref().map(claims);
     if let Some(claims) = &plain_claims {
         match claims.as_ref().and_then(|claims| claims.get("iss")).filter(|iss| is_truthy(iss)) {
-            None => return false,
-            Some(iss) if !names(iss, &instance.issuer_host) => return true,
+            None => return Family::PlainIsOdd,
+            Some(iss) if !names(iss, &instance.issuer_host) => return Family::PlainIsForeign,
             Some(_) => {}
         }
     }
     if own.is_none() && own_uat.is_none() {
-        return false;
+        return Family::NothingSuffixed;
     }
     let signed_out = |uat: &Option<String>| uat.as_deref() == Some("0");
     let own_claims = own.as_deref().and_then(claims);
     let newer = issued_at(plain_claims.flatten().as_ref()) > issued_at(own_claims.as_ref());
     if !signed_out(&own_uat) && !signed_out(&plain_uat) && newer {
-        return false;
+        return Family::PlainIsNewer;
     }
     if signed_out(&own_uat) && !signed_out(&plain_uat) {
-        return false;
+        return Family::SignedOutSuffixed;
     }
     if instance.environment == Environment::Development
         && !signed_out(&own_uat)
         && signed_out(&plain_uat)
         && own_claims.as_ref().is_some_and(|claims| has_expired(claims, now))
     {
-        return false;
+        return Family::SuffixedExpired;
     }
-    !(own.is_some() && own_uat.is_none())
+    if own.is_some() && own_uat.is_none() {
+        return Family::SuffixedIsIncomplete;
+    }
+    Family::Suffixed
 }
 
 /// What a token claims, whoever signed it.

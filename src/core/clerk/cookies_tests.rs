@@ -150,7 +150,9 @@ fn the_family_that_counts_is_chosen_in_eight_steps() {
         ),
         ("8: signed out everywhere", format!("__client_uat=0; __client_uat_{suffix}=0"), true),
     ] {
-        assert_eq!(read(&owner, &cookies).uses_suffix, suffixed, "{what}");
+        let family = read(&owner, &cookies).family;
+        assert_eq!(family.is_suffixed(), suffixed, "{what}");
+        assert!(what.starts_with(&format!("{}: ", family.step())), "{what}: {family:?}");
     }
 }
 
@@ -166,7 +168,8 @@ fn in_development_an_expired_suffixed_session_gives_way() {
         let session = token(json!({"iss": "https://clerk.example.com", "exp": exp}));
         let cookies =
             format!("__client_uat=0; __session_{suffix}={session}; __client_uat_{suffix}=1");
-        assert_eq!(read(owner, &cookies).uses_suffix, suffixed, "{exp}");
+        let family = if suffixed { Family::Suffixed } else { Family::SuffixedExpired };
+        assert_eq!(read(owner, &cookies).family, family, "{exp}");
     }
 }
 

@@ -93,7 +93,94 @@ pub enum Next {
     /// The session token is to be verified.
     Verify,
     /// It is decided.
-    Decided(Verdict),
+    Decided(Decided),
+}
+
+/// What becomes of a request that is not signed in, and by which row of the decision.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Decided {
+    /// The row that applied.
+    pub row: Row,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// A row of the decision: the first that applies decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "each has its sentence")]
+pub enum Row {
+    HandshakeBrought,
+    SatelliteWithoutState,
+    DevBrowserInAddress,
+    DevBrowserUnknown,
+    SessionsContradict,
+    NothingShown,
+    SessionWithoutClient,
+    ClientWithoutSession,
+    SessionUnreadable,
+    SessionOfAnotherClass,
+    SessionOlderThanClient,
+    TokenRefused,
+    FromAnotherSite,
+    OrganizationDiffers,
+    SignedIn,
+}
+
+impl Row {
+    /// Every row, in the order of the decision.
+    pub const ALL: [Self; 15] = [
+        Self::HandshakeBrought,
+        Self::SatelliteWithoutState,
+        Self::DevBrowserInAddress,
+        Self::DevBrowserUnknown,
+        Self::SessionsContradict,
+        Self::NothingShown,
+        Self::SessionWithoutClient,
+        Self::ClientWithoutSession,
+        Self::SessionUnreadable,
+        Self::SessionOfAnotherClass,
+        Self::SessionOlderThanClient,
+        Self::TokenRefused,
+        Self::FromAnotherSite,
+        Self::OrganizationDiffers,
+        Self::SignedIn,
+    ];
+
+    /// Returns the number of the row in the decision of Clerk's library; nothing for one of ours.
+    pub fn number(self) -> Option<u8> {
+        self.face().0
+    }
+
+    /// Says when the row applies.
+    pub fn sentence(self) -> &'static str {
+        self.face().1
+    }
+
+    fn says(self, verdict: Verdict) -> Decided {
+        Decided { row: self, verdict }
+    }
+
+    /// Rows 3 and 13 are not here: the first is left out, the second decides nothing.
+    #[rustfmt::skip]
+    fn face(self) -> (Option<u8>, &'static str) {
+        match self {
+            Self::HandshakeBrought       => (Some(1),  "A handshake has brought something, in a cookie or in the address."),
+            Self::SatelliteWithoutState  => (Some(2),  "A page on a satellite domain that shows no state, or whose state is to be synced."),
+            Self::DevBrowserInAddress    => (Some(4),  "In development, the address brings a browser (`__clerk_db_jwt`)."),
+            Self::DevBrowserUnknown      => (Some(5),  "In development, no cookie says which browser this is (`__clerk_db_jwt`)."),
+            Self::SessionsContradict     => (None,     "There are two session cookies of one name, and they differ: whose, nobody can tell."),
+            Self::NothingShown           => (Some(6),  "No session cookie, and `__client_uat` does not say that anybody has signed in."),
+            Self::SessionWithoutClient   => (Some(7),  "A session cookie, and `__client_uat` does not say that anybody has signed in."),
+            Self::ClientWithoutSession   => (Some(8),  "`__client_uat` says that somebody has signed in, and there is no session cookie."),
+            Self::SessionUnreadable      => (Some(9),  "The session cookie holds no token."),
+            Self::SessionOfAnotherClass  => (Some(10), "The session cookie holds a token that is none of a session."),
+            Self::SessionOlderThanClient => (Some(11), "The session token was issued before the client last signed in or out (`__client_uat`)."),
+            Self::TokenRefused           => (Some(12), "The session token was verified and refused."),
+            Self::FromAnotherSite        => (Some(14), "Signed in, and a page of another site (`Referer`) led here."),
+            Self::OrganizationDiffers    => (Some(15), "Signed in, and the path wants another organization to be active."),
+            Self::SignedIn               => (Some(16), "Signed in."),
+        }
+    }
 }
 
 /// What a handshake has brought.
@@ -116,6 +203,17 @@ pub enum Verdict {
     Handshake(Redirect),
     /// Its token is at fault.
     Refused(Reject),
+}
+
+impl From<Verdict> for Reject {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::SignedOut(reason) => Self::SignedOut(reason),
+            Verdict::Looped(reason) => Self::HandshakeLoop(reason),
+            Verdict::Handshake(redirect) => Self::Handshake(Box::new(redirect)),
+            Verdict::Refused(reject) => reject,
+        }
+    }
 }
 
 /// Where a browser is sent.
@@ -162,31 +260,40 @@ impl Exchange<'_> {
         if !resolved && let Some(brought) = self.brought() {
             return Next::Resolve(brought);
         }
-        if let Some(verdict) = self.of_satellite().or_else(|| self.of_development()) {
-            return Next::Decided(verdict);
+        if let Some(decided) = self.of_satellite().or_else(|| self.of_development()) {
+            return Next::Decided(decided);
         }
         if cookies.contradicts {
-            return Next::Decided(self.or_signed_out(Reason::SessionTokenMissing, None));
+            return self.decided(Row::SessionsContradict, Reason::SessionTokenMissing);
         }
         let has_client = cookies.client_uat != 0;
         let session = match (&cookies.session, has_client) {
             (None, false) => {
-                return Next::Decided(Verdict::SignedOut(Reason::SessionTokenAndUatMissing));
+                let verdict = Verdict::SignedOut(Reason::SessionTokenAndUatMissing);
+                return Next::Decided(Row::NothingShown.says(verdict));
             }
-            (Some(_), false) => return self.decided(Reason::SessionTokenButNoClientUat),
-            (None, true) => return self.decided(Reason::ClientUatButNoSessionToken),
+            (Some(_), false) => {
+                return self.decided(Row::SessionWithoutClient, Reason::SessionTokenButNoClientUat);
+            }
+            (None, true) => {
+                return self.decided(Row::ClientWithoutSession, Reason::ClientUatButNoSessionToken);
+            }
             (Some(session), true) => session,
         };
         let token = match UnverifiedToken::parse(BearerToken::of(session)) {
             Ok(token) => token,
-            Err(reject) => return Next::Decided(Verdict::Refused(reject)),
+            Err(reject) => {
+                return Next::Decided(Row::SessionUnreadable.says(Verdict::Refused(reject)));
+            }
         };
         if !is_session(&token) {
-            return Next::Decided(Verdict::Refused(Reject::TokenClassRefused));
+            let verdict = Verdict::Refused(Reject::TokenClassRefused);
+            return Next::Decided(Row::SessionOfAnotherClass.says(verdict));
         }
         let issued = token.claims().get("iat").and_then(|iat| iat.as_number()?.as_f64());
         if issued.is_some_and(|iat| iat < cookies.client_uat as f64) {
-            return self.decided(Reason::SessionTokenIatBeforeClientUat);
+            let reason = Reason::SessionTokenIatBeforeClientUat;
+            return self.decided(Row::SessionOlderThanClient, reason);
         }
         Next::Verify
     }
@@ -219,7 +326,7 @@ impl Exchange<'_> {
     }
 
     /// Row 2: a satellite that shows no state has it from its primary domain.
-    fn of_satellite(&self) -> Option<Verdict> {
+    fn of_satellite(&self) -> Option<Decided> {
         let satellite = self.instance.satellite.as_ref()?;
         let is_document =
             *self.method == Method::GET && self.header("sec-fetch-dest") == Some("document");
@@ -231,7 +338,8 @@ impl Exchange<'_> {
         }
         let has_cookies = self.cookies.session.is_some() || self.cookies.client_uat != 0;
         if !satellite.auto_sync && !has_cookies && !needs_sync {
-            return Some(Verdict::SignedOut(Reason::SessionTokenAndUatMissing));
+            let verdict = Verdict::SignedOut(Reason::SessionTokenAndUatMissing);
+            return Some(Row::SatelliteWithoutState.says(verdict));
         }
         if has_cookies && !needs_sync {
             return None;
@@ -241,26 +349,42 @@ impl Exchange<'_> {
             push_parameter(&mut location, "__clerk_redirect_url", &self.url.without(&[]));
             location
         });
-        Some(self.or_signed_out(Reason::SatelliteNeedsSyncing, location))
+        let verdict = self.or_signed_out(Reason::SatelliteNeedsSyncing, location);
+        Some(Row::SatelliteWithoutState.says(verdict))
     }
 
     /// Rows 4 and 5: a development instance knows its browser.
     ///
     /// Row 3, with which a primary domain sends a browser and its development session to whatever
     /// address `__clerk_redirect_url` names, is left out: it is an open redirect.
-    fn of_development(&self) -> Option<Verdict> {
+    fn of_development(&self) -> Option<Decided> {
         if !self.instance.is_development() {
             return None;
         }
         if self.url.parameter(DEV_BROWSER).is_some() {
-            return Some(self.or_signed_out(Reason::DevBrowserSync, None));
+            let verdict = self.or_signed_out(Reason::DevBrowserSync, None);
+            return Some(Row::DevBrowserInAddress.says(verdict));
         }
         let missing = self.cookies.dev_browser.is_none();
-        missing.then(|| self.or_signed_out(Reason::DevBrowserMissing, None))
+        let verdict = || self.or_signed_out(Reason::DevBrowserMissing, None);
+        missing.then(|| Row::DevBrowserUnknown.says(verdict()))
+    }
+
+    /// Says what becomes of a request whose handshake has brought no session token.
+    pub fn without_session(&self) -> Reject {
+        let reason = Reason::SessionTokenMissing;
+        self.over(Some(reason)).unwrap_or(Reject::SignedOut(reason))
+    }
+
+    /// Says what becomes of a request whose handshake was looked at: in development the browser is
+    /// sent to the address without what Clerk had put into it, else it goes on.
+    pub fn over(&self, signed_out: Option<Reason>) -> Option<Reject> {
+        let location = self.clean_url()?.into();
+        Some(Reject::HandshakeOver { location, signed_out })
     }
 
     /// Decides for a good token: nothing where the request is signed in. Rows 14 and 15.
-    pub fn signed_in(&self, organization: Option<(&str, Option<&str>)>) -> Option<Verdict> {
+    pub fn signed_in(&self, organization: Option<(&str, Option<&str>)>) -> Option<Decided> {
         let is_document =
             *self.method == Method::GET && self.header("sec-fetch-dest") == Some("document");
         if self.instance.satellite.is_none()
@@ -268,20 +392,26 @@ impl Exchange<'_> {
             && self.cookies.redirect_count == 0
             && self.comes_from_elsewhere()
         {
-            return Some(self.or_signed_out(Reason::PrimaryDomainCrossOriginSync, None));
+            let verdict = self.or_signed_out(Reason::PrimaryDomainCrossOriginSync, None);
+            return Some(Row::FromAnotherSite.says(verdict));
         }
         let wanted = self.instance.organizations.wanted(self.url.path())?;
         if wanted.is_met(organization) || self.cookies.redirect_count >= LOOP {
             return None;
         }
         // Whoever cannot be sent for another organization is signed in with the one that is active.
-        let verdict = self.or_signed_out(Reason::ActiveOrganizationMismatch, None);
-        matches!(verdict, Verdict::Handshake(_)).then_some(verdict)
+        let verdict = self.away(Reason::ActiveOrganizationMismatch, None, None);
+        let is_sent = matches!(verdict, Verdict::Handshake(_));
+        is_sent.then(|| Row::OrganizationDiffers.says(verdict))
     }
 
     /// Decides for a token that was refused. `refresh` says what came of trying to refresh it,
-    /// where it had expired. Rows 12 and the table of token errors.
-    pub fn refused(&self, reject: Reject, refresh: &str) -> Verdict {
+    /// where it had expired. Row 12 and the table of token errors.
+    pub fn refused(&self, reject: Reject, refresh: &str) -> Decided {
+        Row::TokenRefused.says(self.of_refused(reject, refresh))
+    }
+
+    fn of_refused(&self, reject: Reject, refresh: &str) -> Verdict {
         let Reject::ClaimRefused { error, .. } = &reject else { return Verdict::Refused(reject) };
         let reason = match error {
             ClaimError::Expired { .. } => Reason::SessionTokenExpired,
@@ -306,8 +436,8 @@ impl Exchange<'_> {
         })
     }
 
-    fn decided(&self, reason: Reason) -> Next {
-        Next::Decided(self.or_signed_out(reason, None))
+    fn decided(&self, row: Row, reason: Reason) -> Next {
+        Next::Decided(row.says(self.or_signed_out(reason, None)))
     }
 
     fn or_signed_out(&self, reason: Reason, location: Option<String>) -> Verdict {
@@ -342,7 +472,7 @@ impl Exchange<'_> {
         let back = self.url.without(&[DEV_BROWSER, "__dev_session"]);
         let dev_browser = self.dev_browser();
         let wanted = self.instance.organizations.wanted(self.url.path());
-        let suffixed = if self.cookies.uses_suffix { "true" } else { "false" };
+        let suffixed = if self.cookies.uses_suffix() { "true" } else { "false" };
         // Clerk may make a new token of it: of two that differ, nobody knows which that should be.
         let session = self.cookies.session.as_deref().filter(|_| !self.cookies.contradicts);
         let mut url = format!("{}/v1/client/handshake", self.instance.frontend_api);

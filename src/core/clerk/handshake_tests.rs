@@ -83,7 +83,9 @@ fn every_handshake_says_which_organization_the_page_wants() {
         ("/", "&format=nonce"),
     ] {
         let next = ask(path, &[PAGE], true, &cookies, |exchange| exchange.before(false, |_| true));
-        let Next::Decided(Verdict::Handshake(redirect)) = next else { panic!("{path}: {next:?}") };
+        let Next::Decided(Decided { verdict: Verdict::Handshake(redirect), .. }) = next else {
+            panic!("{path}: {next:?}")
+        };
         assert!(redirect.location.ends_with(want), "{path}: {}", redirect.location);
     }
 }

@@ -1,7 +1,7 @@
 //! Clerk's own rules, where the standards leave a choice or Clerk adds a claim.
 //!
 //! What becomes of a browser's cookies ([`handshake`] and what it stands on) is decided here and
-//! held against Clerk's own verdicts; the proxy does not take cookies yet.
+//! held against Clerk's own verdicts.
 
 pub mod cookies;
 pub mod directives;

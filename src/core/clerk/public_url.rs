@@ -58,7 +58,7 @@ impl PublicUrl {
 }
 
 /// Undoes the encoding of forms (WHATWG URL, `application/x-www-form-urlencoded`).
-fn form_decoded(text: &str) -> Cow<'_, str> {
+pub fn form_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return text.into();
     }

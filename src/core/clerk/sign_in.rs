@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::Method;
 use http::header::ACCEPT;
+use http::{HeaderValue, Method};
 
 use crate::core::clerk::cookies::{DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE, SIGN_INS};
 use crate::core::clerk::handshake::Exchange;
@@ -14,6 +14,8 @@ use crate::core::reject::Reject;
 const LOOP: u32 = 3;
 /// A browser that is back within so many seconds comes in a row.
 const ROW: u32 = 10;
+
+const ARRIVED: &str = "__countersign_sign_ins=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0";
 
 /// The way to where people sign in.
 #[derive(Clone, Eq, PartialEq)]
@@ -31,6 +33,14 @@ impl fmt::Debug for SignIn {
     }
 }
 
+impl SignIn {
+    /// Returns the line of `Set-Cookie` with which the count begins anew: for somebody who came back
+    /// and was let in. Whoever signs out at once and in again does not go round in a loop.
+    pub fn arrived() -> HeaderValue {
+        HeaderValue::from_static(ARRIVED)
+    }
+}
+
 impl Exchange<'_> {
     /// Returns the way to where people sign in, for whoever asked for a page and was refused with
     /// 401 by `reject`. Nothing where that would not help: the browser may not be told to come
@@ -39,14 +49,24 @@ impl Exchange<'_> {
     /// Clerk's library sends a browser there however often; an application whose settings refuse
     /// what the sign-in page gives would never see it again.
     pub fn sign_in(&self, reject: &Reject) -> Option<SignIn> {
-        let curable = !matches!(reject, Reject::HandshakeLoop(_) | Reject::CookiesRefused);
         let count = self.cookies.sign_ins;
-        if !curable || !self.is_page() || !self.leads_home || self.is_sign_in() || count >= LOOP {
+        if !self.wants_sign_in(reject) || count >= LOOP {
             return None;
         }
         let cookie =
             format!("{SIGN_INS}={}; Path=/; SameSite=Lax; HttpOnly; Max-Age={ROW}", count + 1);
         Some(SignIn { location: self.sign_in_location(reject), cookie })
+    }
+
+    /// Tells whether whoever was refused by `reject` would be sent to sign in, had it not been
+    /// three times in a row.
+    pub fn sign_in_loops(&self, reject: &Reject) -> bool {
+        self.wants_sign_in(reject) && self.cookies.sign_ins >= LOOP
+    }
+
+    fn wants_sign_in(&self, reject: &Reject) -> bool {
+        let curable = !matches!(reject, Reject::HandshakeLoop(_) | Reject::CookiesRefused);
+        curable && self.is_page() && self.leads_home && !self.is_sign_in()
     }
 
     /// Tells whether somebody is to see the answer: what Clerk's `protect()` takes for a page, and
@@ -175,6 +195,11 @@ mod tests {
         }
         let tasks = location(&production(), "/", &Reject::SessionPending).unwrap();
         assert!(tasks.starts_with("https://accounts.example.com/sign-in/tasks?redirect_url="));
+    }
+
+    #[test]
+    fn the_count_begins_anew_under_its_own_name() {
+        assert!(ARRIVED.starts_with(&format!("{SIGN_INS}=;")));
     }
 
     #[test]

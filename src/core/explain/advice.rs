@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use serde_json::Value;
 
-use super::KeysFound;
 use super::pasted::MACHINES;
 use super::words::{list, quoted, span};
+use super::{Answer, KeysFound};
+use crate::core::access::{Access, Rule};
 use crate::core::caller::Caller;
 use crate::core::claims::{ClaimError, ClaimsPolicy};
+use crate::core::clerk::handshake::Row;
 use crate::core::clerk::token_class::{Category, is_machine};
 use crate::core::identity::{IdentityPolicy, PROFILE_CLAIMS, Source};
 use crate::core::issuer::{IssuerPolicy, TokenClass, TokenPolicy};
@@ -241,6 +244,52 @@ fn shortcode(claim: &str) -> String {
         (Some((_, code)), _) => format!("{{{{user.{code}}}}}"),
         (None, "metadata" | "public_metadata") => "{{user.public_metadata}}".to_owned(),
         (None, other) => format!("{{{{user.public_metadata.{other}}}}}"),
+    }
+}
+
+/// For a page that may not send such a request.
+pub(super) const PAGE: &str = "A cookie comes with every request, whichever page has it sent. If the page is yours, name its origin in `clerk.authorized_parties`; a program sends the token as `Authorization: Bearer …`. With `cross_site = \"allow\"` the backend has to tell such requests apart.";
+
+/// For a row of the decision on cookies that let nobody in; empty where there is nothing to do.
+#[rustfmt::skip]
+pub(super) fn row(row: Row) -> &'static str {
+    match row {
+        Row::HandshakeBrought       => "",
+        Row::SatelliteWithoutState  => "A satellite domain has its state from the primary domain. The cookies of the primary domain are none of its own.",
+        Row::DevBrowserInAddress    => "",
+        Row::DevBrowserUnknown      => "A browser gets `__clerk_db_jwt` when it first opens a page of the front end, or on its way back from Clerk. Copy all cookies of the request, or send the token as `Authorization: Bearer …`.",
+        Row::SessionsContradict     => "Two sites of this domain have set the cookie, with different `Domain` or `Path`. Delete both, and sign in again.",
+        Row::NothingShown           => "Is anybody signed in, at this very host? A script on another origin sends cookies only with `credentials: \"include\"`, and a program sends the token as `Authorization: Bearer …`.",
+        Row::SessionWithoutClient   => "Clerk sets `__client_uat` beside `__session`, and counts a session only with it. Copy all cookies of the request; a program that has a token alone sends it as `Authorization: Bearer …`.",
+        Row::ClientWithoutSession   => "Usual for the first page after a while: the browser comes back with a session. If not, does something before the proxy take cookies away, or is `__session` set for another host?",
+        Row::SessionUnreadable      => "Something else has set a cookie of this name. Delete it, and sign in again.",
+        Row::SessionOfAnotherClass  => "Cookies hold session tokens; one of a JWT template is sent as `Authorization: Bearer …`.",
+        Row::SessionOlderThanClient => "Usual after a sign-in or a sign-out elsewhere: the browser comes back with a new session.",
+        Row::TokenRefused           => "",
+        Row::FromAnotherSite        => "Usual for a link from elsewhere: Clerk has every such page ask once.",
+        Row::OrganizationDiffers    => "Usual for a link into another organization: the browser comes back with a session in which it is active.",
+        Row::SignedIn               => "",
+    }
+}
+
+/// For a route that does not let the request in; empty where there is nothing more to say.
+pub(super) fn route(answer: &Answer, rule: &Rule) -> String {
+    let Answer::Refused(refusal) = answer else { return String::new() };
+    let status = refusal.reject.status();
+    match &refusal.reject {
+        Reject::CookiesRefused => "Set `public_url`, or `clerk.authorized_parties`: then it is known which pages are yours.".to_owned(),
+        _ if refusal.shown().is_none() => format!(
+            "The answer gives nothing away, because the route has `{} = \"not-found\"`.",
+            if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthenticated" }
+        ),
+        Reject::Handshake(_) | Reject::HandshakeOver { .. } => String::new(),
+        _ if refusal.away().is_some() => {
+            "The request is for a page, which is sent to sign in; for 401 set `unauthenticated = \"challenge\"`.".to_owned()
+        }
+        Reject::CredentialMissing if rule.access == Access::SIGNED_IN => {
+            "Send a token as `Authorization: Bearer …`, or make the path `access = \"public\"` or `\"optional\"`.".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

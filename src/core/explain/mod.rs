@@ -1,12 +1,15 @@
-//! What becomes of a token, step by step: for whoever asks why a request was refused.
+//! What becomes of a token or of a request, step by step: for whoever asks why it was refused.
 //!
 //! The verdict is that of the proxy: it comes out of [`verdict`], as for a request.
 //! The steps call the same rules one by one, and go on after the first that fails, so that all is
 //! told at once. What a step tells are claims and settings, never the token or its signature.
 
 mod advice;
+mod asked;
 mod claims;
 mod pasted;
+mod request;
+mod shown_url;
 mod steps;
 mod words;
 
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use crate::core::access::{Access, Presented, Standing, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
+use crate::core::credential::BearerToken;
 use crate::core::identity::{Field, Identity, IdentityPolicy, Source};
 use crate::core::issuer::{IssuerPolicy, TokenClass};
 use crate::core::json::Object;
@@ -25,7 +29,13 @@ use crate::core::route::{Route, Routes};
 use crate::core::time::UnixTime;
 use crate::core::verdict;
 
+pub use self::asked::{Asked, BadRequest, Written};
 pub use self::pasted::Pasted;
+pub use self::request::{
+    Address, Answer, Ask, CookiesSeen, Deciding, Judged, Matched, RequestQuestion, RequestReport,
+    Ruling, Stands, explain_request,
+};
+pub use self::shown_url::Redirection;
 pub use self::words::escaped;
 
 /// What a token is held against.
@@ -140,14 +150,10 @@ pub fn wanted(
 
 /// Says what becomes of a token.
 pub fn explain(pasted: &Pasted<'_>, question: &Question<'_>) -> Report {
-    let caller = judge(pasted, question);
+    let caller = judge(pasted.token, question);
     let steps::Looked { steps, verified, claims } = steps::look(pasted, question);
-    let testimony = caller.as_ref().map_err(Clone::clone).map(|caller| Testimony {
-        standing: Arc::new(Standing::of(caller, question.routes.asked_claims())),
-        presented: Presented::Bearer,
-        identity: Arc::new(question.identity.of(caller)),
-        assertion: None,
-    });
+    let testimony = caller.as_ref().map_err(Clone::clone);
+    let testimony = testimony.map(|caller| testimony_of(caller, Presented::Bearer, question));
     let told = |caller: &Caller| told(caller, question.identity);
     Report {
         identity: caller.as_ref().ok().map(told),
@@ -161,18 +167,50 @@ pub fn explain(pasted: &Pasted<'_>, question: &Question<'_>) -> Report {
 }
 
 /// The way of the proxy, from the token to its caller.
-fn judge(pasted: &Pasted<'_>, question: &Question<'_>) -> Result<Caller, Reject> {
-    let (place, token) = verdict::admit(pasted.token, question.longest, question.issuers.iter())?;
-    let found = question.keys.map(|keys| keys.found.as_ref().map_err(Clone::clone));
-    let set = found.unwrap_or(Err(Reject::KeysUnavailable))?;
+fn judge(token: BearerToken<'_>, question: &Question<'_>) -> Result<Caller, Reject> {
+    let caller = caller_of(token, question)?;
+    check_revoked(&caller, question)?;
+    Ok(caller)
+}
+
+/// Says whose token it is, and that it is good.
+fn caller_of(token: BearerToken<'_>, question: &Question<'_>) -> Result<Caller, Reject> {
+    let (place, token) = verdict::admit(token, question.longest, question.issuers.iter())?;
     let kid = token.kid();
+    let set = question.set_with(kid.as_ref())?;
     let policy = &question.issuers[place];
     let (caller, _) = verdict::caller(token, policy, set.find(kid.as_ref()), question.now)?;
-    let session_id = caller.session_id.as_deref();
-    if question.revoked.holds(caller.class, &caller.subject, session_id) {
-        return Err(Reject::SessionRevoked);
-    }
     Ok(caller)
+}
+
+fn check_revoked(caller: &Caller, question: &Question<'_>) -> Result<(), Reject> {
+    let session_id = caller.session_id.as_deref();
+    let holds = question.revoked.holds(caller.class, &caller.subject, session_id);
+    if holds { Err(Reject::SessionRevoked) } else { Ok(()) }
+}
+
+fn testimony_of(caller: &Caller, presented: Presented, question: &Question<'_>) -> Testimony {
+    Testimony {
+        standing: Arc::new(Standing::of(caller, question.routes.asked_claims())),
+        presented,
+        identity: Arc::new(question.identity.of(caller)),
+        assertion: None,
+    }
+}
+
+impl Question<'_> {
+    /// Returns the key set that has the key of this name: the one that was looked for, or another
+    /// that came with it.
+    fn set_with(&self, kid: Option<&KeyId>) -> Result<&Arc<KeySet>, Reject> {
+        let keys = self.keys.ok_or(Reject::KeysUnavailable)?;
+        let set = match &keys.found {
+            Ok(set) => set,
+            Err(Reject::KeyUnknown { .. }) => &keys.set,
+            Err(reject) => return Err(reject.clone()),
+        };
+        let unknown = || Reject::KeyUnknown { kid: kid.cloned() };
+        if set.find(kid).is_empty() { Err(unknown()) } else { Ok(set) }
+    }
 }
 
 fn told(caller: &Caller, policy: &IdentityPolicy) -> Told {

@@ -173,7 +173,7 @@ impl Slip {
                 "An id proves nothing. Send what `await getToken()` gives in the front end of somebody who is signed in."
             }
             Self::Cookies => {
-                "Cookies are not looked at: send the token as `Authorization: Bearer …`. To have it explained, paste the value of `__session` alone."
+                "Cookies are explained as those of a request, with `--url` and `--cookie -`. To have the token explained, paste the value of `__session` alone."
             }
             Self::Broken => {
                 "A token has no white space; it may have been copied over the end of a line. Copy it whole, on one line."

@@ -141,7 +141,7 @@ impl Scene<'_> {
             return Step::judged("kid", (expected, found), Err(reject), || advice::KID.to_owned());
         }
         let Some(keys) = self.question.keys else { return Step::skipped("kid", found) };
-        let result = keys.found.as_ref().map(drop).map_err(Clone::clone);
+        let result = self.question.set_with(self.token.kid().as_ref()).map(drop);
         let advice = || advice::key(keys);
         Step::judged("kid", (published(keys, self.question), found), result, advice)
     }
@@ -150,11 +150,10 @@ impl Scene<'_> {
         const NAME: &str = "signature";
         let issuers = self.question.issuers.iter();
         let admitted = verdict::admit(pasted.token, self.question.longest, issuers);
-        let set = self.question.keys.map(|keys| keys.found.as_ref());
-        let (Ok((_, admitted)), Some(Ok(set))) = (admitted, set) else {
+        let kid = self.token.kid();
+        let (Ok((_, admitted)), Ok(set)) = (admitted, self.question.set_with(kid.as_ref())) else {
             return Step::skipped(NAME, "not looked at".to_owned());
         };
-        let kid = admitted.kid();
         let verified = admitted.verify(set.find(kid.as_ref()));
         let algorithm = shown(self.header("alg"));
         let found = match &verified {

@@ -15,13 +15,13 @@ use crate::core::jwk::Algorithms;
 use crate::core::jwk_set::KeyNames;
 use crate::core::route::{Case, PathPattern};
 
-const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
-const ISSUER: &str = "https://clerk.example.com";
-const PARTY: &str = "https://app.example.com";
+pub(super) const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
+pub(super) const ISSUER: &str = "https://clerk.example.com";
+pub(super) const PARTY: &str = "https://app.example.com";
 
 static PAIR: LazyLock<Ed25519KeyPair> = LazyLock::new(|| Ed25519KeyPair::generate().unwrap());
 
-static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
+pub(super) static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
     let x = base64url::encode(PAIR.public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ins_1", "x": x}]});
     Arc::new(
@@ -29,7 +29,7 @@ static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
     )
 });
 
-fn policy() -> ClaimsPolicy {
+pub(super) fn policy() -> ClaimsPolicy {
     ClaimsPolicy {
         audience: None,
         parties: vec![PARTY.to_owned()],
@@ -39,7 +39,10 @@ fn policy() -> ClaimsPolicy {
     }
 }
 
-fn clerk(sessions: Option<ClaimsPolicy>, templates: Option<ClaimsPolicy>) -> IssuerPolicy {
+pub(super) fn clerk(
+    sessions: Option<ClaimsPolicy>,
+    templates: Option<ClaimsPolicy>,
+) -> IssuerPolicy {
     let clerk = ClerkPolicy { sessions, templates, impersonation: Impersonation::Refuse };
     let (names, algorithms) = (vec![ISSUER.to_owned()], Algorithms::ALL);
     IssuerPolicy { names, algorithms, tokens: TokenPolicy::Clerk(clerk) }
@@ -55,7 +58,7 @@ fn changed(mut object: Value, changes: &Value) -> Value {
 }
 
 /// A session token with these changes to its header and its claims.
-fn token(header: &Value, claims: &Value) -> String {
+pub(super) fn token(header: &Value, claims: &Value) -> String {
     let usual = json!({"alg": "EdDSA", "typ": "JWT", "kid": "ins_1", "cat": "cl_B7d4PD111AAA"});
     let header = changed(usual, header);
     let now = NOW.as_secs();

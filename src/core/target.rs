@@ -8,12 +8,15 @@ use crate::core::reject::Reject;
 
 /// Method, host and path of a request.
 #[derive(Debug)]
-pub(super) struct Target<'a> {
-    pub(super) method: &'a Method,
-    pub(super) authority: Authority,
-    pub(super) path: CanonicalPath<'a>,
+pub struct Target<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The host, and its port where it is not the usual one.
+    pub authority: Authority,
+    /// The path, as rules compare it.
+    pub path: CanonicalPath<'a>,
     /// Path and query, as they are forwarded.
-    pub(super) uri: Uri,
+    pub uri: Uri,
 }
 
 impl<'a> Target<'a> {
@@ -24,7 +27,7 @@ impl<'a> Target<'a> {
     /// [`Reject::MethodRefused`] for TRACE, which would echo credentials, and CONNECT, which would
     /// make us a tunnel. [`Reject::RequestMalformed`] where there is not one host, where it differs
     /// from that of an absolute target (RFC 9112 §3.2.2), or by [`CanonicalPath::parse`].
-    pub(super) fn read(
+    pub fn read(
         method: &'a Method,
         uri: &'a Uri,
         headers: &HeaderMap,
