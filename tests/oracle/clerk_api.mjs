@@ -1,5 +1,5 @@
-// Plays Clerk's Frontend API, as far as its key set, and its Backend API. What it answers depends on nothing but what it
-// is asked; and it remembers what each side has asked it.
+// Plays Clerk's Frontend API, as far as its key set, and its Backend API. What it answers depends on
+// nothing but what it is asked; and it remembers what each side has asked it.
 
 import { createServer } from 'node:http';
 import { KEY_SET } from './tokens.mjs';
@@ -37,7 +37,8 @@ export class ClerkApi {
   async #take(request, response) {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
-    const { status = 200, json, text, type = json ? 'application/json' : 'text/plain' } = this.#answer(request, Buffer.concat(chunks).toString());
+    const answer = this.#answer(request, Buffer.concat(chunks).toString());
+    const { status = 200, json, text, type = json ? 'application/json' : 'text/plain' } = answer;
     response.writeHead(status, { 'content-type': type });
     response.end(json ? JSON.stringify(json) : text);
   }

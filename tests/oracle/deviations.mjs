@@ -7,7 +7,8 @@
 
 import { CATEGORY, KID } from './tokens.mjs';
 import {
-  bearer, cookies, header, presented, query, tokens, withAnswers, withCookies, withHeader, withoutParameters, withTokens,
+  bearer, cookies, header, presented, query, tokens, withAnswers, withCookies, withHeader, withoutParameters,
+  withTokens,
 } from './rewrite.mjs';
 
 const TOLD = 'Origin-As-Told';
@@ -72,10 +73,14 @@ async function isVerified(request, { ask, mint }, has) {
     && (await ask(other.request)).reason === 'token-invalid-algorithm';
 }
 
-// Tells whether nothing is wrong with the token that decides, as far as the library looks.
-const isGood = (verdict) => verdict.cookies.every((line) => line.startsWith('__clerk_redirect_count'))
-  && (verdict.status === 'signed-in'
-    || ['primary-domain-cross-origin-sync', 'active-organization-mismatch'].includes(verdict.reason));
+// Tells whether a token that `has` decides, and nothing is wrong with it as far as the library looks.
+async function isGood(verdict, request, world, has) {
+  const isSignedIn = verdict.status === 'signed-in'
+    || ['primary-domain-cross-origin-sync', 'active-organization-mismatch'].includes(verdict.reason);
+  // Where other cookies are set it is with another token, which a handshake or a refresh has brought.
+  const isOwn = verdict.cookies.every((line) => line.startsWith('__clerk_redirect_count'));
+  return isSignedIn && isOwn && await isVerified(request, world, has);
+}
 
 const claimsOf = (spec) => (typeof spec.claims === 'string' ? JSON.parse(spec.claims) : spec.claims);
 
@@ -105,7 +110,8 @@ export const DEVIATIONS = [
     rewrite(request, { verdict }) {
       if (verdict.status !== 'throws' || !request.instance.satellite) return undefined;
       // The library looks at `Origin` for nothing else.
-      return { request: { ...request, headers: request.headers.map(([name, value]) => [name === 'Origin' ? TOLD : name, value]) } };
+      const headers = request.headers.map(([name, value]) => [name === 'Origin' ? TOLD : name, value]);
+      return { request: { ...request, headers } };
     },
   },
   {
@@ -165,13 +171,14 @@ export const DEVIATIONS = [
     name: 'two readings of a token',
     why: 'JSON with a member twice, and extensions in `crit`: refused like a token that is none',
     rewrite(request, { mint }) {
-      const isOdd = ({ header, claims }) => header.crit !== undefined || typeof claims === 'string' && claims.includes(TWICE);
+      const isOdd = ({ header, claims }) => header.crit !== undefined
+        || typeof claims === 'string' && claims.includes(TWICE);
       return withTokens(request, mint, (spec, token) => (isOdd(spec) ? token.replaceAll('.', '-') : undefined));
     },
   },
   {
     name: 'one token at a time',
-    why: 'what becomes of a bearer token has nothing to do with a cookie beside it; the library refreshes, and sends along, the cookie\'s',
+    why: 'a cookie beside a bearer token is none of its business; the library refreshes, and sends along, the cookie\'s',
     async rewrite(request, { ask }) {
       if (!bearer(request) || !cookies(request).some(([name]) => name.startsWith('__session'))) return undefined;
       const { name } = await sessionCookie(request, ask);
@@ -179,8 +186,10 @@ export const DEVIATIONS = [
       const suffix = `_${request.instance.suffix}`;
       const isSuffixed = name.endsWith(suffix);
       const gone = ['__session', `__session${suffix}`, isSuffixed ? '__client_uat' : `__client_uat${suffix}`];
-      const bare = withCookies(request, (own) => (gone.includes(own) || own === `__client_uat${suffix}` ? null : undefined));
-      return { request: isSuffixed ? { ...bare, headers: [...bare.headers, ['Cookie', `__client_uat${suffix}=5`]] } : bare };
+      const bare = withCookies(request, (own) =>
+        (gone.includes(own) || own === `__client_uat${suffix}` ? null : undefined));
+      const client = ['Cookie', `__client_uat${suffix}=5`];
+      return { request: isSuffixed ? { ...bare, headers: [...bare.headers, client] } : bare };
     },
   },
   {
@@ -191,7 +200,7 @@ export const DEVIATIONS = [
   },
   {
     name: 'the account portal of a proxied Frontend API',
-    why: 'the library looks for it under the proxy\'s address, where it is not: who comes from signing in goes round once more',
+    why: 'the library looks for it under the proxy\'s address: who comes from signing in goes round once more',
     rewrite(request) {
       const { proxyUrl, portal } = request.instance;
       const isPortal = (it) => URL.canParse(it) && new URL(it).origin === portal;
@@ -340,19 +349,19 @@ export const DEVIATIONS = [
   {
     name: 'a date that is no number is refused',
     why: 'as the library does, once the token is verified',
-    instead: async (verdict, request, world) => (isGood(verdict) && await isVerified(request, world, (it) => claimsOf(it).iatIsOdd)
+    instead: async (verdict, request, world) => (await isGood(verdict, request, world, (it) => claimsOf(it).iatIsOdd)
       ? signedOut('token-verification-failed', request) : undefined),
   },
   {
     name: 'tokens that live for years',
     why: 'one that cannot be taken back, or whose end a JavaScript date cannot hold, never ends',
-    instead: async (verdict, request, world) => (isGood(verdict) && await isVerified(request, world, livesTooLong(request))
+    instead: async (verdict, request, world) => (await isGood(verdict, request, world, livesTooLong(request))
       ? signedOut('token-lifetime-exceeded', request) : undefined),
   },
   {
     name: 'a session has an id',
     why: 'a token without is an ID token or one of a template, by the same key',
-    instead: async (verdict, request, world) => (isGood(verdict) && await isVerified(request, world, (it) => !hasSession(it))
+    instead: async (verdict, request, world) => (await isGood(verdict, request, world, (it) => !hasSession(it))
       ? signedOut('token-type-mismatch', request) : undefined),
   },
   {
@@ -363,23 +372,26 @@ export const DEVIATIONS = [
       if (verdict.caller?.pending && verdict.location) return undefined;
       if (verdict.caller?.pending) return { ...verdict, status: 'signed-out', reason: 'session-pending', caller: null };
       const isPending = (spec) => claimsOf(spec).sts === 'pending';
-      return isGood(verdict) && await isVerified(request, world, isPending)
+      return await isGood(verdict, request, world, isPending)
         ? signedOut('session-pending', request) : undefined;
     },
   },
   {
     name: 'two session cookies that differ',
-    why: 'they are two callers, and whose is a guess; a page fetches a new one',
+    why: 'they are two callers, and whose is a guess: neither is shown to Clerk, and a page fetches a new one',
     async instead(verdict, request, { ask }) {
-      const isBefore = BEFORE_SESSIONS.includes(verdict.reason) || verdict.location && !isHandshake(verdict);
-      if (verdict.carrier === 'header' || isBefore) return undefined;
       const names = cookies(request).map(([name]) => name).filter((name) => name.startsWith('__session'));
-      if (new Set(names).size === names.length) return undefined;
+      if (verdict.carrier === 'header' || new Set(names).size === names.length) return undefined;
+      if (verdict.location && !isHandshake(verdict)) return undefined;
       const without = await ask(withCookies(request, (name) => (HANDSHAKE.includes(name) ? null : undefined)));
       if (JSON.stringify(without) !== JSON.stringify(verdict)) return undefined; // a handshake has decided
       const { name, to } = await sessionCookie(request, ask);
       const values = cookies(request).filter(([own]) => own === name).map(([, value]) => value);
       if (new Set(values).size < 2) return undefined;
+      if (BEFORE_SESSIONS.includes(verdict.reason)) {
+        if (!isHandshake(verdict)) return undefined;
+        return { ...verdict, location: withoutParameter(verdict.location, '__session') };
+      }
       if (request.instance.satellite && isDocument(request) && verdict.reason === 'session-token-and-uat-missing') {
         return undefined; // a satellite's page, which does not ask by itself
       }
@@ -387,7 +399,8 @@ export const DEVIATIONS = [
       if (!isEligible(request) || redirectCount(request) === 3) return signedOut(reason, request);
       to.searchParams.set('__clerk_hs_reason', reason);
       return {
-        ...signedOut(reason, request), status: 'handshake', location: to.href, cookies: [counted(redirectCount(request) + 1)],
+        ...signedOut(reason, request), status: 'handshake', location: withoutParameter(to.href, '__session'),
+        cookies: [counted(redirectCount(request) + 1)],
       };
     },
   },
@@ -404,7 +417,7 @@ export const DEVIATIONS = [
   },
   {
     name: 'another site\'s page',
-    why: 'a cookie comes with every request; where one may change something, `Origin` and `Sec-Fetch-Site` tell whose it is',
+    why: 'a cookie comes with every request; `Origin` and `Sec-Fetch-Site` tell whose one is that may change something',
     instead: (verdict, request) => (isByCookie(verdict, request) && page(request) === 'foreign'
       ? { ...signedOut('cross-site-request', request), code: 403, cookies: verdict.cookies } : undefined),
   },
@@ -412,10 +425,12 @@ export const DEVIATIONS = [
     name: 'no azp, and no page of ours',
     why: 'where nobody says whose page it is, a token has to say whom it was given to',
     async instead(verdict, request, { ask, mint }) {
-      if (!isByCookie(verdict, request) || page(request) !== 'unknown' || request.instance.azp !== 'auto') return undefined;
+      const isAsked = isByCookie(verdict, request) && request.instance.azp === 'auto';
+      if (!isAsked || page(request) !== 'unknown') return undefined;
       // What was made up for a token without `azp` is taken back.
       const { caller } = await ask(request, { authorizedParties: request.instance.origins });
-      return caller ? undefined : { ...signedOut('token-invalid-authorized-parties', request), cookies: verdict.cookies };
+      const refused = signedOut('token-invalid-authorized-parties', request);
+      return caller ? undefined : { ...refused, cookies: verdict.cookies };
     },
   },
   {
@@ -437,16 +452,19 @@ export const DEVIATIONS = [
       const [path, search] = request.target.split('?');
       const nameOf = (pair) => [...new URLSearchParams(pair).keys()][0];
       const kept = (search ?? '').split('&').filter((pair) => search !== undefined && !gone.includes(nameOf(pair)));
-      const written = `${new URL(request.origin).origin}${path}${kept.length > 0 ? `?${kept.join('&')}` : ''}`;
+      const { origin } = new URL(request.origin);
+      const written = `${origin}${path}${kept.length > 0 ? `?${kept.join('&')}` : ''}`;
       const anew = new URL(written);
       anew.searchParams.delete('none');
       if (verdict.location === anew.href) return { ...verdict, location: written };
       const to = new URL(verdict.location);
       // A development satellite names the page in another parameter, and only as WHATWG URL writes it.
       const name = isHandshake(verdict) ? 'redirect_url' : '__clerk_redirect_url';
-      const page = isHandshake(verdict) ? anew.href : new URL(`${new URL(request.origin).origin}${request.target}`).href;
-      if (to.searchParams.get(name) !== page) return undefined;
-      to.searchParams.set(name, isHandshake(verdict) ? written : `${new URL(request.origin).origin}${request.target}`);
+      const [theirs, ours] = isHandshake(verdict)
+        ? [anew.href, written]
+        : [new URL(`${origin}${request.target}`).href, `${origin}${request.target}`];
+      if (to.searchParams.get(name) !== theirs) return undefined;
+      to.searchParams.set(name, ours);
       return { ...verdict, location: to.href };
     },
   },
@@ -471,9 +489,16 @@ const BEFORE_SESSIONS = ['dev-browser-missing', 'dev-browser-sync', 'satellite-n
 
 const isHandshake = (verdict) => verdict.status === 'handshake' && verdict.location.includes('/v1/client/handshake?');
 
+function withoutParameter(location, name) {
+  const to = new URL(location);
+  to.searchParams.delete(name);
+  return to.href;
+}
+
 const counted = (count) => `__clerk_redirect_count=${count}; SameSite=Lax; HttpOnly; Max-Age=2`;
 
-const redirectCount = (request) => Number(cookies(request).find(([name]) => name === '__clerk_redirect_count')?.[1]) || 0;
+const redirectCount = (request) =>
+  Number(cookies(request).find(([name]) => name === '__clerk_redirect_count')?.[1]) || 0;
 
 // The session cookie that the library reads, by its name; and where it sends a browser with such cookies.
 //

@@ -3,8 +3,8 @@
 //   node oracle.mjs [--seed S]… [--cases N] [--case N]   S is a number, or `random`; COUNTERSIGN_BIN is the proxy
 //   node oracle.mjs --self-test                          without a proxy: is every kind of difference found?
 //
-// Exit status 1 where there is a difference that no row of `deviations.mjs` says, or a reason of the library's was
-// never met.
+// Exit status 1 where there is a difference that no row of `deviations.mjs` says, or a run of 5,000 has never met a
+// reason of the library's that it should.
 
 import { parseArgs } from 'node:util';
 import { randomInt } from 'node:crypto';
@@ -20,7 +20,7 @@ import { selfTest } from './self_test.mjs';
 import { Mint } from './tokens.mjs';
 
 const AT_A_TIME = 4;
-const SHOWN = Number(process.env.SHOWN ?? 20); // differences
+const SHOWN = 20; // differences
 // A request that took this long is made anew: its dates may have come too near to where a verdict turns.
 const LONGEST = 1_500; // milliseconds
 
@@ -68,7 +68,8 @@ class Run {
       ...(deviations.length > 0 ? [`deviations: ${deviations.join(', ')}`] : []),
       ...differences.flatMap(({ access, want, got }) => Object.keys(want)
         .filter((key) => !isDeepStrictEqual(want[key], got[key]))
-        .map((key) => `${access} ${key}: want ${JSON.stringify(want[key])}\n${access} ${key}: got  ${JSON.stringify(got[key])}`)),
+        .flatMap((key) => [['want', want], ['got ', got]]
+          .map(([word, answer]) => `${access} ${key}: ${word} ${JSON.stringify(answer[key])}`))),
     ];
     const { text, legend } = mint.told(lines.join('\n'));
     return [text, ...legend].join('\n');
@@ -86,7 +87,7 @@ class Run {
     if (cases >= 5000 && missing.length > 0) say(`never met: ${missing.join(', ')}`);
     if (cases >= 5000 && unused.length > 0) say(`deviations never met: ${unused.join(', ')}`);
     say(`seed ${this.seed}: ${cases - this.differences} passed, ${this.differences} failed`);
-    return this.differences === 0 && (cases < 5000 || missing.length === 0 && unused.length === 0);
+    return this.differences === 0 && (cases < 5000 || missing.length === 0);
   }
 }
 

@@ -33,24 +33,34 @@ export class Proxies {
   }
 
   async #start(binary, instance, access, name, { upstream, api }) {
-    const [listen, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-    const file = join(this.#folder, `${name}.toml`);
-    writeFileSync(file, settingsFile(instance, { access, listen, admin, upstream, api }));
+    for (let tries = 1; ; tries += 1) {
+      const [listen, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+      const file = join(this.#folder, `${name}.toml`);
+      writeFileSync(file, settingsFile(instance, { access, listen, admin, upstream, api }));
+      const failure = await this.#run(binary, file, settingsEnvironment(instance), admin);
+      if (failure === null) return this.#addresses.set(`${instance.name} ${access}`, listen);
+      // Somebody else may have got a port in between.
+      if (tries === 5 || !failure.includes('Address already in use')) {
+        throw new Error(`the proxy for “${instance.name}”: ${failure}`);
+      }
+    }
+  }
+
+  // Runs a proxy and waits until it is ready; returns what it said where it has ended instead.
+  async #run(binary, file, settings, admin) {
     const others = Object.entries(process.env).filter(([key]) => !/^(COUNTERSIGN_|.*CLERK_|PORT$)|_proxy$/i.test(key));
     const child = spawn(binary, ['serve', '--config', file], {
-      env: { ...Object.fromEntries(others), ...settingsEnvironment(instance) },
+      env: { ...Object.fromEntries(others), ...settings },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#children.add(child);
     let log = '';
     child.stderr.on('data', (text) => { log = (log + text).slice(-4000); });
-    const ended = new Promise((_, failed) => child.once('exit', (status, signal) => {
+    const ended = new Promise((done) => child.once('close', (status, signal) => {
       this.#children.delete(child);
-      failed(new Error(`the proxy for “${instance.name}” ended with ${status ?? signal}: ${log}`));
+      done(`ended with ${status ?? signal}: ${log}`);
     }));
-    ended.catch(() => {});
-    await Promise.race([ready(admin), ended]);
-    this.#addresses.set(`${instance.name} ${access}`, listen);
+    return Promise.race([ready(admin), ended]);
   }
 
   // Sends a request as it is and tells what came of it.
@@ -102,7 +112,7 @@ const IDENTITY = {
 function echo(request, response) {
   const caller = request.headers['x-clerk-principal'] === 'anonymous'
     ? null
-    : Object.fromEntries(Object.entries(IDENTITY).map(([name, header]) => [name, request.headers[header] ?? 'no header']));
+    : Object.fromEntries(Object.entries(IDENTITY).map(([name, it]) => [name, request.headers[it] ?? 'no header']));
   request.resume();
   response.writeHead(200, { 'oracle-caller': JSON.stringify(caller) }).end();
 }
@@ -132,10 +142,10 @@ function problem(body) {
 async function ready(admin) {
   for (const end = Date.now() + START; Date.now() < end;) {
     const answer = await fetch(`http://${admin}/readyz`).catch(() => null);
-    if (answer?.ok) return;
+    if (answer?.ok) return null;
     await new Promise((done) => setTimeout(done, 30));
   }
-  throw new Error(`no proxy came up at ${admin}`);
+  return 'did not get ready';
 }
 
 async function freePort() {

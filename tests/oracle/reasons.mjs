@@ -14,9 +14,10 @@ export const MET = [
   ].map((reason) => `handshake ${reason}`),
   ...[
     'client-uat-but-no-session-token', 'dev-browser-missing', 'dev-browser-sync', 'jwk-kid-mismatch',
-    'session-token-and-uat-missing', 'session-token-but-no-client-uat', 'session-token-expired-refresh-non-eligible-non-get',
-    'session-token-iat-before-client-uat', 'session-token-iat-in-the-future', 'session-token-missing', 'session-token-nbf',
-    'token-invalid', 'token-invalid-algorithm', 'token-invalid-authorized-parties', 'token-invalid-signature',
+    'session-token-and-uat-missing', 'session-token-but-no-client-uat',
+    'session-token-expired-refresh-non-eligible-non-get', 'session-token-iat-before-client-uat',
+    'session-token-iat-in-the-future', 'session-token-missing', 'session-token-nbf', 'token-invalid',
+    'token-invalid-algorithm', 'token-invalid-authorized-parties', 'token-invalid-signature',
     'token-type-mismatch', 'token-verification-failed',
   ].map((reason) => `signed-out ${reason}`),
 ];

@@ -1,5 +1,5 @@
-// Makes requests up: a seed and a number give the same one, but for the time it speaks of and the keys it is signed
-// with. Most are near an edge of Clerk's decision: one thing is off, or two are that depend on each other.
+// Makes requests up: a seed and a number give the same one, but for the time it speaks of and the keys it is
+// signed with. Most are near an edge of Clerk's decision: one thing is off, or two are that depend on each other.
 //
 // Every date keeps two seconds away from where the verdict on it turns, so that what time a side takes decides nothing.
 
@@ -16,8 +16,8 @@ const HTML = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const OTHER_AUDIENCES = ['other', ['other'], undefined, '', [], null, 5, ['orders', 5], {}];
 // Texts that are as good as tokens of ours: what their two parts say.
 const ODD = {
-  'e30.e30.': ['{}', '{}'], 'e30.e30.e30': ['{}', '{}'], 'bnVsbA.e30.AA': ['null', '{}'], 'e30.bnVsbA.AA': ['{}', 'null'],
-  'W10.W10.AA': ['[]', '[]'],
+  'e30.e30.': ['{}', '{}'], 'e30.e30.e30': ['{}', '{}'], 'bnVsbA.e30.AA': ['null', '{}'],
+  'e30.bnVsbA.AA': ['{}', 'null'], 'W10.W10.AA': ['[]', '[]'],
 };
 const NEVER = undefined;
 
@@ -43,8 +43,8 @@ class Maker {
   request() {
     const { random, instance } = this;
     const scene = random.weighted([
-      [14, 'bearer'], [40, 'cookies'], [10, 'signed in'], [6, 'change'], [10, 'handshake'], [10, 'refresh'], [8, 'lone'],
-      [2, 'nothing'],
+      [14, 'bearer'], [40, 'cookies'], [10, 'signed in'], [6, 'change'], [10, 'handshake'], [10, 'refresh'],
+      [8, 'lone'], [2, 'nothing'],
     ]);
     this.note(scene);
     if (scene === 'bearer') this.bearer();
@@ -224,7 +224,8 @@ class Maker {
     const claims = this.sessionClaims(age);
     if (!this.instance.satellite) claims.iss = `https://${this.instance.host}`;
     const token = this.mint.token({ claims });
-    const names = random.pick([['__session', '__client_uat'], ['__session', '__client_uat'].map((it) => this.suffixed(it))]);
+    const plain = ['__session', '__client_uat'];
+    const names = random.pick([plain, plain.map((it) => this.suffixed(it))]);
     this.cookie(names[0], token);
     this.cookie(names[1], `${claims.iat - 20}`);
   }
@@ -232,7 +233,7 @@ class Maker {
   expired() {
     const { random } = this;
     this.goodSession(this.minute(-random.pick([67, 200, 4000])));
-    if (!random.chance(15)) return;
+    if (!random.chance(25)) return;
     this.changeSession(({ claims }) => {
       random.pick([() => delete claims.sid, () => { claims.sid = ''; }, () => { claims.sid = 'sess_../../x'; }])();
     });
@@ -269,7 +270,7 @@ class Maker {
       [1, () => ''],
     ])();
     const lines = [];
-    const end = random.pick(['; Path=/', '; Path=/; SameSite=Lax; Secure', '; Path=/; Max-Age=315360000; SameSite=Lax']);
+    const end = `; Path=/${random.pick(['', '; SameSite=Lax; Secure', '; Max-Age=315360000; SameSite=Lax'])}`;
     if (session !== NEVER) {
       if (random.chance(80)) lines.push(`__session=${session}${end}`);
       if (random.chance(80)) lines.push(`${this.suffixed('__session')}=${session}${end}`);
@@ -292,7 +293,7 @@ class Maker {
       this.answers[nonce] = random.weighted([
         [12, () => ({ json: { directives: this.directives() } })],
         [2, () => ({ json: { directives: [] } })],
-        [1, () => ({ status: random.pick([404, 400, 410, 422]), json: { errors: [{ code: 'not_found', message: 'no' }] } })],
+        [1, () => ({ status: random.pick([404, 400, 410, 422]), json: { errors: [{ code: 'not_found' }] } })],
         [2, () => ({ status: random.pick([500, 503, 401, 429]), text: 'oh' })],
       ])();
       if (random.chance(85)) return;
@@ -320,7 +321,8 @@ class Maker {
     if (where === 'query' || where === 'both') this.query.push(['__clerk_db_jwt', 'dvb_query']);
     if (where === 'empty') this.query.push(['__clerk_db_jwt', '']);
     if (random.chance(4)) {
-      this.query.push(['__clerk_redirect_url', random.pick(['http://satellite.test:3001/x?y=1', 'https://evil.example/'])]);
+      const elsewhere = random.pick(['http://satellite.test:3001/x?y=1', 'https://evil.example/']);
+      this.query.push(['__clerk_redirect_url', elsewhere]);
     }
     if (random.chance(3)) this.query.push(['__dev_session', 'legacy']);
     if (random.chance(3)) this.query.push(['__clerk_help', '1']);
@@ -370,7 +372,8 @@ class Maker {
   distorted(value) {
     this.note('a cookie in another writing');
     return this.random.pick([
-      `"${value}"`, ` ${value} `, value.replaceAll('.', '%2E'), value.replaceAll('e', '%65'), `${value}%`, `${value}%zz`,
+      `"${value}"`, ` ${value} `, value.replaceAll('.', '%2E'), value.replaceAll('e', '%65'), `${value}%`,
+      `${value}%zz`,
       `${value}%3B`, `%20${value}`, `${value}%C3`, `${value}=`,
     ]);
   }
@@ -400,10 +403,12 @@ class Maker {
       : random.pick([NEVER, NEVER, NEVER, 'empty', 'empty', 'iframe', 'image', 'Document', 'embed', '']);
     const accept = dest === 'document' && random.chance(80)
       ? HTML
-      : random.pick([NEVER, HTML, HTML, 'text/html', '*/*', 'application/json', 'application/json, text/html', 'Text/HTML', '']);
+      : random.pick([
+        NEVER, HTML, HTML, 'text/html', '*/*', 'application/json', 'application/json, text/html', 'Text/HTML', '',
+      ]);
     const origin = random.chance(94)
       ? random.pick(instance.origins)
-      : random.pick([...instance.origins, 'https://unknown.example.net', instance.origins[0].toUpperCase().replace(/^HTTPS?/, (it) => it.toLowerCase())]);
+      : random.pick(['https://unknown.example.net', instance.origins[0].replace(/[^/]*$/, (it) => it.toUpperCase())]);
     const headers = [...this.hostLines(origin)];
     const put = (name, value) => value !== NEVER && headers.push([name, value]);
     put('Accept', accept);
@@ -464,7 +469,8 @@ class Maker {
         '/o/org_2other', '/me', '/me/profile', '/orgs/acme/', '/me/', '/orgs', '/orgs/', '/ORGS/acme', '/dashboard']
       : ['/', '/dashboard', '/a/b/', '/orgs/acme', '/a%20b', '/caf%C3%A9', '/a.b~c-d_e'];
     const others = random.pick([
-      [], [], [], [['x', '1']], [['a', '1'], ['b', '2']], [['q', 'a%20b']], [['q', 'a+b']], ['flag'], [['t', '~*!\'()']],
+      [], [], [], [['x', '1']], [['a', '1'], ['b', '2']], [['q', 'a%20b']], [['q', 'a+b']], ['flag'],
+      [['t', '~*!\'()']],
       [['next', 'https%3A%2F%2Fapp.example.com%2F']], [['u', 'caf%C3%A9']], [['a', '1'], ['a', '2']], [['e', '']],
     ]).map((pair) => (typeof pair === 'string' ? pair : pair.join('=')));
     const clerks = this.query.map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
@@ -511,9 +517,13 @@ const FAULTS = [
   [5, 'another audience', ({ random, claims }) => {
     claims.aud = random.pick([...OTHER_AUDIENCES, ['other', 'orders']]);
   }],
-  [2, 'no expiry', ({ random, claims }) => { claims.exp = random.pick([undefined, 'soon', null, `${claims.exp}`, 0, -1]); }],
+  [2, 'no expiry', ({ random, claims }) => {
+    claims.exp = random.pick([undefined, 'soon', null, `${claims.exp}`, 0, -1]);
+  }],
   [2, 'an odd nbf', ({ random, claims }) => { claims.nbf = random.pick([undefined, 'soon', null, 0, 5.5]); }],
-  [2, 'an odd iat', ({ random, claims }) => { claims.iat = random.pick([undefined, 'soon', null, 0, claims.iat + 0.5]); }],
+  [2, 'an odd iat', ({ random, claims }) => {
+    claims.iat = random.pick([undefined, 'soon', null, 0, claims.iat + 0.5]);
+  }],
   [1, 'an expiry beyond dates', ({ random, claims }) => { claims.exp = random.pick([1e13, 1e20]); }],
   [2, 'an odd version', ({ random, claims }) => { claims.v = random.pick([1, 3, '2', null]); }],
   [3, 'pending', ({ claims }) => Object.assign(claims, { v: 2, sts: 'pending' })],

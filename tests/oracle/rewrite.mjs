@@ -51,8 +51,11 @@ export function path(request) {
 // The same request with query parameters under another name: nobody knows them there. `back` undoes it in a verdict.
 export function withoutParameters(request, names) {
   const [path, query] = request.target.split('?');
-  const change = (text, from, to) => names.reduce(
-    (done, name) => done.replace(new RegExp(`(^|&|%26|\\?|%3F)${from(name)}(?==|%3D|&|%26|$)`, 'g'), `$1${to(name)}`), text);
+  const change = (text, from, to) => names.reduce((done, name) => {
+    // As a parameter's name: in a query, or in an address within one.
+    const whole = new RegExp(`(^|&|%26|\\?|%3F)${from(name)}(?==|%3D|&|%26|$)`, 'g');
+    return done.replace(whole, `$1${to(name)}`);
+  }, text);
   const hidden = (name) => `hidden${name}`;
   const target = query === undefined ? path : `${path}?${change(query, (it) => it, hidden)}`;
   const back = (verdict) => ({
@@ -85,10 +88,8 @@ export function tokens(request, mint) {
 
 // The tokens that the request itself shows for a session, in its header or its cookies.
 export function presented(request, mint) {
-  const isSession = ([name]) => name.startsWith('__session');
   const shown = withCookies(request, (name) => (name.startsWith('__session') ? undefined : null));
-  return tokens({ ...shown, target: path(request), answers: {}, headers: shown.headers }, mint)
-    .filter((token) => bearer(request) === token || cookies(request).filter(isSession).some(([, it]) => it.includes(token)));
+  return tokens({ ...shown, target: path(request), answers: {} }, mint);
 }
 
 export function bearer(request) {

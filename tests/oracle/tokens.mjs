@@ -65,7 +65,8 @@ export class Mint {
   told(text) {
     const tokens = [...this.#specs].filter(([token]) => text.includes(token));
     const named = (text) => tokens.reduce((done, [token], at) => done.replaceAll(token, `‹token ${at + 1}›`), text);
-    return { text: named(text), legend: tokens.map(([, spec], at) => `‹token ${at + 1}› ${named(JSON.stringify(spec))}`) };
+    const legend = tokens.map(([, spec], at) => `‹token ${at + 1}› ${named(JSON.stringify(spec))}`);
+    return { text: named(text), legend };
   }
 }
 
