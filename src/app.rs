@@ -116,7 +116,9 @@ impl App {
         let admin_address = admin_listener.address().clone();
 
         let client = HttpClient::new(&http_client)?;
-        let clerk_api = clerk_api.map(|api| ClerkApi::new(&api, client.clone())).transpose()?;
+        let clerk_api =
+            clerk_api.map(|api| ClerkApi::new(&api, client.clone(), metrics.of_clerk_api()));
+        let clerk_api = clerk_api.transpose()?;
         let mut tasks = Tasks(Vec::new());
         let issuers = issuer_settings.into_iter().map(|IssuerSettings { policy, keys }| {
             let key_metrics = metrics.of_issuer(&keys.issuer);

@@ -3,6 +3,7 @@
 //! They need the instance's secret key, which goes to that API and nowhere else. Without one there
 //! is no [`ClerkApi`], and what needs it is off.
 
+mod calls;
 mod sessions;
 
 use std::fmt;
@@ -13,16 +14,16 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::API_VERSION;
 use crate::core::clerk::public_url::push_parameter;
 use crate::core::clerk::refresh::{self, Failure};
-use crate::http_client::{FetchError, FetchUrl, Fetched, HttpClient};
+use crate::http_client::{FetchUrl, Fetched, HttpClient};
 
-pub use self::sessions::{SessionChecks, SessionState};
+use self::calls::{Answers, Turns};
+pub use self::sessions::SessionState;
+use crate::telemetry::metrics::{ClerkApiMetrics, ClerkCall};
 
 /// Where the Backend API is, and the key to it.
 #[derive(Clone)]
@@ -39,19 +40,23 @@ impl fmt::Debug for ClerkApiSettings {
     }
 }
 
-/// How many questions may be under way. Anybody can make up a nonce, and each costs a connection.
-const AT_A_TIME: usize = 64;
-/// How long a question waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The Backend API of one instance. Cheap to clone.
 #[derive(Clone)]
 pub struct ClerkApi {
     client: HttpClient,
     url: FetchUrl,
     headers: HeaderMap,
-    turns: Arc<Semaphore>,
+    metrics: ClerkApiMetrics,
+    turns: Arc<Turns>,
+    /// What nonces were exchanged for: each can be once, and a page that is opened in two tabs
+    /// comes with one twice.
+    payloads: Answers<Directives, Unanswered>,
+    refreshed: Answers<Directives, Failure>,
+    sessions: Answers<SessionState, Unanswered>,
 }
+
+/// For how long an answer counts: what stands for a session, and what is said of one.
+const COUNTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// The Backend API cannot be asked, or does not answer as it should.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -69,7 +74,11 @@ impl ClerkApi {
     /// # Errors
     ///
     /// [`BadSecretKey`].
-    pub fn new(settings: &ClerkApiSettings, client: HttpClient) -> Result<Self, BadSecretKey> {
+    pub fn new(
+        settings: &ClerkApiSettings,
+        client: HttpClient,
+        metrics: ClerkApiMetrics,
+    ) -> Result<Self, BadSecretKey> {
         let bearer = format!("Bearer {}", settings.secret_key);
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| BadSecretKey)?;
         bearer.set_sensitive(true);
@@ -79,7 +88,11 @@ impl ClerkApi {
             client,
             url: settings.url.clone(),
             headers: headers.into_iter().collect(),
-            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            metrics,
+            turns: Arc::new(Turns::new()),
+            payloads: Answers::new(COUNTS.0),
+            refreshed: Answers::new(COUNTS.1),
+            sessions: Answers::new(COUNTS.1),
         })
     }
 
@@ -92,6 +105,15 @@ impl ClerkApi {
     ///
     /// [`Unanswered`] where nobody can tell.
     pub async fn handshake_payload(&self, nonce: &str) -> Result<Directives, Unanswered> {
+        let asking = async {
+            let answer = self.ask_for_payload(nonce).await;
+            self.metrics.asked(ClerkCall::Handshake, answer.is_ok());
+            answer
+        };
+        self.payloads.of(nonce.to_owned(), asking).await
+    }
+
+    async fn ask_for_payload(&self, nonce: &str) -> Result<Directives, Unanswered> {
         let mut path = "/v1/clients/handshake_payload".to_owned();
         push_parameter(&mut path, "nonce", nonce);
         let fetched = self.get(&path).await?;
@@ -103,12 +125,28 @@ impl ClerkApi {
             .ok_or_else(|| Unanswered("the handshake's payload is no JSON object".to_owned()))
     }
 
-    /// Asks for a new token of a session.
+    /// Asks for a new token of a session. `refresh_token` stands in `body` too: with it, and for
+    /// the same family of cookies, what was answered a moment ago counts.
     ///
     /// # Errors
     ///
     /// Why there is none, in Clerk's words.
     pub async fn refresh(
+        &self,
+        session: &str,
+        refresh_token: &str,
+        body: &Value,
+        suffixed: bool,
+    ) -> Result<Directives, Failure> {
+        let asking = async {
+            let answer = self.ask_for_token(session, body, suffixed).await;
+            self.metrics.asked(ClerkCall::Refresh, answer.is_ok());
+            answer
+        };
+        self.refreshed.of(format!("{session} {suffixed} {refresh_token}"), asking).await
+    }
+
+    async fn ask_for_token(
         &self,
         session: &str,
         body: &Value,
@@ -118,26 +156,14 @@ impl ClerkApi {
         let url = self.url.join(&format!("/v1/sessions/{session}/refresh{query}"));
         let url = url.map_err(|_| Failure::FetchError)?;
         let body = Bytes::from(body.to_string());
-        let sent = self.in_turn(self.client.post(&url, &self.headers, body)).await;
+        let sent = self.turns.take(self.client.post(&url, &self.headers, body)).await;
         let fetched = sent.map_err(|_| Failure::FetchError)?;
         refresh::answer(fetched.status.as_u16(), &fetched.body)
     }
 
     async fn get(&self, path: &str) -> Result<Fetched, Unanswered> {
         let url = self.url.join(path).map_err(|error| Unanswered(error.to_string()))?;
-        self.in_turn(self.client.get(&url, &self.headers)).await
-    }
-
-    /// Asks once it is this question's turn.
-    async fn in_turn(
-        &self,
-        asking: impl Future<Output = Result<Fetched, FetchError>>,
-    ) -> Result<Fetched, Unanswered> {
-        let turn = timeout(PATIENCE, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Unanswered("too many questions are under way".to_owned()));
-        };
-        asking.await.map_err(|error| Unanswered(error.to_string()))
+        self.turns.take(self.client.get(&url, &self.headers)).await
     }
 }
 

@@ -98,30 +98,38 @@ impl OwnOrigins {
 
     /// Says whose page sent a request that reached us under `own`.
     ///
-    /// `Origin` decides alone where it names one. A page that keeps its origin to itself sends
-    /// `null`, and so does a sandboxed frame; then, as without one, `Sec-Fetch-Site` decides:
-    /// `none` is the user by hand.
+    /// `Origin` decides alone where a setting names it, or where it names none of ours. A page that
+    /// keeps its origin to itself sends `null`, and so does a sandboxed frame; then, as without
+    /// one, `Sec-Fetch-Site` decides: `none` is the user by hand.
     pub fn page(&self, headers: &HeaderMap, own: &str) -> Page {
-        let origin = match Told::of(headers, &ORIGIN) {
-            Told::Twice => return Page::Foreign,
-            Told::Once("null") => Some("null"),
-            Told::Once(origin) if self.is_own(origin, own) => return Page::Ours,
-            Told::Once(_) => return Page::Foreign,
-            Told::Nothing => None,
-        };
-        match (Told::of(headers, &SEC_FETCH_SITE), origin) {
-            (Told::Once("same-origin" | "none"), _) => Page::Ours,
-            (Told::Nothing, None) => Page::Unknown,
+        let site = Told::of(headers, &SEC_FETCH_SITE);
+        match (Told::of(headers, &ORIGIN), site) {
+            (Told::Nothing, Told::Nothing) => Page::Unknown,
+            (Told::Once(origin), _) if self.name(origin) => Page::Ours,
+            (Told::Once(origin), Told::Nothing | Told::Once("same-origin"))
+                if self.reach(origin, own) =>
+            {
+                Page::Ours
+            }
+            (Told::Nothing | Told::Once("null"), Told::Once("same-origin" | "none")) => Page::Ours,
             (Told::Nothing | Told::Once(_) | Told::Twice, _) => Page::Foreign,
         }
     }
 
-    /// Tells whether `origin` is of one of our pages. Under which scheme it has our host is not
-    /// asked: a proxy before us may speak another one with us than with the browser.
-    fn is_own(&self, origin: &str, own: &str) -> bool {
+    /// Tells whether a setting names `origin`.
+    fn name(&self, origin: &str) -> bool {
+        let origin = origin_of(origin);
+        origin.is_some() && self.iter().any(|it| origin_of(it) == origin)
+    }
+
+    /// Tells whether `origin` is the one under which we were reached. Where nothing says so, `own`
+    /// has the scheme that a proxy before us spoke with us: the browser may have used `https`.
+    fn reach(&self, origin: &str, own: &str) -> bool {
         let Some(origin) = origin_of(origin) else { return false };
-        self.iter().any(|it| origin_of(it).as_ref() == Some(&origin))
-            || authority(&origin) == authority(own)
+        let own = origin_of(own);
+        let safer =
+            || own.as_deref()?.strip_prefix("http://").map(|host| format!("https://{host}"));
+        own.as_ref() == Some(&origin) || safer() == Some(origin)
     }
 
     fn iter(&self) -> impl Iterator<Item = &str> {
@@ -285,7 +293,12 @@ mod tests {
             (&["https://app.example.com"][..], None, Ours),
             (&["https://app.example.com"], Some("cross-site"), Ours),
             (&["https://www.example.com"], Some("same-site"), Ours),
+            (&["http://app.example.com"], None, Foreign),
+            (&["http://app.example.com:443"], None, Foreign),
+            (&["https://app.example.com:80"], None, Foreign),
             (&["https://reached.example"], None, Ours),
+            (&["https://reached.example"], Some("same-origin"), Ours),
+            (&["https://reached.example"], Some("cross-site"), Foreign),
             (&["http://reached.example"], None, Ours),
             (&["https://reached.example:444"], None, Foreign),
             (&["https://evil.com"], None, Foreign),
@@ -312,8 +325,22 @@ mod tests {
             if let Some(site) = site {
                 headers.insert(SEC_FETCH_SITE, site.parse().unwrap());
             }
-            let got = own().page(&headers, "https://reached.example");
+            let got = own().page(&headers, "http://reached.example");
             assert_eq!(got, want, "{origins:?} {site:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_came_without_tls_is_none_of_an_origin_that_has_it() {
+        for (origin, own, want) in [
+            ("http://reached.example", "https://reached.example", Page::Foreign),
+            ("https://reached.example", "http://reached.example", Page::Ours),
+            ("http://reached.example:4600", "http://reached.example:4600", Page::Ours),
+            ("https://reached.example", "http://reached.example:80", Page::Ours),
+            ("https://reached.example:80", "http://reached.example:80", Page::Foreign),
+        ] {
+            let headers = [(ORIGIN, origin.parse().unwrap())].into_iter().collect();
+            assert_eq!(OwnOrigins::default().page(&headers, own), want, "{origin} at {own}");
         }
     }
 

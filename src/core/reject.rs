@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use crate::core::access::Demand;
 use crate::core::claims::ClaimError;
+use crate::core::clerk::away::Away;
 use crate::core::clerk::handshake::{Reason, Redirect};
 use crate::core::clerk::has::Reverification;
-use crate::core::clerk::sign_in::SignIn;
 use crate::core::issuer::TokenClass;
 use crate::core::jwk::KeyId;
 
@@ -37,7 +37,7 @@ pub enum Reject {
     #[error("a handshake is over")]
     HandshakeOver {
         /// The address.
-        location: Box<str>,
+        away: Box<Away>,
         /// Why nobody is signed in; nothing where somebody is.
         signed_out: Option<Reason>,
     },
@@ -161,16 +161,7 @@ enum Face {
     /// Nothing: as if there were nothing.
     Hidden,
     /// The way to where people sign in.
-    SignIn(Box<SignIn>),
-}
-
-/// Where a browser is sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Away<'a> {
-    /// The address.
-    pub location: &'a str,
-    /// A cookie to set, where there is one.
-    pub cookie: Option<&'a str>,
+    SignIn(Box<Away>),
 }
 
 impl Refusal {
@@ -181,7 +172,7 @@ impl Refusal {
 
     /// The same refusal, with which the browser is sent to sign in.
     #[must_use]
-    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
+    pub fn with_sign_in(self, sign_in: Away) -> Self {
         Self { face: Face::SignIn(Box::new(sign_in)), ..self }
     }
 
@@ -203,18 +194,12 @@ impl Refusal {
     }
 
     /// Returns where the browser is sent, if it is.
-    pub fn away(&self) -> Option<Away<'_>> {
+    pub fn away(&self) -> Option<&Away> {
         match (&self.face, &self.reject) {
-            (Face::SignIn(it), _) => {
-                Some(Away { location: &it.location, cookie: Some(&it.cookie) })
-            }
-            (Face::Plain, Reject::Handshake(it)) => {
-                Some(Away { location: &it.location, cookie: Some(&it.cookie) })
-            }
-            (Face::Plain, Reject::HandshakeOver { location, .. }) => {
-                Some(Away { location, cookie: None })
-            }
-            _ => None,
+            (Face::SignIn(away), _) => Some(away),
+            (Face::Plain, Reject::Handshake(redirect)) => Some(&redirect.away),
+            (Face::Plain, Reject::HandshakeOver { away, .. }) => Some(away),
+            (Face::Plain | Face::Hidden, _) => None,
         }
     }
 }

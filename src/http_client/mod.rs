@@ -5,8 +5,9 @@
 //! deadline covers the look-up of the name, every attempt to connect, the handshakes, the head and
 //! the body; the head and the body have a size; redirects stay within their origin and are counted.
 //!
-//! A fetch has a connection of its own and lets go of it at the end. Fetches are minutes apart, and
-//! a connection kept for the next one would be closed by then.
+//! A fetch has a connection of its own and lets go of it at the end. Fetches of keys are minutes apart,
+//! and a connection kept for the next one would be closed by then; questions to Clerk's Backend API
+//! pay for a new one.
 
 mod connect;
 mod error;

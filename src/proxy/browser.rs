@@ -12,12 +12,12 @@ use super::pipeline::Pipeline;
 use super::record::Record;
 use super::seen::Known;
 use crate::core::browser::{BrowserSettings, Cookies};
+use crate::core::clerk::away::{self, Away};
 use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Verdict};
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::Failure;
-use crate::core::clerk::sign_in::SignIn;
 use crate::core::credential::BearerToken;
 use crate::core::issuer::{IssuerPolicy, TokenClass};
 use crate::core::jws::UnverifiedToken;
@@ -88,7 +88,7 @@ impl Pipeline {
         if browser.cookies.session.is_some() {
             record.carrier = Carrier::Cookie;
         }
-        record.comes_from_sign_in = browser.cookies.sign_ins > 0;
+        record.on_arrival = away::arrived(&browser.cookies);
         if settings.cookies == Cookies::Refused {
             let shown = browser.cookies.session.is_some();
             return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });
@@ -141,7 +141,7 @@ impl Pipeline {
     }
 
     /// Returns the way to where people sign in, for a request that was refused by `reject`.
-    pub(super) fn sign_in(&self, visit: &Visit<'_>, reject: &Reject) -> Option<SignIn> {
+    pub(super) fn sign_in(&self, visit: &Visit<'_>, reject: &Reject) -> Option<Away> {
         let settings = self.shared().settings.browsers.as_ref()?;
         if settings.cookies == Cookies::Refused {
             return None;
@@ -268,9 +268,14 @@ impl Pipeline {
         let session = exchange.refreshable(reject)?;
         let api = self.shared().clerk_api.as_ref().ok_or(Failure::MissingApiClient)?;
         let suffixed = browser.cookies.uses_suffix();
-        let directives = api.refresh(&session, &exchange.refresh_body(), suffixed).await?;
+        let body = exchange.refresh_body(browser.visit.forwarded.client);
+        let token = browser.cookies.refresh.as_deref().unwrap_or_default();
+        let directives = api.refresh(&session, token, &body, suffixed).await?;
         let token = directives.session_token().ok_or(Failure::UnexpectedSdkError)?;
         let signed_in = self.session(token).await.map_err(|_| Failure::InvalidSessionToken)?;
+        if signed_in.0.session_id.as_deref() != Some(&session) {
+            return Err(Failure::InvalidSessionToken); // Clerk would not, and nobody else may
+        }
         record.cookies.extend_from_slice(directives.lines());
         Ok(signed_in)
     }

@@ -37,7 +37,7 @@ use self::record::InFlight;
 use self::respond::Respond;
 use self::seen::Remembered;
 pub use self::settings::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress};
-use crate::clerk_api::{ClerkApi, SessionChecks};
+use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
 pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
@@ -121,7 +121,6 @@ struct Shared {
     revoked: watch::Receiver<Arc<Revoked>>,
     issuers: Vec<Issuer>,
     clerk_api: Option<ClerkApi>,
-    session_checks: Option<SessionChecks>,
     metrics: Metrics,
     log: Option<AccessLog>,
     clock: Clock,
@@ -161,9 +160,6 @@ impl Shared {
             signers,
             revoked,
             issuers,
-            session_checks: clerk_api
-                .as_ref()
-                .map(|api| SessionChecks::new(api.clone(), metrics.of_sessions())),
             clerk_api,
             metrics,
             log,

@@ -25,7 +25,6 @@ use crate::clerk_api::SessionState;
 use crate::core::access::{Access, Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
-use crate::core::clerk::sign_in::SignIn;
 use crate::core::credential::BearerToken;
 use crate::core::header;
 use crate::core::jwk::VerificationKey;
@@ -145,8 +144,8 @@ impl Pipeline {
         let permit = rule.permit(caller, &self.shared.anonymous);
         let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
         record.reported = permit.reported().cloned();
-        if is_known && record.comes_from_sign_in {
-            record.cookies.push(SignIn::arrived());
+        if is_known {
+            record.cookies.append(&mut record.on_arrival);
         }
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
@@ -247,11 +246,10 @@ impl Pipeline {
             return Ok(testimony);
         }
         let session = record.caller.as_ref().and_then(|known| known.session_id.as_deref());
-        let checks = self.shared.session_checks.as_ref();
-        let (Some(session), Some(checks)) = (session, checks) else {
+        let (Some(session), Some(api)) = (session, &self.shared.clerk_api) else {
             return Err(Reject::TokenClassRefused); // it has no session that could have ended
         };
-        match checks.state(session).await {
+        match api.session(session).await {
             Ok(SessionState::Active) => Ok(testimony),
             Ok(SessionState::Over) => Err(Reject::SessionRevoked),
             Err(problem) => Err(Reject::ClerkUnavailable(problem.to_string())),

@@ -35,8 +35,8 @@ pub(super) struct Record {
     pub(super) reported: Option<Reject>,
     /// Cookies to set on the way back, whatever the answer.
     pub(super) cookies: Vec<HeaderValue>,
-    /// Whether the browser was sent to sign in a moment ago.
-    pub(super) comes_from_sign_in: bool,
+    /// Cookies to set as well where the request was let in.
+    pub(super) on_arrival: Vec<HeaderValue>,
     pub(super) client: Option<IpAddr>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
@@ -104,7 +104,7 @@ impl Record {
             caller: None,
             reported: None,
             cookies: Vec::new(),
-            comes_from_sign_in: false,
+            on_arrival: Vec::new(),
             client: None,
             auth: Duration::ZERO,
             upstream: None,

@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::forwarded::REQUEST_ID;
+use crate::core::clerk::away::Away;
 use crate::core::clerk::has::Reverification;
-use crate::core::reject::{Away, Refusal, Reject};
+use crate::core::reject::{Refusal, Reject};
 
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
 const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
@@ -51,7 +52,8 @@ impl Respond {
         if let Some(away) = refusal.away() {
             send(away, headers);
         }
-        if let Some(origin) = origin.filter(|origin| self.is_party(origin)) {
+        let origin = origin.filter(|origin| self.is_party(origin) && refusal.shown().is_some());
+        if let Some(origin) = origin {
             share_with(origin, headers);
         }
         response
@@ -125,13 +127,13 @@ fn auth_status(reject: &Reject) -> Option<&'static str> {
 }
 
 /// Sends the browser away.
-fn send(away: Away<'_>, headers: &mut HeaderMap) {
+fn send(away: &Away, headers: &mut HeaderMap) {
     // Made of what headers had, and encoded: a value that is none is one we did not make.
     let value = |text: &str| HeaderValue::try_from(text).ok();
-    if let Some(location) = value(away.location) {
+    if let Some(location) = value(&away.location) {
         headers.insert(LOCATION, location);
     }
-    if let Some(cookie) = away.cookie.and_then(value) {
+    for cookie in away.cookies.iter().filter_map(|line| value(line)) {
         headers.append(SET_COOKIE, cookie);
     }
 }
@@ -240,7 +242,8 @@ mod tests {
             Reject::ScopeInsufficient { needed: "org:admin".into() },
             Reject::ReverificationMissing(Reverification::Strict),
         ] {
-            let answer = respond(true).with(&Refusal::hidden(reject), &id, None);
+            let party = HeaderValue::from_static("https://app.test");
+            let answer = respond(true).with(&Refusal::hidden(reject), &id, Some(&party));
             assert_eq!(answer.status(), StatusCode::NOT_FOUND);
             let names: Vec<_> = answer.headers().keys().map(HeaderName::as_str).collect();
             let plain = ["content-type", "cache-control", "x-content-type-options", "x-request-id"];

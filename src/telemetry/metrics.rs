@@ -168,6 +168,7 @@ pub struct Metrics {
     /// Handshakes that were not begun because there were so many in a row.
     pub handshake_loops: IntCounter,
     session_checks: IntCounterVec,
+    clerk_requests: IntCounterVec,
     keys: KeyMetricVecs,
 }
 
@@ -265,6 +266,11 @@ impl Metrics {
                 "Questions to Clerk whether a session still is.",
                 &["result"],
             )?,
+            clerk_requests: made.counters(
+                "clerk_api_requests_total",
+                "Requests to Clerk's Backend API for what a browser needs.",
+                &["call", "result"],
+            )?,
             panics: made.counter("panics_total", "Bugs of the proxy that ended a connection.")?,
             keys: KeyMetricVecs {
                 refreshes: made.counters(
@@ -322,11 +328,16 @@ impl Metrics {
         }
     }
 
-    /// Takes the handles for questions about sessions.
-    pub fn of_sessions(&self) -> SessionMetrics {
-        SessionMetrics(
-            ["active", "over", "error"].map(|it| self.session_checks.with_label_values(&[it])),
-        )
+    /// Takes the handles for requests to Clerk's Backend API.
+    pub fn of_clerk_api(&self) -> ClerkApiMetrics {
+        let session = |result| self.session_checks.with_label_values(&[result]);
+        let requests = |call: &'static str| {
+            ["ok", "error"].map(|result| self.clerk_requests.with_label_values(&[call, result]))
+        };
+        ClerkApiMetrics {
+            sessions: ["active", "over", "error"].map(session),
+            calls: ["handshake", "refresh"].map(requests),
+        }
     }
 
     /// Counts how long it took to know who calls, in seconds.
@@ -439,14 +450,30 @@ pub enum SessionAnswer {
     Error,
 }
 
-/// The metrics of questions whether a session still is.
-#[derive(Clone, Debug)]
-pub struct SessionMetrics([IntCounter; 3]);
+/// What is asked of Clerk's Backend API for a browser, beside whether its session still is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the labels say it")]
+pub enum ClerkCall {
+    Handshake,
+    Refresh,
+}
 
-impl SessionMetrics {
-    /// Counts an answer.
-    pub fn answered(&self, answer: SessionAnswer) {
-        self.0[answer as usize].inc();
+/// The metrics of requests to Clerk's Backend API.
+#[derive(Clone, Debug)]
+pub struct ClerkApiMetrics {
+    sessions: [IntCounter; 3],
+    calls: [[IntCounter; 2]; 2],
+}
+
+impl ClerkApiMetrics {
+    /// Counts what was said of a session.
+    pub fn session(&self, answer: SessionAnswer) {
+        self.sessions[answer as usize].inc();
+    }
+
+    /// Counts another request, and whether there was an answer to go by.
+    pub fn asked(&self, call: ClerkCall, answered: bool) {
+        self.calls[call as usize][usize::from(!answered)].inc();
     }
 }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 const PATIENCE = 20_000; // milliseconds for anything that a browser is waited for
 const NARROW = { width: 375, height: 740 };
 const WIDE = { width: 1100, height: 800 };
-const COUNTS = ['__clerk_redirect_count', '__countersign_sign_ins'];
+const COUNTS = ['__clerk_redirect_count', '__countersign_handshakes', '__countersign_sign_ins'];
 const SHOTS = process.env.SCREENSHOTS;
 
 export class Visitor {

@@ -34,6 +34,9 @@ pub const HANDSHAKE: &str = "__clerk_handshake";
 pub const HANDSHAKE_NONCE: &str = "__clerk_handshake_nonce";
 /// How many handshakes in a row there were.
 pub const REDIRECT_COUNT: &str = "__clerk_redirect_count";
+/// How often in a row the browser was sent for a handshake, over a longer time than Clerk's count.
+/// Ours, and not Clerk's.
+pub const HANDSHAKES: &str = "__countersign_handshakes";
 /// How often in a row the browser was sent to sign in. Ours, and not Clerk's.
 pub const SIGN_INS: &str = "__countersign_sign_ins";
 
@@ -126,6 +129,8 @@ pub struct ClerkCookies {
     pub nonce: Option<String>,
     /// How many handshakes in a row there were.
     pub redirect_count: u32,
+    /// The same, by our own count.
+    pub handshakes: u32,
     /// How often in a row the browser was sent to sign in.
     pub sign_ins: u32,
     /// Which family counts, and why.
@@ -159,6 +164,7 @@ impl ClerkCookies {
             handshake: jar.text(HANDSHAKE),
             nonce: jar.text(HANDSHAKE_NONCE),
             redirect_count: jar.get(REDIRECT_COUNT).map_or(0, |text| count(text)),
+            handshakes: jar.get(HANDSHAKES).map_or(0, |text| count(text)),
             sign_ins: jar.get(SIGN_INS).map_or(0, |text| count(text)),
             family,
         }

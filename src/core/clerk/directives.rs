@@ -1,5 +1,7 @@
 //! Cookies that Clerk has us set: what a handshake, or a refresh, brings back.
 
+use std::fmt;
+
 use http::HeaderValue;
 use serde_json::Value;
 
@@ -11,8 +13,15 @@ use crate::core::jws::VerifiedToken;
 ///
 /// Whatever else a payload names is left out: what comes back with a handshake decides about a
 /// sign-in, and about nothing else of the application's.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Directives(Vec<HeaderValue>);
+
+/// Says how many there are, and not what they set.
+impl fmt::Debug for Directives {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Directives({})", self.0.len())
+    }
+}
 
 impl Directives {
     /// Reads what a handshake's token holds: its claim `handshake`, a list of texts. Anything else
@@ -31,7 +40,12 @@ impl Directives {
     fn of_list(list: Option<&Value>) -> Self {
         let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let ours = texts.filter(|text| cookie::is_clerk(cookie::name(text.as_bytes())));
-        Self(ours.filter_map(|text| HeaderValue::from_str(text).ok()).collect())
+        let lines = ours.filter_map(|text| HeaderValue::from_str(text).ok());
+        let hidden = lines.map(|mut line| {
+            line.set_sensitive(true);
+            line
+        });
+        Self(hidden.collect())
     }
 
     /// Returns the session token that the browser gets: that of the last directive for one, under

@@ -15,7 +15,10 @@ use http::header::{ACCEPT, REFERER};
 use http::{HeaderMap, Method};
 
 use crate::core::claims::ClaimError;
-use crate::core::clerk::cookies::{ClerkCookies, DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE};
+use crate::core::clerk::away::Away;
+use crate::core::clerk::cookies::{
+    ClerkCookies, DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE, HANDSHAKES, REDIRECT_COUNT,
+};
 use crate::core::clerk::instance::{Instance, Payload};
 use crate::core::clerk::public_url::{PublicUrl, origin_of, push_parameter};
 use crate::core::credential::BearerToken;
@@ -25,8 +28,14 @@ use crate::core::reject::Reject;
 /// The version of Clerk's API that the form of these requests is of.
 pub const API_VERSION: &str = "2026-05-12";
 
-/// After so many handshakes in a row no further one is begun.
+/// After so many handshakes in a row no further one is begun: Clerk's own count, of those that
+/// come back within 2 s.
 const LOOP: u32 = 3;
+/// Ours, of those that come back within [`ROW`] seconds: a slow Frontend API would never let
+/// Clerk's get to its end.
+const SLOW_LOOP: u32 = 5;
+/// For how many seconds our own count is kept.
+const ROW: u32 = 10;
 
 /// Why a request is not signed in, in Clerk's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -184,12 +193,22 @@ impl Row {
 }
 
 /// What a handshake has brought.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Brought {
     /// What stands for the result, to be exchanged at the Backend API.
     Nonce(String),
     /// The result, as a token of the instance's.
     Token(String),
+}
+
+/// Says of which form it is, and not what: whoever has it has the session.
+impl fmt::Debug for Brought {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Nonce(_) => "Nonce",
+            Self::Token(_) => "Token",
+        })
+    }
 }
 
 /// What becomes of a request that is not signed in.
@@ -216,22 +235,13 @@ impl From<Verdict> for Reject {
     }
 }
 
-/// Where a browser is sent.
-#[derive(Clone, Eq, PartialEq)]
+/// Where a browser is sent for a handshake.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Redirect {
     /// Why.
     pub reason: Reason,
-    /// Where to.
-    pub location: String,
-    /// A cookie that counts the redirects in a row, as it is set.
-    pub cookie: String,
-}
-
-/// Says why, and not where to: the session token stands in there.
-impl fmt::Debug for Redirect {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Redirect({})", self.reason.as_str())
-    }
+    /// Where to, and the cookies that count how often in a row.
+    pub away: Away,
 }
 
 impl Exchange<'_> {
@@ -314,6 +324,7 @@ impl Exchange<'_> {
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
         // Where none can be exchanged it is that of another application on our domain.
         let nonce = nonce.filter(|_| self.instance.payload == Payload::Nonce);
+        let nonce = nonce.filter(|nonce| is_nonce(nonce));
         let token = || query(HANDSHAKE).or_else(|| self.cookies.handshake.clone());
         nonce.map(Brought::Nonce).or_else(|| token().map(Brought::Token))
     }
@@ -379,8 +390,8 @@ impl Exchange<'_> {
     /// Says what becomes of a request whose handshake was looked at: in development the browser is
     /// sent to the address without what Clerk had put into it, else it goes on.
     pub fn over(&self, signed_out: Option<Reason>) -> Option<Reject> {
-        let location = self.clean_url()?.into();
-        Some(Reject::HandshakeOver { location, signed_out })
+        let away = Away { location: self.clean_url()?, cookies: Vec::new() };
+        Some(Reject::HandshakeOver { away: Box::new(away), signed_out })
     }
 
     /// Decides for a good token: nothing where the request is signed in. Rows 14 and 15.
@@ -390,6 +401,7 @@ impl Exchange<'_> {
         if self.instance.satellite.is_none()
             && is_document
             && self.cookies.redirect_count == 0
+            && self.cookies.handshakes == 0
             && self.comes_from_elsewhere()
         {
             let verdict = self.or_signed_out(Reason::PrimaryDomainCrossOriginSync, None);
@@ -450,13 +462,17 @@ impl Exchange<'_> {
         if !self.is_eligible() || !self.leads_home {
             return Verdict::SignedOut(reason);
         }
-        if count == LOOP {
+        let slow = self.cookies.handshakes;
+        if count == LOOP || slow >= SLOW_LOOP {
             return Verdict::Looped(reason);
         }
         let location = location.unwrap_or_else(|| self.handshake_url(reason, detail));
         let next = if count > LOOP { 1 } else { count + 1 };
-        let cookie = format!("__clerk_redirect_count={next}; SameSite=Lax; HttpOnly; Max-Age=2");
-        Verdict::Handshake(Redirect { reason, location, cookie })
+        let cookies = vec![
+            format!("{REDIRECT_COUNT}={next}; SameSite=Lax; HttpOnly; Max-Age=2"),
+            format!("{HANDSHAKES}={}; Path=/; SameSite=Lax; HttpOnly; Max-Age={ROW}", slow + 1),
+        ];
+        Verdict::Handshake(Redirect { reason, away: Away { location, cookies } })
     }
 
     /// The address of Clerk's handshake, its parameters in the order of Clerk's library.
@@ -504,6 +520,13 @@ impl Exchange<'_> {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
     }
+}
+
+/// Clerk's have some 30 letters and digits. What is sent to its Backend API is bounded, whoever
+/// made it up.
+fn is_nonce(text: &str) -> bool {
+    const LONGEST: usize = 256;
+    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

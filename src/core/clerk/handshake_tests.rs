@@ -86,7 +86,7 @@ fn every_handshake_says_which_organization_the_page_wants() {
         let Next::Decided(Decided { verdict: Verdict::Handshake(redirect), .. }) = next else {
             panic!("{path}: {next:?}")
         };
-        assert!(redirect.location.ends_with(want), "{path}: {}", redirect.location);
+        assert!(redirect.away.location.ends_with(want), "{path}: {}", redirect.away.location);
     }
 }
 

@@ -3,6 +3,7 @@
 //! What becomes of a browser's cookies ([`handshake`] and what it stands on) is decided here and
 //! held against Clerk's own verdicts.
 
+pub mod away;
 pub mod cookies;
 pub mod directives;
 pub mod handshake;

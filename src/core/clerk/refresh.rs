@@ -1,5 +1,7 @@
 //! A new session token for one that has expired, from the Backend API and without a redirect.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use crate::core::claims::ClaimError;
@@ -64,13 +66,15 @@ impl Exchange<'_> {
     /// Returns the body of the request for a refresh.
     ///
     /// Of the request's headers only what Clerk needs to judge the browser goes to Clerk: neither
-    /// `Authorization` nor any cookie.
-    pub fn refresh_body(&self) -> Value {
-        let told = ["user-agent", "x-forwarded-for", "accept-language"];
-        let told =
-            told.iter().filter_map(|name| Some((*name, self.headers.get(*name)?.to_str().ok()?)));
+    /// `Authorization` nor any cookie. `client` is its address, as far as proxies we trust can tell.
+    pub fn refresh_body(&self, client: Option<IpAddr>) -> Value {
+        let told = ["user-agent", "accept-language"].into_iter().filter_map(|name| {
+            let value = self.headers.get(name)?.to_str().ok()?;
+            Some((name, value.to_owned()))
+        });
+        let client = client.map(|client| ("x-forwarded-for", client.to_string()));
         let headers: serde_json::Map<String, Value> =
-            told.map(|(name, value)| (name.to_owned(), json!([value]))).collect();
+            told.chain(client).map(|(name, value)| (name.to_owned(), json!([value]))).collect();
         json!({
             "format": "cookie",
             "expired_token": self.cookies.session,

@@ -1,10 +1,9 @@
 //! Whether whoever is signed out is sent to sign in, and with which address.
 
-use std::fmt;
-
+use http::Method;
 use http::header::ACCEPT;
-use http::{HeaderValue, Method};
 
+use crate::core::clerk::away::Away;
 use crate::core::clerk::cookies::{DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE, SIGN_INS};
 use crate::core::clerk::handshake::Exchange;
 use crate::core::clerk::public_url::{origin_of, push_parameter};
@@ -15,32 +14,6 @@ const LOOP: u32 = 3;
 /// A browser that is back within so many seconds comes in a row.
 const ROW: u32 = 10;
 
-const ARRIVED: &str = "__countersign_sign_ins=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0";
-
-/// The way to where people sign in.
-#[derive(Clone, Eq, PartialEq)]
-pub struct SignIn {
-    /// The address, with the way back in it.
-    pub location: String,
-    /// A cookie that counts, as it is set.
-    pub cookie: String,
-}
-
-/// Says nothing: the browser of a development instance stands in there.
-impl fmt::Debug for SignIn {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("SignIn")
-    }
-}
-
-impl SignIn {
-    /// Returns the line of `Set-Cookie` with which the count begins anew: for somebody who came back
-    /// and was let in. Whoever signs out at once and in again does not go round in a loop.
-    pub fn arrived() -> HeaderValue {
-        HeaderValue::from_static(ARRIVED)
-    }
-}
-
 impl Exchange<'_> {
     /// Returns the way to where people sign in, for whoever asked for a page and was refused with
     /// 401 by `reject`. Nothing where that would not help: the browser may not be told to come
@@ -48,14 +21,14 @@ impl Exchange<'_> {
     ///
     /// Clerk's library sends a browser there however often; an application whose settings refuse
     /// what the sign-in page gives would never see it again.
-    pub fn sign_in(&self, reject: &Reject) -> Option<SignIn> {
+    pub fn sign_in(&self, reject: &Reject) -> Option<Away> {
         let count = self.cookies.sign_ins;
         if !self.wants_sign_in(reject) || count >= LOOP {
             return None;
         }
         let cookie =
             format!("{SIGN_INS}={}; Path=/; SameSite=Lax; HttpOnly; Max-Age={ROW}", count + 1);
-        Some(SignIn { location: self.sign_in_location(reject), cookie })
+        Some(Away { location: self.sign_in_location(reject), cookies: vec![cookie] })
     }
 
     /// Tells whether whoever was refused by `reject` would be sent to sign in, had it not been
@@ -79,10 +52,14 @@ impl Exchange<'_> {
 
     /// Tells whether this is the sign-in page itself, behind us and not public.
     fn is_sign_in(&self) -> bool {
-        let page = without_query(&self.instance.sign_in_url);
+        let page = page_of(&self.instance.sign_in_url);
         let own = self.url.without(&[]);
-        let rest = without_query(&own).strip_prefix(page);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let is_whole_site = origin_of(page).as_deref() == Some(page);
+        match page_of(&own).strip_prefix(page) {
+            Some("") => true,
+            Some(rest) => rest.starts_with('/') && !is_whole_site,
+            None => false,
+        }
     }
 
     fn sign_in_location(&self, reject: &Reject) -> String {
@@ -110,12 +87,13 @@ impl Exchange<'_> {
 
 /// The page where a session that is pending does what it has left to do.
 fn with_tasks(sign_in: &str) -> String {
-    let page = without_query(sign_in);
-    format!("{page}/tasks{}", &sign_in[page.len()..])
+    let query = sign_in.find(['?', '#']).map_or("", |start| &sign_in[start..]);
+    format!("{}/tasks{query}", page_of(sign_in))
 }
 
-fn without_query(address: &str) -> &str {
-    address.split(['?', '#']).next().unwrap_or_default()
+/// An address without its query, and without a slash at its end.
+fn page_of(address: &str) -> &str {
+    address.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/')
 }
 
 #[cfg(test)]
@@ -193,27 +171,33 @@ mod tests {
         ] {
             assert_eq!(location(&instance, target, &SIGNED_OUT), Some(want));
         }
+        let slash = "https://app.example.com/in/?a=b".to_owned();
+        let slash = Instance { sign_in_url: slash, ..production() };
+        let tasks = location(&slash, "/", &Reject::SessionPending).unwrap();
+        assert!(tasks.starts_with("https://app.example.com/in/tasks?a=b&redirect_url="));
         let tasks = location(&production(), "/", &Reject::SessionPending).unwrap();
         assert!(tasks.starts_with("https://accounts.example.com/sign-in/tasks?redirect_url="));
     }
 
     #[test]
-    fn the_count_begins_anew_under_its_own_name() {
-        assert!(ARRIVED.starts_with(&format!("{SIGN_INS}=;")));
-    }
-
-    #[test]
     fn the_sign_in_page_is_not_sent_to_itself() {
-        let own = "https://app.example.com/sign-in?lang=en".to_owned();
-        let instance = Instance { sign_in_url: own, ..production() };
-        for (target, sent) in [
-            ("/sign-in", false),
-            ("/sign-in?x", false),
-            ("/sign-in/factor-one", false),
-            ("/sign-inside", true),
-            ("/", true),
+        for (own, target, sent) in [
+            ("/sign-in?lang=en", "/sign-in", false),
+            ("/sign-in?lang=en", "/sign-in?x", false),
+            ("/sign-in?lang=en", "/sign-in/", false),
+            ("/sign-in?lang=en", "/sign-in/factor-one", false),
+            ("/sign-in?lang=en", "/sign-inside", true),
+            ("/sign-in?lang=en", "/", true),
+            ("/sign-in/", "/sign-in", false),
+            ("", "/", false),
+            ("", "/orders", true),
+            ("/?lang=en", "/", false),
+            ("/?lang=en", "/orders", true),
         ] {
-            assert_eq!(location(&instance, target, &SIGNED_OUT).is_some(), sent, "{target}");
+            let sign_in_url = format!("https://app.example.com{own}");
+            let instance = Instance { sign_in_url, ..production() };
+            let got = location(&instance, target, &SIGNED_OUT).is_some();
+            assert_eq!(got, sent, "{own} {target}");
         }
     }
 
@@ -247,9 +231,9 @@ mod tests {
         ] {
             let headers: HeaderMap = headers
                 .iter()
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect::<Vec<(http::HeaderName, HeaderValue)>>()
-                .into_iter()
+                .map(|(name, value)| {
+                    (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())
+                })
                 .collect();
             let cookies = ClerkCookies { sign_ins, ..ClerkCookies::default() };
             let exchange = Exchange {
@@ -262,7 +246,8 @@ mod tests {
             };
             let got = exchange.sign_in(&reject);
             assert_eq!(got.is_some(), sent, "{method} {headers:?} {home} {sign_ins} {reject:?}");
-            let counted = got.is_none_or(|it| it.cookie.contains(&format!("={};", sign_ins + 1)));
+            let counted =
+                got.is_none_or(|it| it.cookies[0].contains(&format!("={};", sign_ins + 1)));
             assert!(counted);
         }
     }

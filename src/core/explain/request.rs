@@ -19,13 +19,13 @@ use super::{
 use crate::core::access::{Access, Presented, Rule, Session};
 use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::caller::Caller;
+use crate::core::clerk::away::Away;
 use crate::core::clerk::cookies::{ClerkCookies, Family};
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Reason, Row, Verdict};
 use crate::core::clerk::instance::Payload;
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::Failure;
-use crate::core::clerk::sign_in::SignIn;
 use crate::core::cookie;
 use crate::core::credential::BearerToken;
 use crate::core::header;
@@ -218,7 +218,7 @@ impl Answer {
             Self::Refused(refusal) => {
                 let (status, label) = (refusal.status().as_u16(), refusal.reject.label());
                 match refusal.away() {
-                    Some(away) => format!("{status} to {} ({label})", page(away.location)),
+                    Some(away) => format!("{status} to {} ({label})", page(&away.location)),
                     None if refusal.shown().is_none() => format!("{status} that hides {label}"),
                     None => format!("{status} {label}"),
                 }
@@ -262,7 +262,7 @@ pub fn explain_request(asked: &Asked, question: &RequestQuestion<'_>) -> Request
     };
     let mut report = telling.report;
     if let Answer::Refused(refusal) = &answer {
-        report.redirect = refusal.away().map(|away| Redirection::of(away.location));
+        report.redirect = refusal.away().map(|away| Redirection::of(&away.location));
     }
     report.answer = answer;
     report
@@ -307,7 +307,7 @@ impl Browser<'_> {
         self.settings.instance.payload == Payload::Nonce
     }
 
-    fn sign_in(&self, reject: &Reject) -> Option<SignIn> {
+    fn sign_in(&self, reject: &Reject) -> Option<Away> {
         let accepted = self.settings.cookies == Cookies::Accepted;
         if accepted { self.exchange().sign_in(reject) } else { None }
     }

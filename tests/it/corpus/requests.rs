@@ -76,10 +76,11 @@ async fn requests_end_as_clerk_ends_them_but_for_the_deviations_that_have_a_reas
     outcome.judge();
 }
 
-/// What a case shares with others: the settings, the keys and the moment.
+/// What a case shares with others: the settings, the moment, and what Clerk answers, which a proxy
+/// remembers for a while.
 fn scene_of(case: &Value) -> String {
     let origin = super::settings::origin(text(&case["url"]));
-    format!("{} {origin} {} {}", case["options"], case["now"], keys(case))
+    format!("{} {origin} {} {} {}", case["options"], case["now"], keys(case), case["bapi"])
 }
 
 /// The answer of whoever publishes the instance's keys.
@@ -247,7 +248,8 @@ fn ours(answer: &Answer, passed: Option<&Seen>, asked: &[String]) -> Value {
     };
     let cookies =
         answer.headers.get_all("set-cookie").iter().map(|it| it.to_str().expect("a text"));
-    let cookies: Vec<_> = cookies.collect();
+    let ours = |line: &&str| line.starts_with("__countersign_"); // counts of our own
+    let cookies: Vec<_> = cookies.filter(|line| !ours(line)).collect();
     let told = passed.filter(|_| verdict == "signed-in").map(our_identity);
     let is_of_one = !cookies.is_empty() || answer.status != 200;
     let may_be_kept = answer.header("cache-control") != Some("no-store");
