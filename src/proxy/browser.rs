@@ -128,8 +128,9 @@ impl Pipeline {
         }
         let mut browser = Browser::new(visit, settings, self.shared().clock.now());
         browser.cookies.session = Some(token.reveal().to_owned());
+        browser.cookies.contradicts = false; // of the cookies nothing is asked
         match self.refresh(&browser, &reject, record).await {
-            Ok(signed_in) => Ok(signed_in),
+            Ok(signed_in) => signed_in,
             Err(failure) => {
                 let decided = browser.exchange().refused(reject.clone(), failure.as_str());
                 match decided.verdict {
@@ -179,7 +180,7 @@ impl Pipeline {
             Err(reject) => reject,
         };
         match self.refresh(browser, &reject, record).await {
-            Ok(signed_in) => self.kept(browser, signed_in),
+            Ok(signed_in) => signed_in,
             Err(failure) => {
                 Err(self.rejected(browser.exchange().refused(reject, failure.as_str())))
             }
@@ -220,14 +221,16 @@ impl Pipeline {
             answer => answer,
         };
         let signed_in = match signed_in {
-            Ok(signed_in) => signed_in,
+            Ok(signed_in) => Ok(signed_in),
+            // A session all the same, which the browser is to have.
+            Err(Reject::SessionPending) => Err(Reject::SessionPending),
             Err(reject) if reject.is_failure() => return Err(reject),
             Err(_) => return Ok(None),
         };
         record.cookies.extend_from_slice(directives.lines());
         match exchange.over(None) {
             Some(over) => Err(over),
-            None => Ok(Some(signed_in)),
+            None => signed_in.map(Some),
         }
     }
 
@@ -257,27 +260,32 @@ impl Pipeline {
         Ok(verified.ok().map(|token| Directives::of_handshake(&token)))
     }
 
-    /// Gets a new token for a session whose token has expired.
+    /// Gets a new token for a session whose token has expired, and says who calls with that.
     async fn refresh(
         &self,
         browser: &Browser<'_>,
         reject: &Reject,
         record: &mut Record,
-    ) -> Result<SignedIn, Failure> {
+    ) -> Result<Result<SignedIn, Reject>, Failure> {
         let exchange = browser.exchange();
-        let session = exchange.refreshable(reject)?;
-        let api = self.shared().clerk_api.as_ref().ok_or(Failure::MissingApiClient)?;
+        let api = self.shared().clerk_api.as_ref();
+        let session = exchange.refreshable(reject, api.is_some())?;
+        let api = api.ok_or(Failure::MissingApiClient)?;
         let suffixed = browser.cookies.uses_suffix();
-        let body = exchange.refresh_body(browser.visit.forwarded.client);
         let token = browser.cookies.refresh.as_deref().unwrap_or_default();
+        let body = exchange.refresh_body(browser.visit.forwarded.client);
         let directives = api.refresh(&session, token, &body, suffixed).await?;
         let token = directives.session_token().ok_or(Failure::UnexpectedSdkError)?;
-        let signed_in = self.session(token).await.map_err(|_| Failure::InvalidSessionToken)?;
-        if signed_in.0.session_id.as_deref() != Some(&session) {
-            return Err(Failure::InvalidSessionToken); // Clerk would not, and nobody else may
-        }
+        let is_same = |known: &Known| known.session_id.as_ref() == Some(&session);
+        let answer = match self.session(token).await {
+            Ok(signed_in) if is_same(&signed_in.0) => Ok(signed_in),
+            // A session all the same, which the browser is to have.
+            Err(Reject::SessionPending) => Err(Reject::SessionPending),
+            // Another's Clerk would not send, and nobody else may.
+            Ok(_) | Err(_) => return Err(Failure::InvalidSessionToken),
+        };
         record.cookies.extend_from_slice(directives.lines());
-        Ok(signed_in)
+        Ok(answer)
     }
 
     /// Verifies a session token of the instance's, and no other token.

@@ -3,7 +3,7 @@
 // A row is no excuse for a difference: it says the answer. Most say which other request the library is to be asked in
 // this one's place (`rewrite`), since our answer is Clerk's to that; the others say what becomes of the library's
 // verdict (`instead`). Rows apply in order, each to what the rows above it have left. What they say is documented in
-// README.md, “Where it differs from Clerk's own library”, or in `tests/it/corpus/tables.rs`.
+// README.md, “Where it differs from Clerk's own library”, or a case of `tests/it/corpus/tables.rs`.
 
 import { CATEGORY, KID } from './tokens.mjs';
 import {
@@ -178,7 +178,7 @@ export const DEVIATIONS = [
   },
   {
     name: 'one token at a time',
-    why: 'a cookie beside a bearer token is none of its business; the library refreshes, and sends along, the cookie\'s',
+    why: 'a cookie beside a bearer token is none of its business; the library refreshes the cookie\'s, or sends it along',
     async rewrite(request, { ask }) {
       if (!bearer(request) || !cookies(request).some(([name]) => name.startsWith('__session'))) return undefined;
       const { name } = await sessionCookie(request, ask);

@@ -12,9 +12,11 @@ use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 
 /// Why a token was not refreshed, in the words of Clerk's library.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the words of Clerk's library")]
 pub enum Failure {
+    /// The Backend API's own word.
+    Told(Box<str>),
     NonEligibleNonGet,
     NonEligibleNoRefreshCookie,
     MissingApiClient,
@@ -27,8 +29,9 @@ pub enum Failure {
 
 impl Failure {
     /// Returns Clerk's word.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
+            Self::Told(word) => word,
             Self::NonEligibleNonGet => "non-eligible-non-get",
             Self::NonEligibleNoRefreshCookie => "non-eligible-no-refresh-cookie",
             Self::MissingApiClient => "missing-api-client",
@@ -43,12 +46,12 @@ impl Failure {
 
 impl Exchange<'_> {
     /// Returns the session that is to be refreshed: its token has expired, and the browser showed
-    /// a refresh token with a GET.
+    /// a refresh token with a GET. `has_api`: the Backend API can be asked.
     ///
     /// # Errors
     ///
     /// Why there is nothing to be tried.
-    pub fn refreshable(&self, reject: &Reject) -> Result<String, Failure> {
+    pub fn refreshable(&self, reject: &Reject, has_api: bool) -> Result<String, Failure> {
         let expired =
             matches!(reject, Reject::ClaimRefused { error: ClaimError::Expired { .. }, .. });
         if !expired || self.cookies.refresh.is_none() {
@@ -56,6 +59,9 @@ impl Exchange<'_> {
         }
         if *self.method != http::Method::GET {
             return Err(Failure::NonEligibleNonGet);
+        }
+        if !has_api {
+            return Err(Failure::MissingApiClient);
         }
         let token = self.cookies.session.as_deref().map(BearerToken::of);
         let token = token.and_then(|token| UnverifiedToken::parse(token).ok());
@@ -91,6 +97,17 @@ fn is_session_id(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 
+/// Reads an error of the Backend API's: the first one has a word, which goes back to Clerk.
+fn of_error(body: &[u8]) -> Failure {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let is_word = |word: &&str| word.len() <= 64 && word.bytes().all(|it| it.is_ascii_graphic());
+    match answer["errors"][0]["code"].as_str().filter(is_word) {
+        Some("unexpected_error") => Failure::FetchError,
+        Some(word) => Failure::Told(word.into()),
+        None => Failure::UnexpectedBapiError,
+    }
+}
+
 /// Reads the Backend API's answer: the cookies to set, a session token among them.
 ///
 /// # Errors
@@ -98,7 +115,7 @@ fn is_session_id(text: &str) -> bool {
 /// What is wrong with the answer.
 pub fn answer(status: u16, body: &[u8]) -> Result<Directives, Failure> {
     if !(200..300).contains(&status) {
-        return Err(Failure::UnexpectedBapiError);
+        return Err(of_error(body));
     }
     let directives = Directives::of_answer(body, "cookies").ok_or(Failure::FetchError)?;
     if directives.lines().is_empty() {

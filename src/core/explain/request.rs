@@ -485,9 +485,8 @@ impl<'a> Telling<'a> {
     /// with one, or not at all.
     fn refused(&mut self, browser: &Browser<'_>, reject: Reject) -> Stop {
         let exchange = browser.exchange();
-        let failure = match exchange.refreshable(&reject) {
+        let failure = match exchange.refreshable(&reject, browser.can_ask()) {
             Err(failure) => failure,
-            Ok(_) if !browser.can_ask() => Failure::MissingApiClient,
             Ok(_) => {
                 let decided = exchange.refused(reject.clone(), Failure::FetchError.as_str());
                 let sentence = format!("{}; Clerk is asked for a new token.", reject.label());
