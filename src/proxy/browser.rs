@@ -17,7 +17,7 @@ use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Verdict};
 use crate::core::clerk::public_url::PublicUrl;
-use crate::core::clerk::refresh::Failure;
+use crate::core::clerk::refresh::{Failure, session_of};
 use crate::core::credential::BearerToken;
 use crate::core::issuer::{IssuerPolicy, TokenClass};
 use crate::core::jws::UnverifiedToken;
@@ -276,13 +276,15 @@ impl Pipeline {
         let body = exchange.refresh_body(browser.visit.forwarded.client);
         let directives = api.refresh(&session, token, &body, suffixed).await?;
         let token = directives.session_token().ok_or(Failure::UnexpectedSdkError)?;
-        let is_same = |known: &Known| known.session_id.as_ref() == Some(&session);
+        // Another's Clerk would not send, and nobody else may.
+        if session_of(token).as_ref() != Some(&session) {
+            return Err(Failure::InvalidSessionToken);
+        }
         let answer = match self.session(token).await {
-            Ok(signed_in) if is_same(&signed_in.0) => Ok(signed_in),
+            Ok(signed_in) => Ok(signed_in),
             // A session all the same, which the browser is to have.
             Err(Reject::SessionPending) => Err(Reject::SessionPending),
-            // Another's Clerk would not send, and nobody else may.
-            Ok(_) | Err(_) => return Err(Failure::InvalidSessionToken),
+            Err(_) => return Err(Failure::InvalidSessionToken),
         };
         record.cookies.extend_from_slice(directives.lines());
         Ok(answer)

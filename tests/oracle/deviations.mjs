@@ -67,8 +67,9 @@ async function isVerified(request, { ask, mint }, has) {
     const isMachine = ['at+jwt', 'application/at+jwt'].includes(it.header.typ);
     Object.assign(it.header, { alg, kid: KID, typ: isMachine ? it.header.typ : 'JWT' });
   }) : undefined), presented(request, mint));
-  const [one, other] = [broken('RS256'), broken('none')];
-  if (!one) return false;
+  // A token whose signature was bad before is the same now.
+  const [one, other] = [broken('RS256') ?? { request }, broken('none')];
+  if (!other) return false;
   return (await ask(one.request)).reason === 'token-invalid-signature'
     && (await ask(other.request)).reason === 'token-invalid-algorithm';
 }
@@ -334,6 +335,17 @@ export const DEVIATIONS = [
       const brought = tokens(request, mint).filter((token) => !shown.includes(token));
       return withTokens(request, mint, (spec, token) =>
         (isBad(spec) ? mint.changed(token, (it) => { it.signature = 'bad'; }) : undefined), brought);
+    },
+  },
+  {
+    name: 'a refresh that brings another session',
+    why: 'Clerk would not send one, and whoever stands in its place must not',
+    rewrite(request, { mint }) {
+      const sessions = presented(request, mint).map((token) => claimsOf(mint.spec(token)).sid);
+      const ofRefresh = Object.entries(request.answers).filter(([about]) => about.startsWith('refresh'));
+      const brought = tokens({ headers: [], target: '/', answers: ofRefresh }, mint);
+      return withTokens(request, mint, (spec, token) => (sessions.includes(claimsOf(spec).sid)
+        ? undefined : mint.changed(token, (it) => { it.signature = 'bad'; })), brought);
     },
   },
   {

@@ -38,6 +38,8 @@ class Maker {
     this.cookies = [];
     this.query = [];
     this.authorization = [];
+    // One session mostly, so that a refresh is of the one whose token has expired; nothing: each token has its own.
+    this.sid = this.random.chance(85) ? `sess_${this.random.letters(27)}` : undefined;
   }
 
   request() {
@@ -105,7 +107,7 @@ class Maker {
     const { random, instance } = this;
     const claims = {
       azp: random.pick(instance.origins), fva: [random.below(90), -1], iss: random.pick(instance.issuers),
-      jti: random.letters(20), sid: `sess_${random.letters(27)}`, sub: random.pick(USERS), ...this.dates(age),
+      jti: random.letters(20), sid: this.sid ?? `sess_${random.letters(27)}`, sub: random.pick(USERS), ...this.dates(age),
     };
     if (instance.audience) {
       claims.aud = random.chance(90)
@@ -294,7 +296,7 @@ class Maker {
         [12, () => ({ json: { directives: this.directives() } })],
         [2, () => ({ json: { directives: [] } })],
         [1, () => ({ status: random.pick([404, 400, 410, 422]), json: { errors: [{ code: 'not_found' }] } })],
-        [2, () => ({ status: random.pick([500, 503, 401, 429]), text: 'oh' })],
+        [2, () => ({ status: random.pick([500, 503, 401, 403]), text: 'oh' })],
       ])();
       if (random.chance(85)) return;
     }

@@ -525,7 +525,7 @@ impl Exchange<'_> {
 /// Clerk's have some 30 letters and digits. What is sent to its Backend API is bounded, whoever
 /// made it up.
 fn is_nonce(text: &str) -> bool {
-    const LONGEST: usize = 256;
+    const LONGEST: usize = 4096;
     text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -63,9 +63,7 @@ impl Exchange<'_> {
         if !has_api {
             return Err(Failure::MissingApiClient);
         }
-        let token = self.cookies.session.as_deref().map(BearerToken::of);
-        let token = token.and_then(|token| UnverifiedToken::parse(token).ok());
-        let id = token.and_then(|token| Some(token.claims().get("sid")?.as_str()?.to_owned()));
+        let id = self.cookies.session.as_deref().and_then(session_of);
         id.filter(|id| is_session_id(id)).ok_or(Failure::ExpiredSessionTokenMissingSidClaim)
     }
 
@@ -89,6 +87,12 @@ impl Exchange<'_> {
             "request_headers": headers,
         })
     }
+}
+
+/// Returns the session that a token names, whoever signed it.
+pub fn session_of(token: &str) -> Option<String> {
+    let token = UnverifiedToken::parse(BearerToken::of(token)).ok()?;
+    Some(token.claims().get("sid")?.as_str()?.to_owned())
 }
 
 /// A session id becomes part of an address: it is one of Clerk's, or it is none.
