@@ -37,6 +37,9 @@ const SLOW_LOOP: u32 = 5;
 /// For how many seconds our own count is kept.
 const ROW: u32 = 10;
 
+/// In bytes; Clerk's have some 30. What is sent to its Backend API is bounded, whoever made it up.
+const LONGEST_NONCE: usize = 4096;
+
 /// Why a request is not signed in, in Clerk's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the words of Clerk's library")]
@@ -324,7 +327,7 @@ impl Exchange<'_> {
         let nonce = query(HANDSHAKE_NONCE).or_else(|| self.cookies.nonce.clone());
         // Where none can be exchanged it is that of another application on our domain.
         let nonce = nonce.filter(|_| self.instance.payload == Payload::Nonce);
-        let nonce = nonce.filter(|nonce| is_nonce(nonce));
+        let nonce = nonce.filter(|nonce| nonce.len() <= LONGEST_NONCE);
         let token = || query(HANDSHAKE).or_else(|| self.cookies.handshake.clone());
         nonce.map(Brought::Nonce).or_else(|| token().map(Brought::Token))
     }
@@ -520,13 +523,6 @@ impl Exchange<'_> {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
     }
-}
-
-/// Clerk's have some 30 letters and digits. What is sent to its Backend API is bounded, whoever
-/// made it up.
-fn is_nonce(text: &str) -> bool {
-    const LONGEST: usize = 4096;
-    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -485,21 +485,17 @@ impl<'a> Telling<'a> {
     /// with one, or not at all.
     fn refused(&mut self, browser: &Browser<'_>, reject: Reject) -> Stop {
         let exchange = browser.exchange();
-        let failure = match exchange.refreshable(&reject, browser.can_ask()) {
-            Err(failure) => failure,
-            Ok(_) => {
-                let decided = exchange.refused(reject.clone(), Failure::FetchError.as_str());
-                let sentence = format!("{}; Clerk is asked for a new token.", reject.label());
-                self.rule(Row::TokenRefused, "clerk-decides", sentence);
-                return Stop::Asks {
-                    question: "for a new token of the session, with the refresh token that a cookie holds",
-                    yes: "with a new token it goes on as with a good one".to_owned(),
-                    no: decided.verdict.into(),
-                };
-            }
-        };
-        let decided = exchange.refused(reject, failure.as_str());
-        self.decided(browser, decided)
+        if let Err(failure) = exchange.refreshable(&reject, browser.can_ask()) {
+            let decided = exchange.refused(reject, failure.as_str());
+            return self.decided(browser, decided);
+        }
+        let sentence = format!("{}; Clerk is asked for a new token.", reject.label());
+        self.rule(Row::TokenRefused, "clerk-decides", sentence);
+        Stop::Asks {
+            question: "for a new token of the session, with the refresh token that a cookie holds",
+            yes: "with a new token it goes on as with a good one".to_owned(),
+            no: exchange.refused(reject, Failure::FetchError.as_str()).verdict.into(),
+        }
     }
 
     /// Looks at what a handshake has brought; nothing where the request is decided as if it had
