@@ -1,6 +1,5 @@
 //! One client connection, from accept to close.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
+use super::forwarded::Peer;
 use super::pipeline::Pipeline;
 use super::{Limits, Stage};
 use crate::core::reject::Reject;
@@ -34,7 +34,7 @@ const USUAL_HEADERS: usize = 100;
 /// Serves one connection until it closes, times out, or has been quiet in a drain.
 pub(super) async fn serve<S>(
     socket: S,
-    peer: Option<IpAddr>,
+    peer: Peer,
     pipeline: Rc<Pipeline>,
     mut stage: watch::Receiver<Stage>,
 ) where

@@ -1,7 +1,6 @@
 //! The straight line: one request, from its head to the answer.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::activity::Activity;
 use super::browser::Visit;
-use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
+use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
 use super::request_body::RequestBody;
 use super::respond;
@@ -79,7 +78,7 @@ impl Pipeline {
     pub(super) async fn serve(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        peer: Peer,
         activity: &Activity,
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
@@ -93,7 +92,7 @@ impl Pipeline {
             request.uri().path(),
             activity.busy(),
         );
-        record.client = peer;
+        record.client = peer.address;
         let (mut response, refused) = match self.handle(request, peer, &mut record).await {
             Ok(answer) => (self.pass(answer, record), false),
             Err(refusal) => (self.refuse(refusal, record), true),
@@ -112,7 +111,7 @@ impl Pipeline {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        peer: Peer,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
@@ -122,7 +121,7 @@ impl Pipeline {
         record.hold(InFlight::enter(&self.shared)?);
 
         header::check_framing(&headers)?;
-        let target = Target::read(&method, &uri, &headers, settings.paths)?;
+        let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
         let forwarded =
             Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
         record.client = forwarded.client;

@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tracing::{error, warn};
 
-use super::connection;
+use super::forwarded::Peer;
 use super::pipeline::Pipeline;
-use super::{Shared, Stage};
+use super::{Shared, Stage, connection};
+use crate::core::origin::Scheme;
 use crate::listen::Socket;
 
 /// A connection that was accepted, on its way to a worker.
@@ -101,14 +102,20 @@ async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receive
     let Accepted { socket, slot } = accepted;
     match socket {
         Socket::Tcp(socket) => {
-            let peer = socket.peer_addr().map(|peer| peer.ip()).ok();
+            let address = socket.peer_addr().map(|peer| peer.ip()).ok();
             match TcpStream::from_std(socket) {
-                Ok(socket) => connection::serve(socket, peer, pipeline, stage).await,
+                Ok(socket) => {
+                    let peer = Peer { address, scheme: Scheme::Http };
+                    connection::serve(socket, peer, pipeline, stage).await;
+                }
                 Err(problem) => warn!(%problem, "connection lost"),
             }
         }
         Socket::Unix(socket) => match UnixStream::from_std(socket) {
-            Ok(socket) => connection::serve(socket, None, pipeline, stage).await,
+            Ok(socket) => {
+                let peer = Peer { address: None, scheme: Scheme::Http };
+                connection::serve(socket, peer, pipeline, stage).await;
+            }
             Err(problem) => warn!(%problem, "connection lost"),
         },
     }
