@@ -23,7 +23,7 @@ use crate::core::reject::Reject;
 
 /// What a kept-alive connection, and one that was served nothing, get before they are closed in a
 /// drain: a request that was on its way when we began is served.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// How often a draining connection is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long a client that is still sending has, once we are done with it.
@@ -106,8 +106,12 @@ async fn linger(mut socket: impl AsyncRead + Unpin) {
 async fn give_up(mut socket: impl AsyncWrite + Unpin) {
     const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
         connection: close\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
+    let told = async {
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await // what TLS says at the end of all
+    };
     // It fits a socket's buffer, or the client reads nothing either way.
-    drop(time::timeout(LINGER, socket.write_all(ANSWER)).await);
+    drop(time::timeout(LINGER, told).await);
 }
 
 fn builder(limits: Limits, idle: Duration) -> http1::Builder {

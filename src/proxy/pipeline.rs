@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
+use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -47,6 +48,8 @@ pub(super) struct Pipeline {
     /// What is asked of a CORS preflight that goes to the backend: nothing.
     of_preflights: Rule,
     upstream: Upstream,
+    /// What new connections over TCP are shown; nothing where they come without TLS.
+    tls: Option<Snapshot<ServerConfig>>,
     ids: RequestIds,
 }
 
@@ -60,6 +63,7 @@ impl Pipeline {
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
             revoked: Snapshot::new(shared.revoked.clone()),
+            tls: shared.tls.clone().map(Snapshot::new),
             of_preflights: Access::Public.into(),
             ids: RequestIds::new(),
             shared,
@@ -68,6 +72,11 @@ impl Pipeline {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Returns what a TLS handshake that begins now goes by; nothing where there is none.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.look()))
     }
 
     pub(super) fn upstream(&self) -> &Upstream {

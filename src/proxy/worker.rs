@@ -1,10 +1,12 @@
 //! One thread's share of the connections.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
+use rustls::ServerConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
@@ -13,7 +15,7 @@ use tracing::{error, warn};
 
 use super::forwarded::Peer;
 use super::pipeline::Pipeline;
-use super::{Shared, Stage, connection};
+use super::{Shared, Stage, connection, handshake};
 use crate::core::origin::Scheme;
 use crate::listen::Socket;
 
@@ -103,12 +105,16 @@ async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receive
     match socket {
         Socket::Tcp(socket) => {
             let address = socket.peer_addr().map(|peer| peer.ip()).ok();
-            match TcpStream::from_std(socket) {
-                Ok(socket) => {
+            match (TcpStream::from_std(socket), pipeline.tls()) {
+                (Ok(socket), None) => {
                     let peer = Peer { address, scheme: Scheme::Http };
                     connection::serve(socket, peer, pipeline, stage).await;
                 }
-                Err(problem) => warn!(%problem, "connection lost"),
+                // In a box, so that what TLS needs takes no room in connections without.
+                (Ok(socket), Some(tls)) => {
+                    Box::pin(serve_tls(socket, address, tls, pipeline, stage)).await;
+                }
+                (Err(problem), _) => warn!(%problem, "connection lost"),
             }
         }
         Socket::Unix(socket) => match UnixStream::from_std(socket) {
@@ -120,6 +126,20 @@ async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receive
         },
     }
     drop(slot);
+}
+
+async fn serve_tls(
+    socket: TcpStream,
+    address: Option<IpAddr>,
+    tls: Arc<ServerConfig>,
+    pipeline: Rc<Pipeline>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let at_most = pipeline.shared().settings.timeouts.handshake;
+    if let Some(socket) = handshake::shake(socket, address, tls, at_most, &mut stage).await {
+        let peer = Peer { address, scheme: Scheme::Https };
+        connection::serve(socket, peer, pipeline, stage).await;
+    }
 }
 
 /// A bug ends the one connection it happened on.

@@ -21,7 +21,6 @@ use crate::core::explain::{
 };
 use crate::core::issuer::IssuerPolicy;
 use crate::core::jwk::KeyId;
-use crate::core::origin::Scheme;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::http_client::{HttpClient, HttpClientSettings};
@@ -180,7 +179,7 @@ async fn report_of_request(
         let question = RequestQuestion {
             tokens,
             browsers: settings.browsers.as_ref(),
-            scheme: Scheme::Http,
+            scheme: settings.scheme,
             paths: settings.paths,
             preflight: settings.preflight,
             trusted: !settings.trusted_proxies.0.is_empty(),
