@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::clerk_api::{BadSecretKey, ClerkApi};
 use crate::clock::Clock;
 use crate::config::{IssuerSettings, Settings};
+use crate::core::origin::Scheme;
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
@@ -21,6 +22,7 @@ use crate::signing::{self, BadSigning};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use crate::tls::{self, BadTls};
 
 /// Why the program could not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum StartError {
     /// There is nothing to sign with.
     #[error(transparent)]
     Signing(#[from] BadSigning),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
     /// A thread could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -94,6 +99,8 @@ impl App {
             proxy: settings,
             issuers: issuer_settings,
             revoked,
+            tls,
+            upstream_tls,
             clerk_api,
             http_client,
             signing,
@@ -115,11 +122,25 @@ impl App {
         let listening: Vec<_> = listeners.iter().map(|it| it.address().clone()).collect();
         let admin_address = admin_listener.address().clone();
 
+        let mut tasks = Tasks(Vec::new());
+        let of_certificate = metrics.of_certificate(tls.iter().flat_map(|_| tcp(&listening)));
+        let tls =
+            tls.map(|tls| tls::with_clients(tls, clock.clone(), of_certificate)).transpose()?;
+        let tls = tls.map(|(configs, rereader)| {
+            tasks.0.push(task::spawn_local(rereader.run()));
+            configs
+        });
+        let upstream_tls =
+            upstream_tls.map(|tls| tls::to_backend(tls, clock.clone())).transpose()?;
+        let upstream_tls = upstream_tls.map(|(backend, rereader)| {
+            tasks.0.push(task::spawn_local(rereader.run()));
+            backend
+        });
+
         let client = HttpClient::new(&http_client)?;
         let clerk_api =
             clerk_api.map(|api| ClerkApi::new(&api, client.clone(), metrics.of_clerk_api()));
         let clerk_api = clerk_api.transpose()?;
-        let mut tasks = Tasks(Vec::new());
         let issuers = issuer_settings.into_iter().map(|IssuerSettings { policy, keys }| {
             let key_metrics = metrics.of_issuer(&keys.issuer);
             let (keys, refresher) = keys::keys(keys, client.clone(), clock.clone(), key_metrics);
@@ -144,12 +165,16 @@ impl App {
         tasks.0.extend(reader.map(|reader| task::spawn_local(reader.run())));
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
-        info!(listen = addresses, admin, upstream = %settings.upstream, "serving");
+        let scheme = if upstream_tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let upstream = settings.upstream.url(scheme);
+        info!(listen = addresses, tls = tls.is_some(), admin, upstream, "serving");
         let parts = Parts {
             settings,
             signers,
             revoked,
             issuers,
+            tls,
+            upstream_tls,
             clerk_api,
             metrics,
             log,
@@ -182,6 +207,12 @@ fn fingerprint(settings: &Settings) -> String {
     let text = format!("{settings:?}");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     crate::core::base64url::encode(&digest.as_ref()[..9])
+}
+
+/// The addresses that clients reach over TCP.
+fn tcp(addresses: &[ListenAddress]) -> impl Iterator<Item = String> {
+    let is_tcp = |address: &&ListenAddress| matches!(address, ListenAddress::Tcp(_));
+    addresses.iter().filter(is_tcp).map(ToString::to_string)
 }
 
 fn shown(addresses: &[ListenAddress]) -> String {

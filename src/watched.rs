@@ -6,9 +6,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::future::{self, Future};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time;
@@ -75,6 +77,18 @@ impl Watched {
         }
         self.seen = Some(last);
     }
+}
+
+/// Waits until one of several files has [changed](Watched::changed).
+pub async fn any_changed(files: &mut [Watched]) {
+    // Whoever else has changed meanwhile is found at the next call: only a change that was told
+    // is forgotten.
+    let mut changes: Vec<_> = files.iter_mut().map(|file| Box::pin(file.changed())).collect();
+    future::poll_fn(|context| {
+        let changed = changes.iter_mut().any(|change| change.as_mut().poll(context).is_ready());
+        if changed { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The most that is read of a file: no setting, key or certificate is larger.
@@ -210,6 +224,23 @@ mod tests {
         assert!(!has_changed(&mut watched).await, "nothing happened");
         fs::remove_file(home.path().join("a")).unwrap();
         assert!(has_changed(&mut watched).await, "a file went");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_files_each_change_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let paths = ["a", "b", "c"].map(|name| home.path().join(name));
+        let mut files: Vec<_> = paths.iter().map(|path| Watched::new(path.clone())).collect();
+        for _ in &paths {
+            any_changed(&mut files).await; // the first look at each
+        }
+        for path in paths.iter().chain(&paths) {
+            let nothing = time::timeout(LOOK_EVERY * 3, any_changed(&mut files)).await;
+            assert!(nothing.is_err(), "nothing happened");
+            fs::write(path, path.display().to_string()).unwrap();
+            let changed = time::timeout(LOOK_EVERY * 3, any_changed(&mut files)).await;
+            assert!(changed.is_ok(), "{}", path.display());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use super::{Failure, say};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, Disk, Flags, Loaded, Sources};
+use crate::core::origin::Scheme;
 use crate::dev::echo::Echo;
 use crate::dev::issuer::Issuer;
 use crate::dev::verifier::Verifier;
@@ -22,7 +23,7 @@ use crate::proxy::Threads;
 /// How to show it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A backend of yours in the echo's place: http://HOST:PORT or unix:/PATH
+    /// A backend of yours in the echo's place: http://HOST:PORT, https://HOST:PORT or unix:/PATH
     /// [default: an echo backend that verifies the signature]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
@@ -66,6 +67,7 @@ async fn serve(args: &Args) -> Result<(), Failure> {
 
     let Loaded { settings, warnings, .. } =
         config::load(&sources(args, &issuer, upstream, &secret)).map_err(Failure::Settings)?;
+    let scheme = if settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let sink = log_of(&settings)?;
     tell(&warnings);
     let app = App::start(settings, Clock::System, sink.clone(), Threads::Own).await;
@@ -75,8 +77,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let shown = Shown {
         issuer: &issuer,
         secret: &secret,
-        proxy: url(&app.listening[0]),
-        admin: url(&app.admin),
+        proxy: url(scheme, &app.listening[0]),
+        admin: url(Scheme::Http, &app.admin),
     };
     say(&if args.json { format!("{}\n", shown.json()) } else { shown.lines() })?;
     stop.asked().await;
@@ -121,8 +123,8 @@ fn fresh_secret() -> String {
     secret
 }
 
-fn url(address: &ListenAddress) -> String {
-    format!("http://{address}")
+fn url(scheme: Scheme, address: &ListenAddress) -> String {
+    format!("{}://{address}", scheme.as_str())
 }
 
 /// What the demo tells about itself.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::core::origin::Scheme;
 use crate::core::path::Authority;
 use crate::listen::ListenAddress;
 use crate::proxy::UpstreamAddress;
@@ -31,30 +32,33 @@ pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
     })
 }
 
-/// Reads where the backend is.
-pub(super) fn upstream(text: &str) -> Result<UpstreamAddress, String> {
-    const RIGHT: &str = "write `http://HOST:PORT` or `unix:/PATH`";
+/// Reads where the backend is, and how it is spoken with.
+pub(super) fn upstream(text: &str) -> Result<(UpstreamAddress, Scheme), String> {
+    const RIGHT: &str = "write `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`";
     if let Some(path) = text.strip_prefix("unix:") {
-        return socket(path).map(UpstreamAddress::Unix);
+        return Ok((UpstreamAddress::Unix(socket(path)?), Scheme::Http));
     }
-    match text.split_once("://") {
-        Some(("http", authority)) if authority.contains('@') => {
-            Err(format!("a user or password has no place here; {RIGHT}"))
+    let (scheme, authority) = match text.split_once("://") {
+        Some(("h2c", _)) => {
+            return Err(format!("`h2c://` is not supported yet by this version; {RIGHT}"));
         }
-        Some(("http", authority)) if authority.contains(['/', '?', '#']) => {
-            Err(format!("requests keep their own path and query; {RIGHT}"))
-        }
-        Some(("http", authority)) => {
-            let authority = Authority::parse(authority)
-                .map_err(|_| format!("no host, or none with such a port; {RIGHT}"))?;
-            let (host, port) = host_and_port(authority.as_str());
-            Ok(UpstreamAddress::Tcp { host: host.to_owned(), port: port.unwrap_or(80) })
-        }
-        Some((scheme @ ("https" | "h2c"), _)) => {
-            Err(format!("`{scheme}://` is not supported yet by this version; {RIGHT}"))
-        }
-        _ => Err(format!("not the address of a backend; {RIGHT}")),
+        Some((scheme, authority)) => (Scheme::parse(scheme), authority),
+        None => (None, text),
+    };
+    let Some(scheme) = scheme else {
+        return Err(format!("not the address of a backend; {RIGHT}"));
+    };
+    if authority.contains('@') {
+        return Err(format!("a user or password has no place here; {RIGHT}"));
     }
+    if authority.contains(['/', '?', '#']) {
+        return Err(format!("requests keep their own path and query; {RIGHT}"));
+    }
+    let authority = Authority::under(scheme, authority)
+        .map_err(|_| format!("no host, or none with such a port; {RIGHT}"))?;
+    let (host, port) = host_and_port(authority.as_str());
+    let port = port.unwrap_or(scheme.port());
+    Ok((UpstreamAddress::Tcp { host: host.to_owned(), port }, scheme))
 }
 
 /// Reads an origin (RFC 6454 §6.2), in the one spelling in which browsers and tokens have it.
@@ -249,15 +253,20 @@ mod tests {
     #[test]
     fn a_backend_is_a_host_and_a_port_or_a_socket() {
         let tcp = |host: &str, port| UpstreamAddress::Tcp { host: host.to_owned(), port };
-        for (text, want) in [
-            ("http://127.0.0.1:3000", tcp("127.0.0.1", 3000)),
-            ("http://[::1]:3000", tcp("::1", 3000)),
-            ("http://[::1]", tcp("::1", 80)),
-            ("http://My_Service", tcp("my_service", 80)),
-            ("http://app.internal.:81", tcp("app.internal.", 81)),
-            ("unix:/run/app.sock", UpstreamAddress::Unix("/run/app.sock".into())),
+        use Scheme::{Http, Https};
+        for (text, want, scheme) in [
+            ("http://127.0.0.1:3000", tcp("127.0.0.1", 3000), Http),
+            ("http://[::1]:3000", tcp("::1", 3000), Http),
+            ("http://[::1]", tcp("::1", 80), Http),
+            ("http://My_Service", tcp("my_service", 80), Http),
+            ("http://app.internal.:81", tcp("app.internal.", 81), Http),
+            ("http://app:443", tcp("app", 443), Http),
+            ("https://app", tcp("app", 443), Https),
+            ("https://app:80", tcp("app", 80), Https),
+            ("https://[::1]:8443", tcp("::1", 8443), Https),
+            ("unix:/run/app.sock", UpstreamAddress::Unix("/run/app.sock".into()), Http),
         ] {
-            assert_eq!(upstream(text), Ok(want), "{text}");
+            assert_eq!(upstream(text), Ok((want, scheme)), "{text}");
         }
         for (text, want) in [
             ("http://127.0.0.1:3000/", "own path"),
@@ -266,7 +275,8 @@ mod tests {
             ("http://", "no host"),
             ("http://a:0", "no host"),
             ("http://a b", "no host"),
-            ("https://a", "`https://` is not supported yet"),
+            ("https://a/", "own path"),
+            ("https://", "no host"),
             ("h2c://a", "`h2c://` is not supported yet"),
             ("ftp://a", "not the address"),
             ("127.0.0.1:3000", "not the address"),

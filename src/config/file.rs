@@ -345,8 +345,8 @@ mod tests {
                 "route[1].claims.x: a text, a whole number, `true` or `false`, or a list of such, not a list (a.toml:2:12)",
             ),
             (
-                "[tls]\nkey_file = \"x\"",
-                "tls: not supported yet by this version; take it out (a.toml:1:2)",
+                "[http2]\nenabled = true",
+                "http2: not supported yet by this version; take it out (a.toml:1:2)",
             ),
         ] {
             assert_eq!(mistakes(text), [want], "{text}");

@@ -22,7 +22,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
 
-    /// The backend: http://HOST:PORT or unix:/PATH
+    /// The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH
     /// [env: COUNTERSIGN_UPSTREAM] [required to serve, here or elsewhere]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,

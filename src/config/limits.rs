@@ -20,6 +20,7 @@ pub(super) fn timeouts(reader: &mut Reader<'_>) -> Timeouts {
     let mut step = |name, usual| reader.span(name, STEP).unwrap_or(usual);
     Timeouts {
         head: step("timeouts.head", usual.head),
+        handshake: step("timeouts.handshake", usual.handshake),
         idle: step("timeouts.idle", usual.idle),
         connect: step("timeouts.connect", usual.connect),
         response: step("timeouts.response", usual.response),
@@ -76,6 +77,7 @@ mod tests {
     fn bad_values_earn_these_sentences() {
         for (text, want) in [
             ("timeouts.head = \"0s\"", "timeouts.head: \"0s\": at least 1ms"),
+            ("timeouts.handshake = \"0s\"", "timeouts.handshake: \"0s\": at least 1ms"),
             ("timeouts.body = \"25h\"", "timeouts.body: \"25h\": at most 1d"),
             ("timeouts.idle = 75", "timeouts.idle: \"75\": not a duration"),
             ("limits.head = \"8191B\"", "limits.head: \"8191B\": at least 8KiB"),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::admin::{AdminSettings, StatusAccess};
+use crate::core::origin::Scheme;
 use crate::listen::ListenAddress;
 use crate::proxy::{TrustedProxies, UpstreamAddress};
 
@@ -15,6 +16,8 @@ pub(super) struct Addresses {
     pub(super) listen_mode: u32,
     /// Nothing where it is missing or wrong, which is noted.
     pub(super) upstream: Option<UpstreamAddress>,
+    /// How the backend is spoken with.
+    pub(super) upstream_scheme: Scheme,
     pub(super) admin: AdminSettings,
 }
 
@@ -30,6 +33,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
     check_distinct(reader, &listen, &admin);
 
     let upstream = reader.one("upstream.url", address::upstream);
+    let (upstream, upstream_scheme) =
+        upstream.map_or((None, Scheme::Http), |it| (Some(it.0), it.1));
     if needs == Needs::Backend && !reader.is_written("upstream.url") {
         let problem = "not set; where is the backend? Set COUNTERSIGN_UPSTREAM (or --upstream) to an address like `http://127.0.0.1:3000`";
         reader.mistake("upstream.url", problem);
@@ -50,7 +55,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
         );
     }
     let listen_mode = reader.one("listen_mode", mode).unwrap_or(LISTEN_MODE);
-    Addresses { listen, listen_mode, upstream, admin: AdminSettings { listen: admin, status } }
+    let admin = AdminSettings { listen: admin, status };
+    Addresses { listen, listen_mode, upstream, upstream_scheme, admin }
 }
 
 pub(super) fn trusted_proxies(reader: &mut Reader<'_>) -> TrustedProxies {
@@ -164,8 +170,8 @@ mod tests {
                 "upstream.url: this is where the proxy itself listens",
             ),
             (
-                "upstream.url = \"https://a\"",
-                "upstream.url: `https://` is not supported yet by this version",
+                "upstream.url = \"h2c://a\"",
+                "upstream.url: `h2c://` is not supported yet by this version",
             ),
             (
                 "trusted_proxies = [\"0.0.0.0/0\"]",

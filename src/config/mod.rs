@@ -31,6 +31,7 @@ mod settings;
 mod shown;
 mod signing;
 mod surprises;
+mod tls;
 mod tokens;
 mod units;
 mod written;
@@ -48,6 +49,7 @@ use crate::clerk_api::ClerkApiSettings;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::TokenClass;
+use crate::core::origin::Scheme;
 use crate::http_client::HttpClientSettings;
 use crate::proxy::{BrowserSettings, Drain, Limits, ProxySettings, Timeouts, TrustedProxies};
 use crate::signing::SigningSettings;
@@ -66,6 +68,7 @@ use self::rules::Callers;
 pub use self::settings::{IssuerSettings, Settings, TokenSettings};
 pub use self::shown::Setting;
 use self::surprises::Whole;
+use self::tls::Tls;
 pub use self::units::{NotASize, NotASpan, Size, Span};
 use self::written::Written;
 
@@ -207,6 +210,7 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
 /// What each section says.
 struct Sections {
     addresses: Addresses,
+    tls: Tls,
     parties: Vec<String>,
     browsers: Option<BrowserSettings>,
     clerk_api: Option<ClerkApiSettings>,
@@ -236,6 +240,7 @@ fn sections(
 ) -> Sections {
     let reader = &mut reader;
     let addresses = listen::settings(reader, needs);
+    let tls = tls::settings(reader, &addresses);
     let public = reader.one("public_url", address::public_url);
     let public = public.as_ref();
     let others = written.all(Home::Issuer);
@@ -258,6 +263,7 @@ fn sections(
     let trusted_proxies = listen::trusted_proxies(reader);
     let whole = Whole {
         listen: &addresses.listen,
+        has_tls: tls.with_clients.is_some(),
         trusted_proxies: &trusted_proxies,
         public,
         hosts: &hosts,
@@ -270,6 +276,7 @@ fn sections(
     let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
     Sections {
         addresses,
+        tls,
         parties: clerk.parties,
         browsers,
         clerk_api,
@@ -317,6 +324,8 @@ impl Sections {
             proxy,
             issuers: self.issuers,
             revoked: self.revoked,
+            tls: self.tls.with_clients,
+            upstream_tls: self.tls.to_backend,
             clerk_api: self.clerk_api,
             http_client: self.http_client,
             signing: self.signing,
@@ -338,6 +347,7 @@ impl Sections {
             routes: self.paths.routes,
             browsers: self.browsers,
             trusted_proxies: self.trusted_proxies,
+            scheme: if self.tls.with_clients.is_some() { Scheme::Https } else { Scheme::Http },
             paths: self.paths.policy,
             preflight: self.paths.preflight,
             longest_handshake: self.limits.head,

@@ -6,6 +6,7 @@ use crate::admin::{AdminSettings, Readiness};
 use crate::clerk_api::ClerkApiSettings;
 use crate::core::identity::IdentityPolicy;
 use crate::core::issuer::IssuerPolicy;
+use crate::core::origin::Scheme;
 use crate::core::path::PathPolicy;
 use crate::core::route::Routes;
 use crate::http_client::HttpClientSettings;
@@ -13,6 +14,7 @@ use crate::keys::KeySettings;
 use crate::proxy::{BrowserSettings, Preflight, ProxySettings, TrustedProxies};
 use crate::signing::SigningSettings;
 use crate::telemetry::LogSettings;
+use crate::tls::{BackendTlsSettings, ClientTlsSettings};
 
 /// Everything the program is told: the settings of each room.
 #[derive(Clone, Debug)]
@@ -25,6 +27,10 @@ pub struct Settings {
     ///
     /// File: `clerk.revoked_file`. Default: none.
     pub revoked: Option<PathBuf>,
+    /// TLS with clients; nothing: they speak plain HTTP.
+    pub tls: Option<ClientTlsSettings>,
+    /// TLS with the backend; nothing: it speaks plain HTTP.
+    pub upstream_tls: Option<BackendTlsSettings>,
     /// How Clerk's Backend API is asked; nothing without a secret key.
     pub clerk_api: Option<ClerkApiSettings>,
     /// How keys are fetched.
@@ -59,6 +65,8 @@ pub struct TokenSettings {
     pub browsers: Option<BrowserSettings>,
     /// Whose forwarded headers count.
     pub trusted_proxies: TrustedProxies,
+    /// How requests reach the proxy.
+    pub scheme: Scheme,
     /// What a path may hold.
     pub paths: PathPolicy,
     /// What becomes of a CORS preflight.

@@ -20,6 +20,7 @@ use super::routes::Paths;
 /// What the sections say, each for itself.
 pub(super) struct Whole<'a> {
     pub(super) listen: &'a [ListenAddress],
+    pub(super) has_tls: bool,
     pub(super) trusted_proxies: &'a TrustedProxies,
     pub(super) public: Option<&'a PublicAddress>,
     pub(super) hosts: &'a Hosts,
@@ -99,7 +100,8 @@ fn of_public_url(reader: &mut Reader<'_>, whole: &Whole<'_>, browsers: &BrowserS
     let origins = &browsers.origins;
     let is_reached = !whole.listen.iter().all(is_local);
     let is_live = !browsers.instance.is_development();
-    let in_the_clear = is_reached && is_live && whole.trusted_proxies.0.is_empty();
+    let in_the_clear =
+        is_reached && is_live && !whole.has_tls && whole.trusted_proxies.0.is_empty();
     let text = match (origins.parties.is_empty() && origins.satellite.is_none(), in_the_clear) {
         (true, false) => format!(
             "not set, nor is `clerk.authorized_parties`: browsers are sent to sign in, and back to whichever host a request names; {RIGHT}"

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 use crate::core::claims::ClaimsPolicy;
 use crate::core::clerk::instance::Instance;
 use crate::core::clerk::public_url::PublicUrl;
-use crate::core::origin::{self, CrossSite, OwnOrigins, PageRules};
+use crate::core::origin::{self, CrossSite, OwnOrigins, PageRules, Scheme};
 use crate::core::reject::Reject;
 use crate::core::target::Target;
 
@@ -38,13 +38,14 @@ pub enum Cookies {
 }
 
 /// The host and the scheme that the browser used, as far as a proxy we trust says.
-pub type Told<'a> = (Option<&'a str>, Option<&'a str>);
+pub type Told<'a> = (Option<&'a str>, Option<Scheme>);
 
 impl BrowserSettings {
     /// Returns the address of a request as the browser has it.
     pub fn url(&self, target: &Target<'_>, (host, scheme): Told<'_>) -> PublicUrl {
         let own = &self.origins;
-        let origin = own.of_request(host.unwrap_or(target.authority.as_str()), scheme);
+        let host = host.unwrap_or(target.authority.as_str());
+        let origin = own.of_request(host, scheme.unwrap_or(target.scheme));
         let is_public = own.public.as_ref() == Some(&origin);
         let prefix = if is_public { self.prefix.clone() } else { String::new() };
         PublicUrl { origin, prefix, target: target.uri.to_string() }

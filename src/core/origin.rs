@@ -17,6 +17,38 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Under TLS.
+    Https,
+}
+
+impl Scheme {
+    /// Reads a scheme as proxies and targets write it.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Http, Self::Https].into_iter().find(|scheme| scheme.as_str() == text)
+    }
+
+    /// Returns the text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// Returns the port that need not be named.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// The origins of the application, as far as settings name them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OwnOrigins {
@@ -67,15 +99,15 @@ pub enum KnownBy<'a> {
 }
 
 impl OwnOrigins {
-    /// Returns the origin under which the browser reached us, for a request to `host` that proxies
-    /// we trust said `scheme` of.
+    /// Returns the origin under which the browser reached us, for a request to `host` that came by
+    /// `scheme`, as proxies we trust say it or else as it came to us.
     ///
     /// A setting that names this very host counts first, then `public_url`: a proxy before us may
     /// keep neither host nor scheme.
-    pub fn of_request(&self, host: &str, scheme: Option<&str>) -> String {
+    pub fn of_request(&self, host: &str, scheme: Scheme) -> String {
         match self.known_by(host) {
             KnownBy::Setting(origin) | KnownBy::PublicUrl(origin) => origin.to_owned(),
-            KnownBy::Host => format!("{}://{host}", scheme.unwrap_or("http")),
+            KnownBy::Host => format!("{}://{host}", scheme.as_str()),
         }
     }
 
@@ -139,13 +171,13 @@ impl OwnOrigins {
 
 /// Returns the host and the scheme that the browser used, as the proxies before us say: of several
 /// that they name, the first. Only to be asked where they are trusted.
-pub fn told(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
+pub fn told(headers: &HeaderMap) -> (Option<&str>, Option<Scheme>) {
     let first = |name: &HeaderName| {
         let line = headers.get(name)?.to_str().ok()?;
         Some(line.split(',').next()?.trim())
     };
     let host = first(&FORWARDED_HOST).filter(|host| Authority::parse(host).is_ok());
-    (host, first(&FORWARDED_PROTO).filter(|scheme| matches!(*scheme, "http" | "https")))
+    (host, first(&FORWARDED_PROTO).and_then(Scheme::parse))
 }
 
 /// Checks that a request whose credential is a cookie was not sent by another site's page, where
@@ -253,21 +285,21 @@ mod tests {
     #[test]
     fn the_origin_of_a_request_is_the_one_the_browser_knows() {
         for (host, scheme, want) in [
-            ("app.example.com", None, "https://app.example.com"),
-            ("app.example.com:443", None, "https://app.example.com"),
-            ("www.example.com", None, "https://www.example.com"),
-            ("other.com", None, "https://other.com"),
-            ("localhost:3000", None, "http://localhost:3000"),
-            ("localhost:4600", None, "https://app.example.com"),
-            ("evil.com", None, "https://app.example.com"),
-            ("evil.com", Some("https"), "https://app.example.com"),
-            ("other.com", Some("http"), "https://other.com"),
+            ("app.example.com", Scheme::Http, "https://app.example.com"),
+            ("app.example.com:443", Scheme::Http, "https://app.example.com"),
+            ("www.example.com", Scheme::Http, "https://www.example.com"),
+            ("other.com", Scheme::Http, "https://other.com"),
+            ("localhost:3000", Scheme::Http, "http://localhost:3000"),
+            ("localhost:3000", Scheme::Https, "http://localhost:3000"),
+            ("localhost:4600", Scheme::Http, "https://app.example.com"),
+            ("evil.com", Scheme::Http, "https://app.example.com"),
+            ("evil.com", Scheme::Https, "https://app.example.com"),
         ] {
             assert_eq!(own().of_request(host, scheme), want, "{host}");
         }
         let nothing = OwnOrigins::default();
-        assert_eq!(nothing.of_request("a.test:4600", None), "http://a.test:4600");
-        assert_eq!(nothing.of_request("a.test", Some("https")), "https://a.test");
+        assert_eq!(nothing.of_request("a.test:4600", Scheme::Http), "http://a.test:4600");
+        assert_eq!(nothing.of_request("a.test", Scheme::Https), "https://a.test");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use crate::core::origin::Scheme;
 use crate::core::reject::Reject;
 
 /// What a path may hold that a backend might read in another way than we do.
@@ -192,6 +193,15 @@ impl Authority {
     /// [`Reject::RequestMalformed`]: empty, with user information, with a zone, a port that is
     /// none, or a character no host has.
     pub fn parse(text: &str) -> Result<Self, Reject> {
+        Self::under(Scheme::Http, text)
+    }
+
+    /// Reads the `Host` of a request that came by this scheme, whose own port need not be named.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn under(scheme: Scheme, text: &str) -> Result<Self, Reject> {
         let bad = Reject::RequestMalformed("the host is none");
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -212,7 +222,7 @@ impl Authority {
             None if port.is_empty() => "",
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 match digits.parse::<u16>() {
-                    Ok(80) => "",
+                    Ok(port) if port == scheme.port() => "",
                     Ok(1..) => port,
                     Ok(0) | Err(_) => return Err(bad),
                 }
@@ -368,6 +378,9 @@ mod tests {
         ] {
             let got = Authority::parse(raw).ok();
             assert_eq!(got.as_ref().map(Authority::as_str), want, "{raw}");
+        }
+        for (raw, want) in [("a:443", "a"), ("a:80", "a:80"), ("[::1]:443", "[::1]")] {
+            assert_eq!(Authority::under(Scheme::Https, raw).unwrap().as_str(), want);
         }
         for (raw, host) in [("a.com.:81", "a.com"), ("[::1]:81", "[::1]"), ("a", "a")] {
             assert_eq!(Authority::parse(raw).unwrap().host(), host);

@@ -1,6 +1,5 @@
 //! One client connection, from accept to close.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,13 +16,14 @@ use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
+use super::forwarded::Peer;
 use super::pipeline::Pipeline;
 use super::{Limits, Stage};
 use crate::core::reject::Reject;
 
 /// What a kept-alive connection, and one that was served nothing, get before they are closed in a
 /// drain: a request that was on its way when we began is served.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// How often a draining connection is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long a client that is still sending has, once we are done with it.
@@ -34,7 +34,7 @@ const USUAL_HEADERS: usize = 100;
 /// Serves one connection until it closes, times out, or has been quiet in a drain.
 pub(super) async fn serve<S>(
     socket: S,
-    peer: Option<IpAddr>,
+    peer: Peer,
     pipeline: Rc<Pipeline>,
     mut stage: watch::Receiver<Stage>,
 ) where
@@ -106,8 +106,12 @@ async fn linger(mut socket: impl AsyncRead + Unpin) {
 async fn give_up(mut socket: impl AsyncWrite + Unpin) {
     const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
         connection: close\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
+    let told = async {
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await // what TLS says at the end of all
+    };
     // It fits a socket's buffer, or the client reads nothing either way.
-    drop(time::timeout(LINGER, socket.write_all(ANSWER)).await);
+    drop(time::timeout(LINGER, told).await);
 }
 
 fn builder(limits: Limits, idle: Duration) -> http1::Builder {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use super::settings::TrustedProxies;
 use crate::core::browser::Told;
 use crate::core::header::CleanHead;
-use crate::core::origin;
+use crate::core::origin::{self, Scheme};
 use crate::core::path::Authority;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,6 +19,14 @@ const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The name a request goes by, from the first proxy to the log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// Nothing for a Unix socket.
+    pub(super) address: Option<IpAddr>,
+    pub(super) scheme: Scheme,
+}
 
 /// What is told the backend about the way a request took.
 #[derive(Debug)]
@@ -36,11 +44,12 @@ impl Forwarded {
     /// Reads what is to be believed, and adds our own hop.
     pub(super) fn read(
         headers: &HeaderMap,
-        peer: Option<IpAddr>,
+        peer: Peer,
         authority: &Authority,
         trusted: &TrustedProxies,
     ) -> Self {
-        let peer = peer.map(|peer| peer.to_canonical());
+        let Peer { address, scheme } = peer;
+        let peer = address.map(|address| address.to_canonical());
         let believed = trusted.trusts(peer);
         let said = |name: &HeaderName| if believed { one_line(headers, name) } else { None };
         let hop = peer.map(|peer| peer.to_string());
@@ -57,7 +66,7 @@ impl Forwarded {
         };
         let client = client(chain.as_deref(), trusted).or(peer);
         tell(FOR, chain);
-        tell(PROTO, said(&PROTO).or_else(|| Some("http".to_owned())));
+        tell(PROTO, said(&PROTO).or_else(|| Some(scheme.as_str().to_owned())));
         tell(HOST, said(&HOST).or_else(|| Some(authority.as_str().to_owned())));
         tell(PORT, said(&PORT));
         tell(PREFIX, said(&PREFIX));
@@ -147,6 +156,7 @@ mod tests {
     fn read(
         lines: &[(&str, &str)],
         peer: &str,
+        scheme: Scheme,
         trusted: &TrustedProxies,
     ) -> (HeaderMap, Forwarded) {
         let mut headers = HeaderMap::new();
@@ -154,7 +164,8 @@ mod tests {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let authority = Authority::parse("app.test").unwrap();
-        let forwarded = Forwarded::read(&headers, peer.parse().ok(), &authority, trusted);
+        let peer = Peer { address: peer.parse().ok(), scheme };
+        let forwarded = Forwarded::read(&headers, peer, &authority, trusted);
         let told = forwarded.headers.iter().cloned().collect();
         (told, forwarded)
     }
@@ -196,12 +207,31 @@ mod tests {
                 Some("abc"),
             ),
         ] {
-            let (told, forwarded) = read(&lines, peer, &trusted(nets));
+            let (told, forwarded) = read(&lines, peer, Scheme::Http, &trusted(nets));
             assert_eq!(told["x-forwarded-for"], chain, "{nets:?} {peer}");
             assert_eq!(told["x-forwarded-proto"], proto, "{nets:?} {peer}");
             assert_eq!(forwarded.client, client.parse().ok(), "{nets:?} {peer}");
             let got = forwarded.request_id.as_ref().map(|id| id.to_str().unwrap());
             assert_eq!(got, id, "{nets:?} {peer}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_a_trusted_proxys_to_say_or_our_own() {
+        use Scheme::{Http, Https};
+        for (own, said, nets, proto, scheme) in [
+            (Http, None, &[][..], "http", None),
+            (Https, None, &[], "https", None),
+            (Https, Some("http"), &[], "https", None),
+            (Https, Some("http"), &["10.0.0.0/8"], "http", Some(Http)),
+            (Http, Some("https"), &["10.0.0.0/8"], "https", Some(Https)),
+            (Https, Some("gopher"), &["10.0.0.0/8"], "gopher", None),
+        ] {
+            let lines: Vec<_> = said.map(|said| ("x-forwarded-proto", said)).into_iter().collect();
+            let (told, forwarded) = read(&lines, "10.0.0.1", own, &trusted(nets));
+            assert_eq!(told["x-forwarded-proto"], proto, "{own:?} {said:?}");
+            let headers = said.map(|said| (PROTO, said.parse().unwrap())).into_iter().collect();
+            assert_eq!(forwarded.public(&headers).1, scheme, "{own:?} {said:?}");
         }
     }
 

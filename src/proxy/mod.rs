@@ -10,6 +10,7 @@ mod body;
 mod browser;
 mod connection;
 mod forwarded;
+mod handshake;
 mod pipeline;
 mod pool;
 mod record;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use http::HeaderName;
+use rustls::ServerConfig;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task;
 use tokio::time::{self, Instant};
@@ -49,6 +51,7 @@ use crate::listen::Listener;
 use crate::signing::Signers;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::tls::Backend;
 
 /// What the proxy is built from.
 #[derive(Debug)]
@@ -61,6 +64,10 @@ pub struct Parts {
     pub revoked: watch::Receiver<Arc<Revoked>>,
     /// Whose tokens are good. Never empty.
     pub issuers: Vec<Issuer>,
+    /// What clients that come over TCP are shown; nothing: they come without TLS.
+    pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    /// How the backend is spoken with under TLS; nothing: without.
+    pub upstream_tls: Option<Backend>,
     /// Clerk's Backend API; nothing without a secret key.
     pub clerk_api: Option<ClerkApi>,
     /// Where it counts.
@@ -120,6 +127,8 @@ struct Shared {
     signers: watch::Receiver<Arc<Signers>>,
     revoked: watch::Receiver<Arc<Revoked>>,
     issuers: Vec<Issuer>,
+    tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    upstream_tls: Option<Backend>,
     clerk_api: Option<ClerkApi>,
     metrics: Metrics,
     log: Option<AccessLog>,
@@ -141,8 +150,19 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signers, revoked, issuers, clerk_api, metrics, log, clock, leaving } =
-            parts;
+        let Parts {
+            settings,
+            signers,
+            revoked,
+            issuers,
+            tls,
+            upstream_tls,
+            clerk_api,
+            metrics,
+            log,
+            clock,
+            leaving,
+        } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
         let assertion = HeaderName::try_from(format!("{}assertion", settings.strip.prefix)).ok();
@@ -160,6 +180,8 @@ impl Shared {
             signers,
             revoked,
             issuers,
+            tls,
+            upstream_tls,
             clerk_api,
             metrics,
             log,

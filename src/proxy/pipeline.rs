@@ -1,19 +1,19 @@
 //! The straight line: one request, from its head to the answer.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
+use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Activity;
 use super::browser::Visit;
-use super::forwarded::{Forwarded, REQUEST_ID, RequestIds};
+use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
 use super::record::{InFlight, Record};
 use super::request_body::RequestBody;
 use super::respond;
@@ -48,6 +48,8 @@ pub(super) struct Pipeline {
     /// What is asked of a CORS preflight that goes to the backend: nothing.
     of_preflights: Rule,
     upstream: Upstream,
+    /// What new connections over TCP are shown; nothing where they come without TLS.
+    tls: Option<Snapshot<ServerConfig>>,
     ids: RequestIds,
 }
 
@@ -61,6 +63,7 @@ impl Pipeline {
             upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
             signers,
             revoked: Snapshot::new(shared.revoked.clone()),
+            tls: shared.tls.clone().map(Snapshot::new),
             of_preflights: Access::Public.into(),
             ids: RequestIds::new(),
             shared,
@@ -71,6 +74,11 @@ impl Pipeline {
         &self.shared
     }
 
+    /// Returns what a TLS handshake that begins now goes by; nothing where there is none.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.look()))
+    }
+
     pub(super) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
@@ -79,7 +87,7 @@ impl Pipeline {
     pub(super) async fn serve(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        peer: Peer,
         activity: &Activity,
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
@@ -93,7 +101,7 @@ impl Pipeline {
             request.uri().path(),
             activity.busy(),
         );
-        record.client = peer;
+        record.client = peer.address;
         let (mut response, refused) = match self.handle(request, peer, &mut record).await {
             Ok(answer) => (self.pass(answer, record), false),
             Err(refusal) => (self.refuse(refusal, record), true),
@@ -112,7 +120,7 @@ impl Pipeline {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        peer: Peer,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
@@ -122,7 +130,7 @@ impl Pipeline {
         record.hold(InFlight::enter(&self.shared)?);
 
         header::check_framing(&headers)?;
-        let target = Target::read(&method, &uri, &headers, settings.paths)?;
+        let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
         let forwarded =
             Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
         record.client = forwarded.client;

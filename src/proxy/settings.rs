@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::core::browser::BrowserSettings;
 use crate::core::header::StripPolicy;
 use crate::core::identity::IdentityPolicy;
+use crate::core::origin::Scheme;
 use crate::core::path::PathPolicy;
 use crate::core::preflight::Preflight;
 use crate::core::route::Routes;
@@ -58,10 +59,10 @@ pub struct ProxySettings {
     pub reveal_reason: bool,
 }
 
-/// The backend's address. It speaks HTTP/1.1 without TLS.
+/// The backend's address. It speaks HTTP/1.1, over TCP perhaps under TLS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum UpstreamAddress {
-    /// `http://127.0.0.1:3000`
+    /// `http://127.0.0.1:3000`, `https://backend.example`
     Tcp {
         /// A name or an address, without brackets.
         host: String,
@@ -72,17 +73,17 @@ pub enum UpstreamAddress {
     Unix(PathBuf),
 }
 
-impl std::fmt::Display for UpstreamAddress {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl UpstreamAddress {
+    /// Returns the address as settings have it, of a backend that is spoken with by `scheme`.
+    pub fn url(&self, scheme: Scheme) -> String {
+        let scheme = scheme.as_str();
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(out, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(out, "http://{host}:{port}"),
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
         }
     }
-}
 
-impl UpstreamAddress {
     /// Tells whether nobody but this machine can stand between us and the backend.
     pub fn is_local(&self) -> bool {
         match self {
@@ -101,12 +102,16 @@ pub struct Timeouts {
     ///
     /// File: `timeouts.head = "10s"`. Default: 10 s; slower than that is an attack (Slowloris).
     pub head: Duration,
+    /// From accepting a connection to the end of the TLS handshake. `head` begins after it.
+    ///
+    /// File: `timeouts.handshake = "10s"`. Default: 10 s; slower than that is an attack.
+    pub handshake: Duration,
     /// How long a connection may be kept alive in silence.
     ///
     /// File: `timeouts.idle = "75s"`. Default: 75 s, above the 60 s after which common load
     /// balancers give a connection up: who closes first loses no request.
     pub idle: Duration,
-    /// To reach the backend.
+    /// To reach the backend, TLS included.
     ///
     /// File: `timeouts.connect = "2s"`. Default: 2 s.
     pub connect: Duration,
@@ -129,6 +134,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             connect: Duration::from_secs(2),
             response: Duration::from_secs(60),

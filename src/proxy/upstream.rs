@@ -8,10 +8,14 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task;
 use tokio::time::{self, Instant};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use super::Shared;
@@ -26,13 +30,22 @@ use crate::core::sign::RequestLine;
 use crate::core::target::Target;
 use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
+use crate::tls::Backend;
 
 /// The way to the backend: one a worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pool: Rc<Pool>,
+    tls: Option<Tls>,
     signers: Rc<Snapshot<Signers>>,
     shared: Arc<Shared>,
+}
+
+/// How the backend is spoken with under TLS.
+#[derive(Debug)]
+struct Tls {
+    server_name: ServerName<'static>,
+    configs: Snapshot<ClientConfig>,
 }
 
 /// The head of the backend's answer, and what its body needs.
@@ -56,7 +69,11 @@ enum Attempt {
 impl Upstream {
     pub(super) fn new(shared: Arc<Shared>, signers: Rc<Snapshot<Signers>>) -> Self {
         let keep = shared.settings.timeouts.upstream_idle;
-        Self { pool: Pool::new(keep, shared.metrics.clone()), signers, shared }
+        let tls = shared.upstream_tls.clone().map(|Backend { server_name, configs }| Tls {
+            server_name,
+            configs: Snapshot::new(configs),
+        });
+        Self { pool: Pool::new(keep, shared.metrics.clone()), tls, signers, shared }
     }
 
     /// Closes idle connections in time; runs as long as its worker does.
@@ -148,6 +165,12 @@ impl Upstream {
             }
             Err(mut error) => match error.take_message() {
                 Some(request) if lease.is_reused() => Attempt::Stale(request.into_body()),
+                // Under TLS 1.3 a certificate of ours is refused when we think we are through.
+                _ if !lease.is_reused()
+                    && let Some(alert) = refusal(error.error()) =>
+                {
+                    Attempt::Failed(Reject::UpstreamUnreachable(alert))
+                }
                 _ => self.failed(error.error(), repeatable, &progress),
             },
         }
@@ -192,7 +215,14 @@ impl Upstream {
                 UpstreamAddress::Tcp { host, port } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
                     stream.set_nodelay(true)?;
-                    self.start(stream).await
+                    match &self.tls {
+                        None => self.start(stream).await,
+                        // In a box, so that what TLS needs takes no room in requests without.
+                        Some(tls) => {
+                            let secured = async { self.start(tls.connect(stream).await?).await };
+                            Box::pin(secured).await
+                        }
+                    }
                 }
                 UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
             }
@@ -217,6 +247,13 @@ impl Upstream {
     }
 }
 
+impl Tls {
+    async fn connect(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = Arc::clone(&self.configs.look());
+        TlsConnector::from(config).connect(self.server_name.clone(), stream).await
+    }
+}
+
 impl Attempt {
     /// What the attempt came to where there will be no other.
     fn last(self) -> Result<Answer, Reject> {
@@ -236,8 +273,20 @@ fn may_be_repeated(method: &Method) -> bool {
 }
 
 fn is_reset(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    // The last is a connection under TLS that ends without a word of TLS's.
+    io(error).is_some_and(|io| {
+        matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    })
+}
+
+/// What the backend's TLS said where it wanted nothing to do with us.
+fn refusal(error: &hyper::Error) -> Option<String> {
+    let tls = io(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
+    matches!(tls, rustls::Error::AlertReceived(_)).then(|| tls.to_string())
+}
+
+fn io(error: &hyper::Error) -> Option<&std::io::Error> {
     use std::error::Error;
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
+    error.source()?.downcast_ref::<std::io::Error>()
 }

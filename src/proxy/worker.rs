@@ -1,19 +1,22 @@
 //! One thread's share of the connections.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
+use rustls::ServerConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tracing::{error, warn};
 
-use super::connection;
+use super::forwarded::Peer;
 use super::pipeline::Pipeline;
-use super::{Shared, Stage};
+use super::{Shared, Stage, connection, handshake};
+use crate::core::origin::Scheme;
 use crate::listen::Socket;
 
 /// A connection that was accepted, on its way to a worker.
@@ -101,18 +104,42 @@ async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receive
     let Accepted { socket, slot } = accepted;
     match socket {
         Socket::Tcp(socket) => {
-            let peer = socket.peer_addr().map(|peer| peer.ip()).ok();
-            match TcpStream::from_std(socket) {
-                Ok(socket) => connection::serve(socket, peer, pipeline, stage).await,
-                Err(problem) => warn!(%problem, "connection lost"),
+            let address = socket.peer_addr().map(|peer| peer.ip()).ok();
+            match (TcpStream::from_std(socket), pipeline.tls()) {
+                (Ok(socket), None) => {
+                    let peer = Peer { address, scheme: Scheme::Http };
+                    connection::serve(socket, peer, pipeline, stage).await;
+                }
+                // In a box, so that what TLS needs takes no room in connections without.
+                (Ok(socket), Some(tls)) => {
+                    Box::pin(serve_tls(socket, address, tls, pipeline, stage)).await;
+                }
+                (Err(problem), _) => warn!(%problem, "connection lost"),
             }
         }
         Socket::Unix(socket) => match UnixStream::from_std(socket) {
-            Ok(socket) => connection::serve(socket, None, pipeline, stage).await,
+            Ok(socket) => {
+                let peer = Peer { address: None, scheme: Scheme::Http };
+                connection::serve(socket, peer, pipeline, stage).await;
+            }
             Err(problem) => warn!(%problem, "connection lost"),
         },
     }
     drop(slot);
+}
+
+async fn serve_tls(
+    socket: TcpStream,
+    address: Option<IpAddr>,
+    tls: Arc<ServerConfig>,
+    pipeline: Rc<Pipeline>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let at_most = pipeline.shared().settings.timeouts.handshake;
+    if let Some(socket) = handshake::shake(socket, address, tls, at_most, &mut stage).await {
+        let peer = Peer { address, scheme: Scheme::Https };
+        connection::serve(socket, peer, pipeline, stage).await;
+    }
 }
 
 /// A bug ends the one connection it happened on.

@@ -11,6 +11,7 @@ use prometheus::{
 
 use crate::core::header::{StripCount, Stripped};
 use crate::core::reject::Reject;
+use crate::core::time::UnixTime;
 
 /// Upper bounds of the latency buckets, in seconds.
 ///
@@ -169,6 +170,7 @@ pub struct Metrics {
     pub handshake_loops: IntCounter,
     session_checks: IntCounterVec,
     clerk_requests: IntCounterVec,
+    certificate_expiry: GaugeVec,
     keys: KeyMetricVecs,
 }
 
@@ -271,6 +273,11 @@ impl Metrics {
                 "Requests to Clerk's Backend API for what a browser needs.",
                 &["call", "result"],
             )?,
+            certificate_expiry: made.float_gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the certificate that clients are shown expires.",
+                &["listener"],
+            )?,
             panics: made.counter("panics_total", "Bugs of the proxy that ended a connection.")?,
             keys: KeyMetricVecs {
                 refreshes: made.counters(
@@ -326,6 +333,15 @@ impl Metrics {
             stale: self.keys.stale.with_label_values(&[issuer]),
             unknown_kid: ["refetched", "throttled", "negative_cached"].map(unknown),
         }
+    }
+
+    /// Takes the handles for the certificate of these listeners.
+    pub fn of_certificate(
+        &self,
+        listeners: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> CertificateMetrics {
+        let expiry = |name: &str| self.certificate_expiry.with_label_values(&[name]);
+        CertificateMetrics(listeners.into_iter().map(|name| expiry(name.as_ref())).collect())
     }
 
     /// Takes the handles for requests to Clerk's Backend API.
@@ -504,6 +520,19 @@ impl KeyMetrics {
     /// Counts a token whose key was not in the key set.
     pub fn unknown_kid(&self, action: UnknownKid) {
         self.unknown_kid[action as usize].inc();
+    }
+}
+
+/// The metrics of a certificate, one a listener that shows it.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateMetrics(Vec<Gauge>);
+
+impl CertificateMetrics {
+    /// Says when the certificate in use expires.
+    pub fn expires(&self, at: UnixTime) {
+        for gauge in &self.0 {
+            gauge.set(at.as_secs() as f64);
+        }
     }
 }
 

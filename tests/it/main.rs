@@ -26,3 +26,4 @@ mod report;
 mod revoked;
 mod signature;
 mod support;
+mod tls;

@@ -179,6 +179,7 @@ async fn report_of_request(
         let question = RequestQuestion {
             tokens,
             browsers: settings.browsers.as_ref(),
+            scheme: settings.scheme,
             paths: settings.paths,
             preflight: settings.preflight,
             trusted: !settings.trusted_proxies.0.is_empty(),

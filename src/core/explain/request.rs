@@ -33,7 +33,7 @@ use crate::core::issuer::{IssuerPolicy, TokenClass};
 use crate::core::json::Object;
 use crate::core::jwk::KeyId;
 use crate::core::jws::UnverifiedToken;
-use crate::core::origin::{self, KnownBy};
+use crate::core::origin::{self, KnownBy, Scheme};
 use crate::core::path::PathPolicy;
 use crate::core::preflight::Preflight;
 use crate::core::reject::{Refusal, Reject};
@@ -48,6 +48,8 @@ pub struct RequestQuestion<'a> {
     pub tokens: Question<'a>,
     /// How browsers sign in; nothing where no Clerk instance is named.
     pub browsers: Option<&'a BrowserSettings>,
+    /// How the request reaches the proxy.
+    pub scheme: Scheme,
     /// What a path may hold.
     pub paths: PathPolicy,
     /// What becomes of a CORS preflight.
@@ -331,7 +333,7 @@ impl<'a> Telling<'a> {
     fn target(&mut self) -> Result<Target<'a>, Reject> {
         let Asked { method, uri, headers, .. } = self.asked;
         header::check_framing(headers)?;
-        let target = Target::read(method, uri, headers, self.question.paths)?;
+        let target = Target::read(method, uri, headers, self.question.scheme, self.question.paths)?;
         self.report.matched = Some(Matched {
             method: method.to_string(),
             host: target.authority.as_str().to_owned(),

@@ -25,6 +25,7 @@ struct Scene {
     browsers: BrowserSettings,
     rules: Vec<(&'static str, Rule)>,
     trusted: bool,
+    scheme: Scheme,
 }
 
 impl Scene {
@@ -38,7 +39,7 @@ impl Scene {
         let (cookies, cross_site) = (Cookies::Accepted, CrossSite::Refuse);
         let prefix = String::new();
         let browsers = BrowserSettings { instance, cookies, cross_site, origins, prefix };
-        Self { browsers, rules: Vec::new(), trusted: false }
+        Self { browsers, rules: Vec::new(), trusted: false, scheme: Scheme::Http }
     }
 
     fn explain(&self, url: &str, headers: &[String], cookies: &str) -> RequestReport {
@@ -81,6 +82,7 @@ impl Scene {
                 routes: &routes,
             },
             browsers: Some(&self.browsers),
+            scheme: self.scheme,
             paths: PathPolicy::default(),
             preflight: Preflight::Forward,
             trusted: self.trusted,
@@ -89,6 +91,23 @@ impl Scene {
         let first = explain_request(&asked, &question(None));
         let keys = first.wanted.is_some().then_some(&keys);
         explain_request(&asked, &question(keys))
+    }
+}
+
+#[test]
+fn a_request_comes_as_the_proxys_listener_has_it() {
+    for (scheme, want, told) in
+        [(Scheme::Http, "http://a.test/x", true), (Scheme::Https, "https://a.test/x", false)]
+    {
+        let mut scene = Scene::of(LIVE, Payload::Token);
+        (scene.browsers.origins, scene.scheme) = (OwnOrigins::default(), scheme);
+
+        let report = scene.explain("https://a.test/x", &[], "");
+
+        let address = report.address.map(|address| address.text);
+        assert_eq!(address.as_deref(), Some(want), "{scheme:?}");
+        let noted = report.notes.iter().any(|note| note.contains("takes that for http://a.test"));
+        assert_eq!(noted, told, "{scheme:?}: {:?}", report.notes);
     }
 }
 

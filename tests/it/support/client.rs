@@ -1,17 +1,23 @@
 //! A client that sends exactly what it is told.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls;
 
 /// A request in the making, to one address.
 #[derive(Clone)]
 pub(crate) struct Client {
     address: String,
+    tls: Option<Arc<ClientConfig>>,
     headers: HeaderMap,
 }
 
@@ -25,7 +31,12 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn to(address: &str) -> Self {
-        Self { address: address.to_owned(), headers: HeaderMap::new() }
+        Self { address: address.to_owned(), tls: None, headers: HeaderMap::new() }
+    }
+
+    /// Speaks TLS.
+    pub(crate) fn tls(self, config: &Arc<ClientConfig>) -> Self {
+        Self { tls: Some(Arc::clone(config)), ..self }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -66,9 +77,10 @@ impl Client {
             let host = if self.address.starts_with("unix:") { "localhost" } else { &self.address };
             self.headers.insert("host", host.parse()?);
         }
-        let sender = match self.address.strip_prefix("unix:") {
-            Some(path) => connected(UnixStream::connect(path).await?).await?,
-            None => connected(TcpStream::connect(&self.address).await?).await?,
+        let sender = match (self.address.strip_prefix("unix:"), &self.tls) {
+            (Some(path), _) => connected(UnixStream::connect(path).await?).await?,
+            (None, None) => connected(TcpStream::connect(&self.address).await?).await?,
+            (None, Some(tls)) => connected(tls::connect(&self.address, tls).await?).await?,
         };
         Ok(Kept { sender, headers: self.headers })
     }

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod key_server;
 pub(crate) mod settings;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::sync::{Arc, Mutex};

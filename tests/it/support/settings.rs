@@ -139,6 +139,8 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
         },
         issuers: vec![clerk(issuer)],
         revoked: None,
+        tls: None,
+        upstream_tls: None,
         clerk_api: None,
         http_client: HttpClientSettings::default(),
         signing: SigningSettings {
