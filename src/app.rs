@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::clerk_api::{BadSecretKey, ClerkApi};
 use crate::clock::Clock;
 use crate::config::{IssuerSettings, Settings};
+use crate::exposure::Exposure;
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
@@ -140,6 +141,11 @@ impl App {
         tasks.0.push(task::spawn_local(told.run(admin_listener)));
         tasks.0.extend(rereader.map(|rereader| task::spawn_local(rereader.run())));
         tasks.0.extend(reader.map(|reader| task::spawn_local(reader.run())));
+        if let Some(port) = settings.upstream.loopback_port() {
+            let own = listening.iter().chain([&admin_address]).filter_map(ListenAddress::tcp);
+            let exposure = Exposure::of(port, own.collect(), || metrics.of_exposure())?;
+            tasks.0.extend(exposure.map(|exposure| task::spawn_local(exposure.run())));
+        }
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         info!(listen = addresses, admin, upstream = %settings.upstream, "serving");

@@ -12,7 +12,8 @@
 //!  4  app → config                    assemble: build each part once; what the operator wrote
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
 //!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
-//!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets
+//!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets;
+//!     exposure                       whether the backend can be reached past us
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -42,6 +43,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod dev;
+pub mod exposure;
 pub mod http_client;
 pub mod keys;
 pub mod listen;

@@ -120,6 +120,14 @@ impl UpstreamAddress {
             }
         }
     }
+
+    /// Returns the port of a backend on loopback.
+    pub fn loopback_port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } if self.is_local() => Some(*port),
+            Self::Tcp { .. } | Self::Unix(_) => None,
+        }
+    }
 }
 
 /// How long each step of a request may take.
