@@ -13,7 +13,7 @@
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
 //!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
 //!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets;
-//!     exposure                       whether the backend can be reached past us
+//!     child  exposure                the backend as our child; whether it can be reached past us
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -37,6 +37,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod child;
 pub mod clerk_api;
 pub mod cli;
 pub mod clock;

@@ -41,6 +41,7 @@ pub use self::settings::{
     BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
     UpstreamAddress,
 };
+use crate::child::Awaited;
 use crate::clerk_api::{ClerkApi, SessionChecks};
 use crate::clock::Clock;
 use crate::core::clerk::revoked::Revoked;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub log: Option<AccessLog>,
     /// The present.
     pub clock: Clock,
+    /// A backend that may not listen yet; nothing where it is no child of ours.
+    pub awaited: Option<Awaited>,
     /// Set once the process is on its way out: every answer then asks the client to close.
     pub leaving: Arc<AtomicBool>,
 }
@@ -127,6 +130,7 @@ struct Shared {
     metrics: Metrics,
     log: Option<AccessLog>,
     clock: Clock,
+    awaited: Option<Awaited>,
     anonymous: Arc<Identity>,
     /// Every header that tells a backend who is calling.
     ours: Vec<HeaderName>,
@@ -144,8 +148,18 @@ struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
     fn new(parts: Parts) -> Self {
-        let Parts { settings, signers, revoked, issuers, clerk_api, metrics, log, clock, leaving } =
-            parts;
+        let Parts {
+            settings,
+            signers,
+            revoked,
+            issuers,
+            clerk_api,
+            metrics,
+            log,
+            clock,
+            awaited,
+            leaving,
+        } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
         let assertion = HeaderName::try_from(format!("{}assertion", settings.strip.prefix)).ok();
@@ -170,6 +184,7 @@ impl Shared {
             metrics,
             log,
             clock,
+            awaited,
         }
     }
 

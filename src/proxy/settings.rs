@@ -98,6 +98,11 @@ pub enum UpstreamAddress {
     },
     /// `unix:/run/backend.sock`
     Unix(PathBuf),
+    /// `serve -- CMD`: on 127.0.0.1, once it listens.
+    Child {
+        /// The port that it is given; 0 until that is chosen.
+        port: u16,
+    },
 }
 
 impl std::fmt::Display for UpstreamAddress {
@@ -106,6 +111,7 @@ impl std::fmt::Display for UpstreamAddress {
             Self::Tcp { host, port } if host.contains(':') => write!(out, "http://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(out, "http://{host}:{port}"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Child { port } => write!(out, "http://127.0.0.1:{port}"),
         }
     }
 }
@@ -114,7 +120,7 @@ impl UpstreamAddress {
     /// Tells whether nobody but this machine can stand between us and the backend.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Child { .. } => true,
             Self::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
@@ -124,6 +130,7 @@ impl UpstreamAddress {
     /// Returns the port of a backend on loopback.
     pub fn loopback_port(&self) -> Option<u16> {
         match self {
+            Self::Child { port } => Some(*port),
             Self::Tcp { port, .. } if self.is_local() => Some(*port),
             Self::Tcp { .. } | Self::Unix(_) => None,
         }

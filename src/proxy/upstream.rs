@@ -1,5 +1,6 @@
 //! Sends permitted requests to the backend.
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::task;
 use tokio::time::{self, Instant};
 use tracing::debug;
@@ -190,11 +191,15 @@ impl Upstream {
         let connected = time::timeout(at_most, async {
             match &self.shared.settings.upstream {
                 UpstreamAddress::Tcp { host, port } => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                    stream.set_nodelay(true)?;
-                    self.start(stream).await
+                    self.start(dial((host.as_str(), *port)).await?).await
                 }
                 UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
+                UpstreamAddress::Child { port } => {
+                    if let Some(awaited) = &self.shared.awaited {
+                        awaited.there().await;
+                    }
+                    self.start(dial((Ipv4Addr::LOCALHOST, *port)).await?).await
+                }
             }
         });
         match connected.await {
@@ -215,6 +220,12 @@ impl Upstream {
         task::spawn_local(async { drop(connection.await) });
         Ok(self.pool.made(sender))
     }
+}
+
+async fn dial(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Attempt {
