@@ -103,7 +103,7 @@ fn sources(args: &Args, issuer: &Issuer, upstream: String, secret: &str) -> Sour
     };
     let environment = [
         ("COUNTERSIGN_SIGNING_SECRET", secret.to_owned()),
-        ("CLERK_SECRET_KEY", issuer.secret_key().to_owned()),
+        ("CLERK_SECRET_KEY", issuer.secret_key()),
         ("CLERK_API_URL", issuer.origin()),
     ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
