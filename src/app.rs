@@ -9,14 +9,16 @@ use tokio::task::{self, JoinHandle};
 use tracing::info;
 
 use crate::admin::Admin;
+use crate::child::Awaited;
 use crate::clerk_api::{BadSecretKey, ClerkApi};
 use crate::clock::Clock;
 use crate::config::{IssuerSettings, Settings};
 use crate::core::origin::Scheme;
+use crate::exposure::Exposure;
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
-use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads};
+use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads, UpstreamAddress};
 use crate::revoked;
 use crate::signing::{self, BadSigning};
 use crate::telemetry::access_log::AccessLog;
@@ -149,11 +151,20 @@ impl App {
         });
         let issuers: Vec<_> = issuers.collect();
         let keys: Vec<_> = issuers.iter().map(|issuer| issuer.keys.clone()).collect();
+        let awaited = match settings.upstream {
+            UpstreamAddress::Child { port } => {
+                let (awaited, tries) = Awaited::at(port);
+                tasks.0.push(task::spawn_local(tries));
+                Some(awaited)
+            }
+            UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_) => None,
+        };
         let leaving = Arc::new(AtomicBool::new(false));
         let told = Admin {
             status: admin.status,
             readiness,
             keys: keys.clone(),
+            awaited: awaited.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             signers: signers.clone(),
@@ -163,6 +174,18 @@ impl App {
         tasks.0.push(task::spawn_local(told.run(admin_listener)));
         tasks.0.extend(rereader.map(|rereader| task::spawn_local(rereader.run())));
         tasks.0.extend(reader.map(|reader| task::spawn_local(reader.run())));
+        if let Some(port) = settings.upstream.loopback_port() {
+            let own = listening.iter().chain([&admin_address]).filter_map(ListenAddress::tcp);
+            let exposure = Exposure::of(port, own.collect(), || metrics.of_exposure())?;
+            let awaited = awaited.clone();
+            let run = async |exposure: Exposure| {
+                if let Some(awaited) = awaited {
+                    awaited.there().await;
+                }
+                exposure.run().await;
+            };
+            tasks.0.extend(exposure.map(|exposure| task::spawn_local(run(exposure))));
+        }
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         let scheme = if upstream_tls.is_some() { Scheme::Https } else { Scheme::Http };
@@ -179,6 +202,7 @@ impl App {
             metrics,
             log,
             clock,
+            awaited,
             leaving: Arc::clone(&leaving),
         };
         let proxy = Proxy::start(parts, listeners, room, threads)?;
@@ -204,6 +228,10 @@ async fn bind(address: &ListenAddress, mode: u32) -> Result<Listener, StartError
 /// A fingerprint of the settings: two proxies that show the same one run on the same settings.
 /// Secrets show their length alone.
 fn fingerprint(settings: &Settings) -> String {
+    let mut settings = settings.clone();
+    if let UpstreamAddress::Child { port } = &mut settings.proxy.upstream {
+        *port = 0; // another one at each start
+    }
     let text = format!("{settings:?}");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     crate::core::base64url::encode(&digest.as_ref()[..9])

@@ -14,6 +14,7 @@
 //!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
 //!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets;
 //!     tls                            certificates
+//!     child  exposure                the backend as our child; whether it can be reached past us
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -37,12 +38,14 @@
 
 pub mod admin;
 pub mod app;
+pub mod child;
 pub mod clerk_api;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
 pub mod dev;
+pub mod exposure;
 pub mod http_client;
 pub mod keys;
 pub mod listen;

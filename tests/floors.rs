@@ -13,7 +13,20 @@ const FLOORS: &[(u8, &[&str])] = &[
     (5, &["main", "cli", "dev"]),
     (4, &["app", "config"]),
     (3, &["proxy", "admin"]),
-    (2, &["keys", "clerk_api", "http_client", "listen", "revoked", "signing", "tls"]),
+    (
+        2,
+        &[
+            "keys",
+            "child",
+            "clerk_api",
+            "exposure",
+            "http_client",
+            "listen",
+            "revoked",
+            "signing",
+            "tls",
+        ],
+    ),
     (1, &["telemetry", "clock", "watched"]),
     (0, &["core"]),
 ];

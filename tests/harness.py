@@ -64,12 +64,11 @@ def main(run):
 class Process:
     """A program that runs until it is told to end; what it logs is kept and shown when it fails."""
 
-    def __init__(self, command, env=None):
+    def __init__(self, command, env=None, **how):
         self.command = [str(word) for word in command]
         self.log = tempfile.TemporaryFile()
-        self.child = subprocess.Popen(
-            self.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log
-        )
+        usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": self.log}
+        self.child = subprocess.Popen(self.command, env=env, **usual | how)
 
     def __enter__(self):
         return self

@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::{task, time};
 use tracing::{debug, warn};
 
+use crate::child::Awaited;
 use crate::clock::Clock;
 use crate::core::jwk::KeyId;
 use crate::core::time::UnixTime;
@@ -69,6 +70,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The keys of each issuer.
     pub keys: Vec<Keys>,
+    /// A backend that may not listen yet; nothing where it is no child of ours.
+    pub awaited: Option<Awaited>,
     /// Everything that is counted.
     pub metrics: Metrics,
     /// The present.
@@ -187,7 +190,11 @@ impl Admin {
         let now = self.clock.now();
         let waiting =
             self.readiness == Readiness::Keys && !self.keys.iter().any(|keys| keys.are_usable(now));
-        waiting.then_some("no usable key set of any issuer yet\n")
+        if waiting {
+            return Some("no usable key set of any issuer yet\n");
+        }
+        let is_up = self.awaited.as_ref().is_none_or(Awaited::is_there);
+        (!is_up).then_some("the backend does not listen yet\n")
     }
 
     fn state(&self) -> Value {

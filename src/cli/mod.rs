@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::StartError;
+use crate::child::{ChildError, Ended};
 use crate::config::ConfigError;
 
 /// Verifies Clerk tokens in front of a backend, and tells it in signed headers who is calling.
@@ -27,6 +28,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve until SIGTERM or SIGINT, then let requests under way finish.
+    ///
+    /// With a command after `--` the backend is run too: it finds a free port of 127.0.0.1 in PORT,
+    /// is ended with SIGTERM after the last request, and its own end ends all, with its status.
     Serve(Box<serve::Args>),
     /// Serve with a development issuer and an echo backend: nothing to set up.
     Demo(demo::Args),
@@ -57,6 +61,10 @@ pub enum Failure {
     Start(StartError),
     /// Requests were still under way when time was up.
     Cut,
+    /// The backend is not to be started.
+    Child(ChildError),
+    /// The backend ended, and nobody had asked it to, or not well.
+    Backend(Ended),
     /// Standard output is full or gone.
     Output(io::Error),
     /// What was written cannot be meant.
@@ -68,7 +76,7 @@ pub enum Failure {
 /// Runs a command to its end.
 ///
 /// Ends with 0 where all went well, 1 where the program could not run or not end in peace, 78
-/// (`EX_CONFIG`) for bad settings.
+/// (`EX_CONFIG`) for bad settings, and as the backend where that ended first.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args),
@@ -101,6 +109,11 @@ impl Failure {
                 ExitCode::from(BAD_SETTINGS)
             }
             Self::Start(error) => failed(&error.to_string()),
+            Self::Child(error) => failed(&error.to_string()),
+            Self::Backend(ended) => {
+                complain(&format!("the backend ended {ended}"));
+                ExitCode::from(ended.status())
+            }
             Self::Output(error) => failed(&format!("nothing could be printed: {error}")),
             Self::Keygen(error) => failed(&error.to_string()),
             Self::Usage(problem) => {

@@ -1,47 +1,105 @@
 //! `countersign serve`: the proxy, until it is told to end.
 
+use std::ffi::OsString;
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Failure;
 use crate::app::{App, StartError};
+use crate::child::{Child, Port};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Loaded, Settings, Sources, Warning};
-use crate::proxy::{Drained, Threads};
+use crate::proxy::{Drained, Threads, UpstreamAddress};
 use crate::telemetry::{sink::Sink, trace};
 
-/// The settings.
+/// The settings, and the backend where it is ours to run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The flags.
     #[command(flatten)]
     pub flags: Flags,
+    /// A backend to run: gets a free port of 127.0.0.1 as PORT, and ends with the proxy
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, or until the backend that was started here ends; then drains.
 ///
 /// # Errors
 ///
 /// [`Failure`], by what kept it from serving, or from ending in peace.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let sources = Sources::of_this_process(args.flags.clone());
-    let Loaded { settings, warnings, .. } = config::load(&sources).map_err(Failure::Settings)?;
+    let load = if args.command.is_empty() { config::load } else { config::load_for_child };
+    let Loaded { settings, warnings, .. } = load(&sources).map_err(Failure::Settings)?;
     let sink = log_of(&settings)?;
     tell(&warnings);
     let runtime = control_runtime().map_err(failed)?;
     let served = runtime.block_on(async {
         // Before anything is served, so that no signal is missed.
-        let mut stop = Stop::listen().map_err(failed)?;
-        let app = App::start(settings, Clock::System, sink.clone(), Threads::Own).await;
-        let app = app.map_err(Failure::Start)?;
-        stop.asked().await;
-        drain(app, &mut stop).await
+        let stop = Stop::listen().map_err(failed)?;
+        if args.command.is_empty() {
+            serve(settings, sink.clone(), stop).await
+        } else {
+            serve_child(settings, &args.command, sink.clone(), stop).await
+        }
     });
     sink.flush();
     served
+}
+
+async fn serve(settings: Settings, sink: Sink, mut stop: Stop) -> Result<(), Failure> {
+    let app = App::start(settings, Clock::System, sink, Threads::Own).await;
+    let app = app.map_err(Failure::Start)?;
+    stop.asked().await;
+    drain(app, &mut stop).await
+}
+
+/// The least time a backend gets to end: what it began after its last request may take some.
+const AT_LEAST: Duration = Duration::from_secs(5);
+
+/// Serves with the backend as a child, which is there from before the first request to after the
+/// last; what is left of `drain.grace` is for its own end.
+async fn serve_child(
+    mut settings: Settings,
+    command: &[OsString],
+    sink: Sink,
+    mut stop: Stop,
+) -> Result<(), Failure> {
+    let own = settings.proxy.listen.iter().chain([&settings.admin.listen]);
+    let own: Vec<u16> = own.filter_map(|it| it.tcp().map(|address| address.port())).collect();
+    let port = Port::choose(&own).map_err(Failure::Child)?;
+    settings.proxy.upstream = UpstreamAddress::Child { port: port.number() };
+    let grace = settings.proxy.drain.grace;
+    let app = App::start(settings, Clock::System, sink, Threads::Own).await;
+    let app = app.map_err(Failure::Start)?;
+    let mut child = Child::start(command, port).map_err(Failure::Child)?;
+
+    let mut asked = tokio::select! {
+        () = stop.asked() => true,
+        _ = child.ended() => false,
+    };
+    let since = Instant::now();
+    let drained = {
+        let mut draining = pin!(app.drain());
+        loop {
+            tokio::select! {
+                drained = &mut draining => break drained,
+                // The first may come after the end of the backend, where it goes to both of us.
+                () = stop.asked() => if asked { break Drained::Cut } else { asked = true },
+            }
+        }
+    };
+    let left = grace.saturating_sub(since.elapsed()).max(AT_LEAST);
+    let ended = child.stop(left, stop.asked()).await;
+    let as_asked = if asked { ended.is_as_asked() } else { ended.status() == 0 };
+    if as_asked { in_peace(drained) } else { Err(Failure::Backend(ended)) }
 }
 
 /// Starts the log and makes it the place for the process's own events.
@@ -74,6 +132,10 @@ pub(super) async fn drain(app: App, stop: &mut Stop) -> Result<(), Failure> {
         drained = app.drain() => drained,
         () = stop.asked() => Drained::Cut,
     };
+    in_peace(drained)
+}
+
+fn in_peace(drained: Drained) -> Result<(), Failure> {
     match drained {
         Drained::Clean => Ok(()),
         Drained::Cut => Err(Failure::Cut),

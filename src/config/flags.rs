@@ -23,7 +23,7 @@ pub struct Flags {
     pub listen: Vec<String>,
 
     /// The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH
-    /// [env: COUNTERSIGN_UPSTREAM] [required to serve, here or elsewhere]
+    /// [env: COUNTERSIGN_UPSTREAM] [required to serve, here or elsewhere; not beside -- CMD]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
 

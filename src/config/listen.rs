@@ -24,6 +24,9 @@ pub(super) struct Addresses {
 /// Readable and writable by the owner and the group: a backend's clients, not every process.
 const LISTEN_MODE: u32 = 0o660;
 
+/// Which of the two is meant, nobody can tell.
+const CHILD_AND_ADDRESS: &str = "take this out, or the command after `--`: a backend that is started here gets a port of its own";
+
 pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
     let mut listen = reader.many("listen", address::listen).unwrap_or_default();
     if !reader.is_written("listen") {
@@ -32,7 +35,15 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
     let admin = reader.one("admin.listen", address::listen).unwrap_or_else(|| local(4601));
     check_distinct(reader, &listen, &admin);
 
-    let upstream = reader.one("upstream.url", address::upstream);
+    let upstream = match needs {
+        Needs::Child => {
+            if reader.is_written("upstream.url") {
+                reader.mistake("upstream.url", CHILD_AND_ADDRESS);
+            }
+            Some((UpstreamAddress::Child { port: 0 }, Scheme::Http))
+        }
+        Needs::Backend | Needs::Tokens => reader.one("upstream.url", address::upstream),
+    };
     let (upstream, upstream_scheme) =
         upstream.map_or((None, Scheme::Http), |it| (Some(it.0), it.1));
     if needs == Needs::Backend && !reader.is_written("upstream.url") {

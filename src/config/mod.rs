@@ -140,6 +140,18 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<ConfigError>> {
     })
 }
 
+/// Reads the settings for a backend that is a child of ours, as [`load`] does; `upstream.url` is then
+/// a mistake, and its port is left to choose ([`UpstreamAddress::Child`](crate::proxy::UpstreamAddress)).
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_for_child(sources: &Sources<'_>) -> Result<Loaded, Vec<ConfigError>> {
+    read(sources, Needs::Child, |sections, warnings, shown| {
+        sections.settings().map(|settings| Loaded { settings, warnings, shown })
+    })
+}
+
 /// Reads what decides on tokens, out of the same sources and with the same mistakes as [`load`];
 /// only where the backend is need not be said.
 ///
@@ -155,6 +167,8 @@ pub fn load_for_tokens(sources: &Sources<'_>) -> Result<TokenSettings, Vec<Confi
 enum Needs {
     /// Where the backend is.
     Backend,
+    /// Nothing of the backend: we start it.
+    Child,
     /// Whose tokens are good, and nothing else.
     Tokens,
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::key::{Home, KEYS, Kind};
 use super::*;
+use crate::proxy::UpstreamAddress;
 
 /// A private key of RFC 8410 §10.3.
 pub(super) const ED25519: &str = "-----BEGIN PRIVATE KEY-----
@@ -175,6 +176,28 @@ fn nothing_at_all_is_two_mistakes() {
     let mistakes = Scene::default().load_bare().unwrap_err();
     let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
     assert_eq!(keys, ["upstream.url", "clerk.publishable_key"]);
+}
+
+#[test]
+fn a_backend_that_is_started_here_has_no_address_of_its_own() {
+    let sources = |upstream: &str| Sources {
+        flags: Flags {
+            publishable_key: Some("pk_live_Y2xlcmsuYS5jb20k".to_owned()),
+            ..Flags::default()
+        },
+        environment: [("COUNTERSIGN_UPSTREAM".to_owned(), upstream.to_owned())].into(),
+        files: &Disk,
+        cpus: 1,
+        terminal: Terminal::No,
+    };
+
+    let alone = load_for_child(&sources("")).unwrap();
+    let both = load_for_child(&sources("http://127.0.0.1:3000")).unwrap_err();
+
+    assert_eq!(alone.settings.proxy.upstream, UpstreamAddress::Child { port: 0 });
+    let both: Vec<_> = both.iter().map(ToString::to_string).collect();
+    let want = "upstream.url: take this out, or the command after `--`: a backend that is started here gets a port of its own (environment COUNTERSIGN_UPSTREAM)";
+    assert_eq!(both, [want]);
 }
 
 #[test]

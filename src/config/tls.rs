@@ -57,7 +57,10 @@ fn to_backend(reader: &mut Reader<'_>, addresses: &Addresses) -> Option<BackendT
     let backend = addresses.upstream.as_ref()?;
     let host = match (backend, addresses.upstream_scheme) {
         (UpstreamAddress::Tcp { host, .. }, Scheme::Https) => host,
-        (UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_), _) => {
+        (
+            UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_) | UpstreamAddress::Child { .. },
+            _,
+        ) => {
             for name in BACKEND_PAIR.into_iter().chain([BACKEND_CA, BACKEND_NAME]) {
                 if reader.is_written(name) {
                     reader.mistake(name, "is for TLS, and the backend is spoken with in the clear; write `https://…` in `upstream.url`");

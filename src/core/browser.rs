@@ -6,6 +6,7 @@ use crate::core::claims::ClaimsPolicy;
 use crate::core::clerk::instance::Instance;
 use crate::core::clerk::public_url::PublicUrl;
 use crate::core::origin::{self, CrossSite, OwnOrigins, PageRules, Scheme};
+use crate::core::path::Authority;
 use crate::core::reject::Reject;
 use crate::core::target::Target;
 
@@ -38,13 +39,13 @@ pub enum Cookies {
 }
 
 /// The host and the scheme that the browser used, as far as a proxy we trust says.
-pub type Told<'a> = (Option<&'a str>, Option<Scheme>);
+pub type Told = (Option<Authority>, Option<Scheme>);
 
 impl BrowserSettings {
     /// Returns the address of a request as the browser has it.
-    pub fn url(&self, target: &Target<'_>, (host, scheme): Told<'_>) -> PublicUrl {
+    pub fn url(&self, target: &Target<'_>, (host, scheme): Told) -> PublicUrl {
         let own = &self.origins;
-        let host = host.unwrap_or(target.authority.as_str());
+        let host = host.as_ref().unwrap_or(&target.authority).as_str();
         let origin = own.of_request(host, scheme.unwrap_or(target.scheme));
         let is_public = own.public.as_ref() == Some(&origin);
         let prefix = if is_public { self.prefix.clone() } else { String::new() };

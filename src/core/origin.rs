@@ -111,6 +111,16 @@ impl OwnOrigins {
         }
     }
 
+    /// Returns the scheme under which the browser reached us, as far as a setting says it; else
+    /// `otherwise`.
+    pub fn scheme_of(&self, host: &str, otherwise: Scheme) -> Scheme {
+        let known = match self.known_by(host) {
+            KnownBy::Setting(origin) | KnownBy::PublicUrl(origin) => origin,
+            KnownBy::Host => return otherwise,
+        };
+        known.split_once("://").and_then(|(scheme, _)| Scheme::parse(scheme)).unwrap_or(otherwise)
+    }
+
     /// Says what decides under which origin the browser reached us, for a request to `host`.
     pub fn known_by(&self, host: &str) -> KnownBy<'_> {
         let named = self.iter().find(|origin| authority(origin) == without_usual_port(host));
@@ -171,13 +181,15 @@ impl OwnOrigins {
 
 /// Returns the host and the scheme that the browser used, as the proxies before us say: of several
 /// that they name, the first. Only to be asked where they are trusted.
-pub fn told(headers: &HeaderMap) -> (Option<&str>, Option<Scheme>) {
+pub fn told(headers: &HeaderMap) -> (Option<Authority>, Option<Scheme>) {
     let first = |name: &HeaderName| {
         let line = headers.get(name)?.to_str().ok()?;
         Some(line.split(',').next()?.trim())
     };
-    let host = first(&FORWARDED_HOST).filter(|host| Authority::parse(host).is_ok());
-    (host, first(&FORWARDED_PROTO).and_then(Scheme::parse))
+    let scheme = first(&FORWARDED_PROTO).and_then(Scheme::parse);
+    let host = first(&FORWARDED_HOST)
+        .and_then(|host| Authority::under(scheme.unwrap_or(Scheme::Http), host).ok());
+    (host, scheme)
 }
 
 /// Checks that a request whose credential is a cookie was not sent by another site's page, where
@@ -300,6 +312,21 @@ mod tests {
         let nothing = OwnOrigins::default();
         assert_eq!(nothing.of_request("a.test:4600", Scheme::Http), "http://a.test:4600");
         assert_eq!(nothing.of_request("a.test", Scheme::Https), "https://a.test");
+    }
+
+    #[test]
+    fn the_scheme_is_the_one_that_a_setting_says() {
+        let without_public = OwnOrigins { public: None, ..own() };
+        for (origins, host, want) in [
+            (own(), "app.example.com", Scheme::Https),
+            (own(), "localhost:3000", Scheme::Http),
+            (own(), "inner", Scheme::Https),
+            (without_public.clone(), "other.com", Scheme::Https),
+            (without_public, "inner", Scheme::Http),
+        ] {
+            assert_eq!(origins.scheme_of(host, Scheme::Http), want, "{host}");
+        }
+        assert_eq!(OwnOrigins::default().scheme_of("a.test", Scheme::Https), Scheme::Https);
     }
 
     #[test]

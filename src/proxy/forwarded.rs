@@ -76,7 +76,7 @@ impl Forwarded {
 
     /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
     /// several that it names, the first.
-    pub(super) fn public<'a>(&self, headers: &'a HeaderMap) -> Told<'a> {
+    pub(super) fn public(&self, headers: &HeaderMap) -> Told {
         if self.believed { origin::told(headers) } else { (None, None) }
     }
 

@@ -39,6 +39,7 @@ use self::record::InFlight;
 use self::respond::Respond;
 use self::seen::Remembered;
 pub use self::settings::{Drain, Limits, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress};
+use crate::child::Awaited;
 use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
 pub use crate::core::browser::{BrowserSettings, Cookies};
@@ -76,6 +77,8 @@ pub struct Parts {
     pub log: Option<AccessLog>,
     /// The present.
     pub clock: Clock,
+    /// A backend that may not listen yet; nothing where it is no child of ours.
+    pub awaited: Option<Awaited>,
     /// Set once the process is on its way out: every answer then asks the client to close.
     pub leaving: Arc<AtomicBool>,
 }
@@ -133,6 +136,7 @@ struct Shared {
     metrics: Metrics,
     log: Option<AccessLog>,
     clock: Clock,
+    awaited: Option<Awaited>,
     anonymous: Arc<Identity>,
     /// Every header that tells a backend who is calling.
     ours: Vec<HeaderName>,
@@ -161,6 +165,7 @@ impl Shared {
             metrics,
             log,
             clock,
+            awaited,
             leaving,
         } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
@@ -186,6 +191,7 @@ impl Shared {
             metrics,
             log,
             clock,
+            awaited,
         }
     }
 

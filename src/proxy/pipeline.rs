@@ -131,6 +131,12 @@ impl Pipeline {
 
         header::check_framing(&headers)?;
         let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
+        // A proxy before us ends TLS, mostly: what settings say the browser used, the backend is
+        // told, or it would send every request to `https` again.
+        let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
+            browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
+        });
+        let peer = Peer { scheme, ..peer };
         let forwarded =
             Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
         record.client = forwarded.client;

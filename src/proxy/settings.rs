@@ -71,6 +71,11 @@ pub enum UpstreamAddress {
     },
     /// `unix:/run/backend.sock`
     Unix(PathBuf),
+    /// `serve -- CMD`: on 127.0.0.1, once it listens.
+    Child {
+        /// The port that it is given; 0 until that is chosen.
+        port: u16,
+    },
 }
 
 impl UpstreamAddress {
@@ -81,16 +86,26 @@ impl UpstreamAddress {
             Self::Tcp { host, port } if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
             Self::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
             Self::Unix(path) => format!("unix:{}", path.display()),
+            Self::Child { port } => format!("{scheme}://127.0.0.1:{port}"),
         }
     }
 
     /// Tells whether nobody but this machine can stand between us and the backend.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Child { .. } => true,
             Self::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
+        }
+    }
+
+    /// Returns the port of a backend on loopback.
+    pub fn loopback_port(&self) -> Option<u16> {
+        match self {
+            Self::Child { port } => Some(*port),
+            Self::Tcp { port, .. } if self.is_local() => Some(*port),
+            Self::Tcp { .. } | Self::Unix(_) => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sends permitted requests to the backend.
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::task;
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
@@ -213,8 +214,7 @@ impl Upstream {
         let connected = time::timeout(at_most, async {
             match &self.shared.settings.upstream {
                 UpstreamAddress::Tcp { host, port } => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                    stream.set_nodelay(true)?;
+                    let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
                         None => self.start(stream).await,
                         // In a box, so that what TLS needs takes no room in requests without.
@@ -225,6 +225,12 @@ impl Upstream {
                     }
                 }
                 UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
+                UpstreamAddress::Child { port } => {
+                    if let Some(awaited) = &self.shared.awaited {
+                        awaited.there().await;
+                    }
+                    self.start(dial((Ipv4Addr::LOCALHOST, *port)).await?).await
+                }
             }
         });
         match connected.await {
@@ -252,6 +258,12 @@ impl Tls {
         let config = Arc::clone(&self.configs.look());
         TlsConnector::from(config).connect(self.server_name.clone(), stream).await
     }
+}
+
+async fn dial(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Attempt {

@@ -356,6 +356,19 @@ impl Metrics {
         }
     }
 
+    /// Adds the metric of a backend that can be reached past the proxy: there is none where nobody
+    /// can tell.
+    ///
+    /// # Errors
+    ///
+    /// Where there is one already.
+    pub fn of_exposure(&self) -> prometheus::Result<IntGauge> {
+        Maker(&self.registry).gauge(
+            "upstream_exposed",
+            "1 where the port of a backend on loopback is open on other addresses too.",
+        )
+    }
+
     /// Counts how long it took to know who calls, in seconds.
     pub fn authenticated(&self, source: AuthSource, seconds: f64) {
         self.auth[source as usize].observe(seconds);

@@ -358,6 +358,15 @@ async fn a_browser_is_told_to_come_back_to_a_host_of_ours_alone() {
         ),
         (
             true,
+            &[
+                ("host", "inner:80"),
+                ("x-forwarded-host", "LocalHost"),
+                ("x-forwarded-proto", "https"),
+            ],
+            Some("https://localhost"),
+        ),
+        (
+            true,
             &[("host", "localhost:4600"), ("x-forwarded-proto", "javascript")],
             Some("http://localhost:4600"),
         ),
@@ -420,5 +429,20 @@ async fn two_enforced_parties_and_an_azp_of_neither() {
         let cookies = signed_in(&issuer.mint(json!({ "azp": azp })));
         let answer = proxy.client().header("cookie", &cookies).get("/").await;
         assert_eq!(answer.status, status, "{azp}");
+    }
+}
+
+/// What ends TLS before us says `http` to us; the backend would send every request to `https` again.
+#[tokio::test(flavor = "local")]
+async fn the_backend_is_told_the_scheme_that_settings_say_the_browser_used() {
+    let change = |settings: &mut Settings, _: &Issuer| {
+        let browsers = settings.proxy.browsers.as_mut().unwrap();
+        browsers.origins.parties.push("https://www.app.test".to_owned());
+    };
+    let (issuer, upstream, proxy) = served(change).await;
+
+    for (host, scheme) in [("www.app.test", "https"), ("localhost:4600", "http")] {
+        proxy.client().header("host", host).bearer(&issuer.token()).get("/").await;
+        assert_eq!(upstream.last().header("x-forwarded-proto"), Some(scheme), "{host}");
     }
 }

@@ -41,6 +41,8 @@ const METRICS: &[&str] = &[
     "countersign_token_cache_entries",
     "countersign_token_cache_lookups_total",
     "countersign_upstream_connections",
+    #[cfg(target_os = "linux")]
+    "countersign_upstream_exposed",
     "countersign_upstream_request_duration_seconds",
     "countersign_upstream_requests_total",
 ];

@@ -372,9 +372,9 @@ impl<'a> Telling<'a> {
         let settings = self.question.browsers?;
         let trusted = self.question.trusted;
         let told = if trusted { origin::told(&self.asked.headers) } else { (None, None) };
-        let url = settings.url(target, told);
-        let host = told.0.unwrap_or(target.authority.as_str());
-        let from = match (settings.origins.known_by(host), told) {
+        let url = settings.url(target, told.clone());
+        let host = told.0.as_ref().unwrap_or(&target.authority).as_str();
+        let from = match (settings.origins.known_by(host), &told) {
             (KnownBy::Setting(_), _) => "a setting names this host".to_owned(),
             (KnownBy::PublicUrl(_), _) => "public_url".to_owned(),
             (KnownBy::Host, (Some(_), _)) => "X-Forwarded-Host".to_owned(),
