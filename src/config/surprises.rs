@@ -4,7 +4,6 @@ use http::Method;
 
 use crate::core::access::{Access, Mode, Rule};
 use crate::core::claims::AzpPolicy;
-use crate::core::origin::OwnOrigins;
 use crate::core::path::{Authority, CanonicalPath, PathPolicy};
 use crate::core::route::Routes;
 use crate::listen::ListenAddress;
@@ -48,17 +47,6 @@ pub(super) fn warn(reader: &mut Reader<'_>, whole: &Whole<'_>) {
 /// What has Clerk sign somebody in whom we then turn away, or sends them over the network in the
 /// clear.
 fn of_signed_in_pages(reader: &mut Reader<'_>, whole: &Whole<'_>, browsers: &BrowserSettings) {
-    let OwnOrigins { public, parties, .. } = &browsers.origins;
-    if let Some(public) = public
-        && whole.clerk.azp != AzpPolicy::Off
-        && !parties.is_empty()
-        && !parties.contains(public)
-    {
-        let text = format!(
-            "does not name `{public}`, the origin of `public_url`: the tokens of its own pages are refused; add it"
-        );
-        reader.warn("clerk.authorized_parties", text);
-    }
     if whole.clerk.azp == AzpPolicy::Enforce {
         reader.warn(
             "clerk.azp",
@@ -66,7 +54,8 @@ fn of_signed_in_pages(reader: &mut Reader<'_>, whole: &Whole<'_>, browsers: &Bro
         );
     }
     let is_live = !browsers.instance.is_development();
-    if is_live && public.as_ref().is_some_and(|public| public.starts_with("http://")) {
+    let public = browsers.origins.public.as_ref();
+    if is_live && public.is_some_and(|public| public.starts_with("http://")) {
         let text = "`http`: sessions of a production instance, and browsers that are sent back, go over the network in the clear; write `https://…`";
         reader.warn("public_url", text);
     }
@@ -210,24 +199,7 @@ mod tests {
     fn settings_that_turn_away_whom_clerk_has_signed_in_are_told() {
         let a = "public_url = \"https://a.com\"\n";
         let enforce = "clerk.azp = \"enforce\"\n";
-        let parties = |text: &str| format!("clerk.authorized_parties = [{text}]\n");
         for (text, key, want) in [
-            (
-                format!("{a}{}", parties("\"https://b.com\"")),
-                "clerk.authorized_parties",
-                Some("does not name `https://a.com`, the origin of `public_url`"),
-            ),
-            (
-                format!("{a}{}", parties("\"https://b.com\", \"https://a.com\"")),
-                "clerk.authorized_parties",
-                None,
-            ),
-            (a.to_owned(), "clerk.authorized_parties", None),
-            (
-                format!("{a}clerk.azp = \"off\"\n{}", parties("\"https://b.com\"")),
-                "clerk.authorized_parties",
-                None,
-            ),
             (format!("{a}{enforce}"), "clerk.azp", Some("`enforce`: a token that comes with")),
             (a.to_owned(), "clerk.azp", None),
             ("public_url = \"http://a.com\"".to_owned(), "public_url", Some("`http`: sessions")),
