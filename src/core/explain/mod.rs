@@ -5,7 +5,9 @@
 //! told at once. What a step tells are claims and settings, never the token or its signature.
 
 mod advice;
+mod answer;
 mod asked;
+mod browsing;
 mod claims;
 mod pasted;
 mod request;
@@ -29,12 +31,12 @@ use crate::core::route::{Route, Routes};
 use crate::core::time::UnixTime;
 use crate::core::verdict;
 
+pub use self::answer::{
+    Address, Answer, Ask, CookiesSeen, Deciding, Judged, Matched, RequestReport, Ruling, Stands,
+};
 pub use self::asked::{Asked, BadRequest, Written};
 pub use self::pasted::Pasted;
-pub use self::request::{
-    Address, Answer, Ask, CookiesSeen, Deciding, Judged, Matched, RequestQuestion, RequestReport,
-    Ruling, Stands, explain_request,
-};
+pub use self::request::{RequestQuestion, explain_request};
 pub use self::shown_url::Redirection;
 pub use self::words::escaped;
 

@@ -9,13 +9,15 @@ use super::super::tests::{ISSUER, KEYS, NOW, PARTY, clerk, policy, token};
 use super::super::{KeysFound, Written};
 use super::*;
 use crate::core::access::{Mode, Unauthenticated};
-use crate::core::clerk::instance::{Instance, Satellite};
+use crate::core::browser::Cookies;
+use crate::core::clerk::handshake::Row;
+use crate::core::clerk::instance::{Instance, Payload, Satellite};
 use crate::core::clerk::organization_sync::{OrganizationSync, Pattern};
 use crate::core::clerk::publishable_key::PublishableKey;
 use crate::core::clerk::revoked::Revoked;
 use crate::core::identity::{Field, IdentityPolicy, Source};
 use crate::core::origin::{CrossSite, OwnOrigins};
-use crate::core::route::{Case, PathPattern, Routes};
+use crate::core::route::{Case, PathPattern, Route, Routes};
 
 const LIVE: &str = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"; // clerk.example.com
 const TEST: &str = "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k";
