@@ -180,19 +180,19 @@ def pages(cases, lane):
     case("a user there", "/hello", 200, f"Hello, {user(lane, 'member')}.\n", "member")
     bad = [bearer(forged(lane.tokens["admin"]))]
     case("a forged token there", "/hello", 401, refusal("token-invalid-signature"), headers=bad)
-    case("nobody on a page for users", "/", 401, refusal("session-token-and-uat-missing"))
+    case("nobody on a page for users", "/", 401, refusal("dev-browser-missing"))
     case("a user there", "/", 200, f"You are {user(lane, 'admin')}, org:admin.\n", "admin")
     case("another user", "/", 200, f"You are {user(lane, 'member')}, org:member.\n", "member")
     case("one of no organization", "/", 200, f"You are {user(lane, 'loner')}, without a role.\n", "loner")
     case("HEAD", "/", 200, "", "admin", method="HEAD")
     case("a page there is not", "/nowhere", 404, re.compile(""), "admin")
-    case("it, to nobody", "/nowhere", 401, refusal("session-token-and-uat-missing"))
+    case("it, to nobody", "/nowhere", 401, refusal("dev-browser-missing"))
 
 
 def roles(cases, lane):
     case = asker(cases, lane)
     case("admin: an admin", "/admin", 200, f"Welcome to the office, {user(lane, 'admin')}.\n", "admin")
-    case("admin: nobody", "/admin", 401, refusal("session-token-and-uat-missing"))
+    case("admin: nobody", "/admin", 401, refusal("dev-browser-missing"))
     for who in "member", "loner":
         case(f"admin: a {who}", "/admin", 403, refusal("scope-insufficient"), who)
     for spelled in "/admin/", "/Admin", "/ADMIN/", "/%61dmin", "/admin?x=/hello":
