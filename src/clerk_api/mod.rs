@@ -55,8 +55,11 @@ pub struct ClerkApi {
     sessions: Answers<SessionState, Unanswered>,
 }
 
-/// For how long an answer counts: what stands for a session, and what is said of one.
-const COUNTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// For how long the exchange of a nonce counts: no longer than two tabs take to be loaded, since a
+/// nonce is meant to be of use once.
+const PAYLOAD_COUNTS: Duration = Duration::from_secs(1);
+/// For how long a new token, and what is said of a session, count.
+const SESSION_COUNTS: Duration = Duration::from_secs(5);
 
 /// The Backend API cannot be asked, or does not answer as it should.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -90,9 +93,9 @@ impl ClerkApi {
             headers: headers.into_iter().collect(),
             metrics,
             turns: Arc::new(Turns::new()),
-            payloads: Answers::new(COUNTS.0),
-            refreshed: Answers::new(COUNTS.1),
-            sessions: Answers::new(COUNTS.1),
+            payloads: Answers::new(PAYLOAD_COUNTS),
+            refreshed: Answers::new(SESSION_COUNTS),
+            sessions: Answers::new(SESSION_COUNTS),
         })
     }
 

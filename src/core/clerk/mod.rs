@@ -14,6 +14,7 @@ pub mod public_url;
 pub mod publishable_key;
 pub mod refresh;
 pub mod revoked;
+pub mod row;
 pub mod session_claims;
 pub mod sign_in;
 pub mod token_class;

@@ -11,7 +11,7 @@ use super::{Answer, KeysFound};
 use crate::core::access::{Access, Rule};
 use crate::core::caller::Caller;
 use crate::core::claims::{ClaimError, ClaimsPolicy};
-use crate::core::clerk::handshake::Row;
+use crate::core::clerk::row::Row;
 use crate::core::clerk::token_class::{Category, is_machine};
 use crate::core::identity::{IdentityPolicy, PROFILE_CLAIMS, Source};
 use crate::core::issuer::{IssuerPolicy, TokenClass, TokenPolicy};

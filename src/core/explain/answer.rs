@@ -6,7 +6,7 @@ use super::shown_url::Redirection;
 use super::{Outcome, Step, Told};
 use crate::core::access::Rule;
 use crate::core::clerk::cookies::Family;
-use crate::core::clerk::handshake::Row;
+use crate::core::clerk::row::Row;
 use crate::core::json::Object;
 use crate::core::jwk::KeyId;
 use crate::core::reject::{Refusal, Reject};
