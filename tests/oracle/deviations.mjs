@@ -556,8 +556,9 @@ async function sessionCookie(request, ask) {
   const to = new URL(verdict.location);
   const suffix = to.searchParams.get('suffixed_cookies') === 'true' ? `_${instance.suffix}` : '';
   // What forced it is taken out again.
-  const back = to.searchParams.get('redirect_url').replace(/(\?)__clerk_synced=false(?:&|$)/, '$1').replace(/\?$/, '');
-  to.searchParams.set('redirect_url', back);
+  const home = to.searchParams.get('redirect_url');
+  const back = instance.isDevelopment ? home : home.replace(/(\?)__clerk_synced=false(?:&|$)/, '$1');
+  to.searchParams.set('redirect_url', back.replace(/\?$/, ''));
   const browser = cookies(request).find(([name]) => name === `__clerk_db_jwt${suffix}`)?.[1];
   if (instance.isDevelopment) to.searchParams.set('__clerk_db_jwt', browser);
   return { name: `__session${suffix}`, to };
