@@ -26,7 +26,7 @@ pub enum Reject {
     /// A browser is signed out, as its cookies have it.
     #[error("signed out: {}", .0.as_str())]
     SignedOut(Reason),
-    /// A browser would be sent to Clerk for the fourth time in a row.
+    /// A browser would be sent to Clerk once more, and was so too often in a row.
     #[error("no end of handshakes: {}", .0.as_str())]
     HandshakeLoop(Reason),
     /// A browser is sent away, to come back with a state that is known.

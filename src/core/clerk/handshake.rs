@@ -142,7 +142,7 @@ impl fmt::Debug for Brought {
 pub enum Verdict {
     /// It is signed out.
     SignedOut(Reason),
-    /// The browser was sent away three times in a row, and would be once more.
+    /// The browser was sent away as often in a row as it may be, and would be once more.
     Looped(Reason),
     /// The browser is sent away, to come back with a state that is known.
     Handshake(Redirect),

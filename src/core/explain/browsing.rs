@@ -261,7 +261,7 @@ impl<'a> Telling<'a> {
             Verdict::Looped(reason) => (
                 "signed-out",
                 format!(
-                    "Signed out: {}. The browser was sent to Clerk three times in a row, and came back without a session.",
+                    "Signed out: {}. The browser was sent to Clerk too often in a row, and came back without a session.",
                     reason.as_str()
                 ),
             ),
