@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -16,9 +17,9 @@ use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
+use super::current::Current;
 use super::forwarded::Peer;
-use super::pipeline::Pipeline;
-use super::{Limits, Stage};
+use super::{Limits, Shared, Stage};
 use crate::core::reject::Reject;
 
 /// What a kept-alive connection, and one that was served nothing, get before they are closed in a
@@ -35,18 +36,18 @@ const USUAL_HEADERS: usize = 100;
 pub(super) async fn serve<S>(
     socket: S,
     peer: Peer,
-    pipeline: Rc<Pipeline>,
+    current: Rc<Current>,
     mut stage: watch::Receiver<Stage>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let activity = Activity::start();
     let socket = TokioIo::new(Watched::new(socket, activity.clone()));
-    let shared = Rc::clone(&pipeline);
-    let timeouts = shared.shared().settings.timeouts;
-    let limits = shared.shared().settings.limits;
+    let shared = Arc::clone(current.pipeline().shared());
+    let timeouts = shared.settings.timeouts;
+    let limits = shared.settings.limits;
     let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, activity) = (Rc::clone(&pipeline), activity.clone());
+        let (pipeline, activity) = (current.pipeline(), activity.clone());
         activity.has_body(!request.body().is_end_stream());
         async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &activity).await) }
     });
@@ -73,7 +74,7 @@ pub(super) async fn serve<S>(
                 let now = Instant::now();
                 let head_due = activity.head_due(timeouts.head);
                 if head_due.is_some_and(|due| due <= now) {
-                    shared.shared().metrics.unreadable(&Reject::RequestTimeout);
+                    shared.metrics.unreadable(&Reject::RequestTimeout);
                     give_up(connection.into_parts().io.into_inner()).await;
                     return;
                 }
@@ -136,9 +137,9 @@ fn is_quiet(activity: &Activity, closing: Instant) -> bool {
 }
 
 /// Counts what ended a connection before a request could be read. hyper has answered it.
-fn observe(error: &hyper::Error, pipeline: &Pipeline) {
+fn observe(error: &hyper::Error, shared: &Shared) {
     debug!(%error, "connection ended");
-    let metrics = &pipeline.shared().metrics;
+    let metrics = &shared.metrics;
     if error.is_parse_too_large() {
         // hyper has one answer to the question and two to the client: 414 and 431.
         let of_target = error.to_string().contains("URI");

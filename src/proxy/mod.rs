@@ -9,6 +9,7 @@ mod activity;
 mod body;
 mod browser;
 mod connection;
+mod current;
 mod forwarded;
 mod handshake;
 mod pipeline;
@@ -218,7 +219,7 @@ impl fmt::Debug for Shared {
 /// A proxy that serves.
 #[derive(Debug)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    shared: watch::Sender<Arc<Shared>>,
     stage: watch::Sender<Stage>,
     /// Ends when the last connection has.
     connections: mpsc::Receiver<()>,
@@ -245,29 +246,31 @@ impl Proxy {
         room: usize,
         threads: Threads,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(parts));
+        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts)));
+        let first = Arc::clone(&shared.borrow());
         let (stage, watched) = watch::channel(Stage::Running);
         let (alive, connections) = mpsc::channel(1);
-        let count = if threads == Threads::Own { shared.settings.workers } else { 1 };
+        let count = if threads == Threads::Own { first.settings.workers } else { 1 };
         let workers = (0..count).map(|number| start_worker(number, &shared, &watched, threads));
         let acceptor = Acceptor {
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(&first),
             workers: workers.collect::<io::Result<_>>()?,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             alive,
         };
-        task::spawn_local(tidy(Arc::downgrade(&shared)));
+        task::spawn_local(tidy(Arc::downgrade(&first)));
         for listener in listeners {
             task::spawn_local(acceptor.clone().run(listener, watched.clone()));
         }
-        Ok(Self { shared, stage, connections })
+        Ok(Self { shared: publish, stage, connections })
     }
 
     /// Stops: accepts for `drain.delay` more, asking each client to close; then takes nothing new
     /// and lets what is under way end, for `drain.grace` at most.
     pub async fn drain(mut self) -> Drained {
-        let drain = self.shared.settings.drain;
-        self.shared.leaving.store(true, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared.borrow());
+        let drain = shared.settings.drain;
+        shared.leaving.store(true, Ordering::Relaxed);
         time::sleep(drain.delay).await;
         self.stage.send_replace(Stage::Closing { since: Instant::now() });
         match time::timeout(drain.grace, self.connections.recv()).await {
@@ -291,12 +294,12 @@ async fn tidy(shared: Weak<Shared>) {
 
 fn start_worker(
     number: usize,
-    shared: &Arc<Shared>,
+    shared: &watch::Receiver<Arc<Shared>>,
     stage: &watch::Receiver<Stage>,
     threads: Threads,
 ) -> io::Result<WorkerEntry> {
     let (connections, accepted) = mpsc::unbounded_channel();
-    let (shared, stage) = (Arc::clone(shared), stage.clone());
+    let (shared, stage) = (shared.clone(), stage.clone());
     match threads {
         Threads::Own => worker::spawn(format!("worker-{number}"), shared, accepted, stage)?,
         Threads::Here => drop(task::spawn_local(worker::run(shared, accepted, stage))),

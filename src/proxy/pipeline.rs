@@ -79,10 +79,6 @@ impl Pipeline {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.look()))
     }
 
-    pub(super) fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
     /// Answers a request. Never fails: a reject is an answer too.
     pub(super) async fn serve(
         &self,

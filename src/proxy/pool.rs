@@ -74,7 +74,7 @@ impl Pool {
         self.filled.notify_one();
     }
 
-    /// Closes connections that have been idle for too long; runs as long as its worker does.
+    /// Closes connections that have been idle for too long; never ends.
     pub(super) async fn reap(self: Rc<Self>) {
         loop {
             let oldest = self.idle.borrow().first().map(|idle| idle.since);

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
-use tokio::task;
+use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -37,6 +37,7 @@ use crate::tls::Backend;
 #[derive(Debug)]
 pub(super) struct Upstream {
     pool: Rc<Pool>,
+    reaper: AbortHandle,
     tls: Option<Tls>,
     signers: Rc<Snapshot<Signers>>,
     shared: Arc<Shared>,
@@ -68,18 +69,16 @@ enum Attempt {
 }
 
 impl Upstream {
+    /// Runs on a local runtime.
     pub(super) fn new(shared: Arc<Shared>, signers: Rc<Snapshot<Signers>>) -> Self {
         let keep = shared.settings.timeouts.upstream_idle;
         let tls = shared.upstream_tls.clone().map(|Backend { server_name, configs }| Tls {
             server_name,
             configs: Snapshot::new(configs),
         });
-        Self { pool: Pool::new(keep, shared.metrics.clone()), tls, signers, shared }
-    }
-
-    /// Closes idle connections in time; runs as long as its worker does.
-    pub(super) fn reap(&self) -> impl Future<Output = ()> + use<> {
-        Rc::clone(&self.pool).reap()
+        let pool = Pool::new(keep, shared.metrics.clone());
+        let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
+        Self { pool, reaper, tls, signers, shared }
     }
 
     /// Sends a permitted request and returns the head of the answer.
@@ -250,6 +249,12 @@ impl Upstream {
         // went wrong, the request that was under way is told.
         task::spawn_local(async { drop(connection.await) });
         Ok(self.pool.made(sender))
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.reaper.abort();
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tracing::{error, warn};
 
+use super::current::Current;
 use super::forwarded::Peer;
-use super::pipeline::Pipeline;
 use super::{Shared, Stage, connection, handshake};
 use crate::core::origin::Scheme;
 use crate::listen::Socket;
@@ -51,7 +51,7 @@ impl Drop for Slot {
 /// Where thread or runtime cannot be had.
 pub(super) fn spawn(
     name: String,
-    shared: Arc<Shared>,
+    shared: watch::Receiver<Arc<Shared>>,
     connections: mpsc::UnboundedReceiver<Accepted>,
     stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
@@ -78,41 +78,39 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 
 /// Serves the connections handed to this worker, until there are no more and all have ended.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: watch::Receiver<Arc<Shared>>,
     mut connections: mpsc::UnboundedReceiver<Accepted>,
     stage: watch::Receiver<Stage>,
 ) {
-    let pipeline = Rc::new(Pipeline::new(shared));
-    let reaper = task::spawn_local(pipeline.upstream().reap());
+    let current = Rc::new(Current::new(shared));
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             accepted = connections.recv() => {
                 let Some(accepted) = accepted else { break };
-                tasks.spawn_local(serve(accepted, Rc::clone(&pipeline), stage.clone()));
+                tasks.spawn_local(serve(accepted, Rc::clone(&current), stage.clone()));
             }
-            Some(ended) = tasks.join_next() => observe(ended, &pipeline),
+            Some(ended) = tasks.join_next() => observe(ended, &current),
         }
     }
     while let Some(ended) = tasks.join_next().await {
-        observe(ended, &pipeline);
+        observe(ended, &current);
     }
-    reaper.abort();
 }
 
-async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receiver<Stage>) {
+async fn serve(accepted: Accepted, current: Rc<Current>, stage: watch::Receiver<Stage>) {
     let Accepted { socket, slot } = accepted;
     match socket {
         Socket::Tcp(socket) => {
             let address = socket.peer_addr().map(|peer| peer.ip()).ok();
-            match (TcpStream::from_std(socket), pipeline.tls()) {
+            match (TcpStream::from_std(socket), current.pipeline().tls()) {
                 (Ok(socket), None) => {
                     let peer = Peer { address, scheme: Scheme::Http };
-                    connection::serve(socket, peer, pipeline, stage).await;
+                    connection::serve(socket, peer, current, stage).await;
                 }
                 // In a box, so that what TLS needs takes no room in connections without.
                 (Ok(socket), Some(tls)) => {
-                    Box::pin(serve_tls(socket, address, tls, pipeline, stage)).await;
+                    Box::pin(serve_tls(socket, address, tls, current, stage)).await;
                 }
                 (Err(problem), _) => warn!(%problem, "connection lost"),
             }
@@ -120,7 +118,7 @@ async fn serve(accepted: Accepted, pipeline: Rc<Pipeline>, stage: watch::Receive
         Socket::Unix(socket) => match UnixStream::from_std(socket) {
             Ok(socket) => {
                 let peer = Peer { address: None, scheme: Scheme::Http };
-                connection::serve(socket, peer, pipeline, stage).await;
+                connection::serve(socket, peer, current, stage).await;
             }
             Err(problem) => warn!(%problem, "connection lost"),
         },
@@ -132,20 +130,20 @@ async fn serve_tls(
     socket: TcpStream,
     address: Option<IpAddr>,
     tls: Arc<ServerConfig>,
-    pipeline: Rc<Pipeline>,
+    current: Rc<Current>,
     mut stage: watch::Receiver<Stage>,
 ) {
-    let at_most = pipeline.shared().settings.timeouts.handshake;
+    let at_most = current.pipeline().shared().settings.timeouts.handshake;
     if let Some(socket) = handshake::shake(socket, address, tls, at_most, &mut stage).await {
         let peer = Peer { address, scheme: Scheme::Https };
-        connection::serve(socket, peer, pipeline, stage).await;
+        connection::serve(socket, peer, current, stage).await;
     }
 }
 
 /// A bug ends the one connection it happened on.
-fn observe(ended: Result<(), task::JoinError>, pipeline: &Pipeline) {
+fn observe(ended: Result<(), task::JoinError>, current: &Current) {
     if ended.is_err_and(|error| error.is_panic()) {
-        pipeline.shared().metrics.panics.inc();
+        current.pipeline().shared().metrics.panics.inc();
         error!("a connection ended in a panic");
     }
 }
