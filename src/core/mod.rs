@@ -36,4 +36,5 @@ pub mod sign;
 pub mod signing_key;
 pub mod target;
 pub mod time;
+pub mod trace_context;
 pub mod verdict;

@@ -14,7 +14,8 @@ use super::Shared;
 use super::activity::Activity;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
-use super::record::{InFlight, Record};
+use super::in_flight::InFlight;
+use super::record::Record;
 use super::request_body::RequestBody;
 use super::respond;
 use super::response_body::ResponseBody;
@@ -31,6 +32,7 @@ use crate::core::jwk::VerificationKey;
 use crate::core::reject::{Refusal, Reject};
 use crate::core::target::Target;
 use crate::core::time::UnixTime;
+use crate::core::trace_context::TraceContext;
 use crate::core::verdict;
 use crate::keys::{Found, Held};
 use crate::signing::Signers;
@@ -123,7 +125,8 @@ impl Pipeline {
         let (parts, body) = request.into_parts();
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
         record.origin = respond::origin(&headers);
-        record.hold(InFlight::enter(&self.shared)?);
+        record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
+        record.hold(InFlight::enter(&self.shared).await?);
 
         header::check_framing(&headers)?;
         let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;

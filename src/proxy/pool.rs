@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
+use super::Shared;
 use super::request_body::RequestBody;
-use crate::telemetry::metrics::Metrics;
 
 /// How many idle connections a worker keeps. More are closed: a peak is over.
 const MOST: usize = 128;
@@ -21,7 +22,7 @@ pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
     keep: Duration,
     filled: Notify,
-    metrics: Metrics,
+    shared: Arc<Shared>,
 }
 
 struct Idle {
@@ -36,8 +37,8 @@ impl fmt::Debug for Idle {
 }
 
 impl Pool {
-    pub(super) fn new(keep: Duration, metrics: Metrics) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), keep, filled: Notify::new(), metrics })
+    pub(super) fn new(keep: Duration, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self { idle: RefCell::default(), keep, filled: Notify::new(), shared })
     }
 
     /// Takes a connection that can be used at once, if there is one.
@@ -48,7 +49,7 @@ impl Pool {
             idle.sender.is_ready() && now.duration_since(idle.since) < self.keep
         })?;
         let sender = idle.remove(usable).sender;
-        self.metrics.upstream_idle.dec();
+        self.shared.metrics.upstream_idle.dec();
         drop(idle);
         Some(self.lease(sender, true))
     }
@@ -59,47 +60,48 @@ impl Pool {
     }
 
     fn lease(self: &Rc<Self>, sender: SendRequest<RequestBody>, reused: bool) -> Lease {
-        self.metrics.upstream_active.inc();
+        self.shared.metrics.upstream_active.inc();
         Lease { sender: Some(sender), reused, pool: Rc::clone(self) }
     }
 
     fn put(&self, sender: SendRequest<RequestBody>) {
         let mut idle = self.idle.borrow_mut();
-        if sender.is_closed() || idle.len() >= MOST {
+        if sender.is_closed() || idle.len() >= MOST || self.shared.upstream_room.is_full() {
             return;
         }
         idle.push(Idle { sender, since: Instant::now() });
-        self.metrics.upstream_idle.inc();
+        self.shared.metrics.upstream_idle.inc();
         drop(idle);
         self.filled.notify_one();
     }
 
-    /// Closes connections that have been idle for too long; never ends.
+    /// Closes connections that have been idle for too long, and all where there is no place for
+    /// another; never ends.
     pub(super) async fn reap(self: Rc<Self>) {
         loop {
             let oldest = self.idle.borrow().first().map(|idle| idle.since);
             match oldest {
                 None => self.filled.notified().await,
-                Some(since) => {
-                    time::sleep_until(since + self.keep).await;
-                    self.drop_old();
-                }
+                Some(since) => tokio::select! {
+                    () = time::sleep_until(since + self.keep) => self.drop_older_than(self.keep),
+                    () = self.shared.upstream_room.is_short() => self.drop_older_than(Duration::ZERO),
+                },
             }
         }
     }
 
-    fn drop_old(&self) {
+    fn drop_older_than(&self, keep: Duration) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < self.keep);
-        self.metrics.upstream_idle.sub((before - idle.len()) as i64);
+        idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < keep);
+        self.shared.metrics.upstream_idle.sub((before - idle.len()) as i64);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.metrics.upstream_idle.sub(self.idle.borrow().len() as i64);
+        self.shared.metrics.upstream_idle.sub(self.idle.borrow().len() as i64);
     }
 }
 
@@ -131,6 +133,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.metrics.upstream_active.dec();
+        self.pool.shared.metrics.upstream_active.dec();
     }
 }

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
@@ -22,6 +23,7 @@ use tracing::debug;
 use super::Shared;
 use super::pool::{Lease, Pool};
 use super::request_body::{Progress, RequestBody};
+use super::room;
 use super::settings::UpstreamAddress;
 use super::snapshot::Snapshot;
 use crate::core::access::Permit;
@@ -76,7 +78,7 @@ impl Upstream {
             server_name,
             configs: Snapshot::new(configs),
         });
-        let pool = Pool::new(keep, shared.metrics.clone());
+        let pool = Pool::new(keep, Arc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
         Self { pool, reaper, tls, signers, shared }
     }
@@ -100,6 +102,7 @@ impl Upstream {
             Ok(_) => metrics.upstream(UpstreamResult::Ok),
             Err(Reject::UpstreamUnreachable(_)) => metrics.upstream(UpstreamResult::Unreachable),
             Err(Reject::UpstreamTimeout) => metrics.upstream(UpstreamResult::Timeout),
+            Err(Reject::Overloaded) => metrics.overload.inc(), // nothing was sent
             Err(_) => metrics.upstream(UpstreamResult::Broken),
         }
         answer
@@ -210,30 +213,35 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Lease, Reject> {
         let at_most = self.shared.settings.timeouts.connect;
+        let place = self.shared.upstream_room.enter(at_most).await?;
         let connected = time::timeout(at_most, async {
             match &self.shared.settings.upstream {
                 UpstreamAddress::Tcp { host, port } => {
                     let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
-                        None => self.start(stream).await,
+                        None => self.start(stream, place).await,
                         // In a box, so that what TLS needs takes no room in requests without.
                         Some(tls) => {
-                            let secured = async { self.start(tls.connect(stream).await?).await };
+                            let secured =
+                                async { self.start(tls.connect(stream).await?, place).await };
                             Box::pin(secured).await
                         }
                     }
                 }
-                UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
+                UpstreamAddress::Unix(path) => {
+                    self.start(UnixStream::connect(path).await?, place).await
+                }
                 UpstreamAddress::Child { port } => {
                     if let Some(awaited) = &self.shared.awaited {
                         awaited.there().await;
                     }
-                    self.start(dial((Ipv4Addr::LOCALHOST, *port)).await?).await
+                    self.start(dial((Ipv4Addr::LOCALHOST, *port)).await?, place).await
                 }
             }
         });
         match connected.await {
             Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) if room::is_want_of_descriptors(&error) => Err(Reject::Overloaded),
             Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
             Err(_) => Err(Reject::UpstreamTimeout),
         }
@@ -242,12 +250,16 @@ impl Upstream {
     async fn start(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        place: OwnedSemaphorePermit,
     ) -> std::io::Result<Lease> {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         // Ends when the lease and the pool have dropped the sender, or the backend closes. What
         // went wrong, the request that was under way is told.
-        task::spawn_local(async { drop(connection.await) });
+        task::spawn_local(async move {
+            drop(connection.await);
+            drop(place);
+        });
         Ok(self.pool.made(sender))
     }
 }

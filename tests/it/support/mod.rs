@@ -76,6 +76,11 @@ impl Proxy {
         Self { app, address, admin, log, sink, _events: events }
     }
 
+    /// Every address that clients come to.
+    pub(crate) fn listening(&self) -> &[ListenAddress] {
+        &self.app.listening
+    }
+
     /// Sends a GET with this bearer token.
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
         Client::to(&self.address).bearer(token).get(path).await
