@@ -14,7 +14,7 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import harness
-from harness import bearer, demo, main, mint, request
+from harness import Process, bearer, clean, demo, free_port, main, mint, request, until_ready
 
 FILES = 128  # the limit of open files, soft and hard
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -206,6 +206,22 @@ def idle(process, admin):
     return files(process)
 
 
+def raised(cases, about):
+    """Starts with fewer files than there might be, and looks at what it and its backend have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    backend = 'ulimit -n; exec python3 -m http.server --bind 127.0.0.1 "$PORT"'
+    command = [harness.BINARY, "serve", "--listen", listen, "--admin-listen", admin, "--", "sh", "-c", backend]
+    env = clean({"CLERK_PUBLISHABLE_KEY": about["publishable_key"]})
+    with Process(command, env, preexec_fn=few) as process:
+        of_backend = process.line()
+        until_ready(process, f"http://{admin}")
+        ours = resource.prlimit(process.child.pid, resource.RLIMIT_NOFILE)
+    cases.check("the limit of open files is raised to the hard one", ours == (hard, hard), ours)
+    cases.check("but not that of a backend that is run here", of_backend == "300\n", of_backend)
+
+
 def connections(cases, about, backend):
     token = mint(about, exp=int(time.time()) + 600)
     with serve(about, backend, COUNTERSIGN_LIMITS_CONNECTIONS="20") as (_, proxy, _admin):
@@ -256,6 +272,7 @@ def in_flight(cases, about, backend):
 def run(cases):
     backend = Backend()
     with demo() as (_, about):
+        raised(cases, about)
         connections(cases, about, backend)
         in_flight(cases, about, backend)
         flood(cases, "few files", about, backend)
