@@ -31,7 +31,7 @@ impl Before {
     pub fn under<T>(&self, start: impl FnOnce() -> T) -> T {
         let now = getrlimit(Resource::Nofile);
         // Either fails only where raising it did, and then there is nothing to undo.
-        let _ = setrlimit(Resource::Nofile, self.0.clone());
+        let _ = setrlimit(Resource::Nofile, self.0);
         let started = start();
         let _ = setrlimit(Resource::Nofile, now);
         started
