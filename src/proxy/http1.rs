@@ -105,7 +105,7 @@ pub(super) async fn serve<S>(
 ///
 /// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
 /// still sending would get an error, and lose the answer that says why it can stop.
-async fn linger(mut socket: impl AsyncRead + Unpin) {
+pub(super) async fn linger(mut socket: impl AsyncRead + Unpin) {
     drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
 }
 
