@@ -40,6 +40,10 @@ use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
 use crate::tls::{self, Backend, H2, HTTP_1_1};
 
+/// The longest head of an answer, and how much of a body a connection holds while the client takes
+/// none.
+const BUFFER: usize = 128 * 1024;
+
 /// The way to the backend: one a worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -304,7 +308,9 @@ async fn start(
     if protocol == UpstreamProtocol::Http2 {
         return Trunk::start(socket).await.map(Made::Http2).map_err(io::Error::other);
     }
-    let handshake = http1::handshake(TokioIo::new(socket)).await;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER);
+    let handshake = builder.handshake(TokioIo::new(socket)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     // Ends when the lease and the pool have dropped the sender, or the backend closes, or it goes on
     // as something else. What went wrong, the request that was under way is told.

@@ -1,5 +1,6 @@
 //! Clients and backends of every protocol, each with bodies that go as a test says.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
@@ -30,6 +31,8 @@ use super::tls;
 pub(crate) struct Script {
     frames: VecDeque<Frame<Bytes>>,
     then: Then,
+    /// How many pieces were asked for.
+    taken: Rc<Cell<usize>>,
 }
 
 /// What comes after the pieces of a body.
@@ -45,7 +48,13 @@ pub(crate) enum Then {
 
 impl Script {
     pub(crate) fn of(pieces: impl IntoIterator<Item = Bytes>, then: Then) -> Self {
-        Self { frames: pieces.into_iter().map(Frame::data).collect(), then }
+        let frames = pieces.into_iter().map(Frame::data).collect();
+        Self { frames, then, taken: Rc::default() }
+    }
+
+    /// Counts the pieces that are asked for there.
+    pub(crate) fn counted(self, taken: &Rc<Cell<usize>>) -> Self {
+        Self { taken: Rc::clone(taken), ..self }
     }
 
     pub(crate) fn empty() -> Self {
@@ -67,6 +76,7 @@ impl Body for Script {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.taken.set(self.taken.get() + 1);
         match (self.frames.pop_front(), self.then) {
             (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
             (None, Then::End) => Poll::Ready(None),
