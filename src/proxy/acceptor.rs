@@ -20,7 +20,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// Hands connections out.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: watch::Receiver<Arc<Shared>>,
     pub(super) workers: Vec<WorkerEntry>,
     /// One permit a connection.
     pub(super) room: Arc<Semaphore>,
@@ -77,10 +77,11 @@ impl Acceptor {
         let fewest = self.workers.iter().min_by_key(|worker| worker.count.load(Ordering::Relaxed));
         let Some(worker) = fewest else { return };
         worker.count.fetch_add(1, Ordering::Relaxed);
-        self.shared.metrics.connections.inc();
+        let connections = self.shared.borrow().metrics.connections.clone();
+        connections.inc();
         let slot = Slot {
             of_worker: Arc::clone(&worker.count),
-            shared: Arc::clone(&self.shared),
+            connections,
             _permit: permit,
             _alive: self.alive.clone(),
         };

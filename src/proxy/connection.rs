@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -43,9 +42,11 @@ pub(super) async fn serve<S>(
 {
     let activity = Activity::start();
     let socket = TokioIo::new(Watched::new(socket, activity.clone()));
-    let shared = Arc::clone(current.pipeline().shared());
-    let timeouts = shared.settings.timeouts;
-    let limits = shared.settings.limits;
+    let (timeouts, limits) = {
+        let pipeline = current.pipeline();
+        let settings = &pipeline.shared().settings;
+        (settings.timeouts, settings.limits)
+    };
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, activity) = (current.pipeline(), activity.clone());
         activity.has_body(!request.body().is_end_stream());
@@ -59,7 +60,7 @@ pub(super) async fn serve<S>(
             biased;
             ended = &mut connection => {
                 match ended {
-                    Err(error) => observe(&error, &shared),
+                    Err(error) => observe(&error, current.pipeline().shared()),
                     Ok(()) if activity.may_be_sent_more() => {
                         linger(connection.into_parts().io.into_inner()).await;
                     }
@@ -74,7 +75,7 @@ pub(super) async fn serve<S>(
                 let now = Instant::now();
                 let head_due = activity.head_due(timeouts.head);
                 if head_due.is_some_and(|due| due <= now) {
-                    shared.metrics.unreadable(&Reject::RequestTimeout);
+                    current.pipeline().shared().metrics.unreadable(&Reject::RequestTimeout);
                     give_up(connection.into_parts().io.into_inner()).await;
                     return;
                 }

@@ -24,8 +24,8 @@ mod snapshot;
 mod upstream;
 mod worker;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -125,7 +125,8 @@ impl Stage {
     }
 }
 
-/// What all workers share. Nothing in it changes but counters and snapshots.
+/// What all workers share. Nothing in it changes but counters and snapshots; other settings come
+/// with another one.
 struct Shared {
     settings: ProxySettings,
     signers: watch::Receiver<Arc<Signers>>,
@@ -144,7 +145,8 @@ struct Shared {
     remembered: Remembered,
     respond: Respond,
     routes: RouteMetricsTable,
-    in_flight: AtomicUsize,
+    /// Of all requests, whichever settings they began with.
+    in_flight: Arc<AtomicUsize>,
     leaving: Arc<AtomicBool>,
 }
 
@@ -154,7 +156,7 @@ struct Shared {
 struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, in_flight: Arc<AtomicUsize>) -> Self {
         let Parts {
             settings,
             signers,
@@ -179,7 +181,7 @@ impl Shared {
             ours: settings.identity.names().chain(&assertion).cloned().collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
-            in_flight: InFlight::counter(),
+            in_flight,
             leaving,
             respond,
             settings,
@@ -246,23 +248,32 @@ impl Proxy {
         room: usize,
         threads: Threads,
     ) -> io::Result<Self> {
-        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts)));
-        let first = Arc::clone(&shared.borrow());
+        let workers = if threads == Threads::Own { parts.settings.workers } else { 1 };
+        let in_flight = Arc::new(InFlight::counter());
+        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts, in_flight)));
         let (stage, watched) = watch::channel(Stage::Running);
         let (alive, connections) = mpsc::channel(1);
-        let count = if threads == Threads::Own { first.settings.workers } else { 1 };
-        let workers = (0..count).map(|number| start_worker(number, &shared, &watched, threads));
+        let workers = (0..workers).map(|number| start_worker(number, &shared, &watched, threads));
         let acceptor = Acceptor {
-            shared: Arc::clone(&first),
+            shared: shared.clone(),
             workers: workers.collect::<io::Result<_>>()?,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             alive,
         };
-        task::spawn_local(tidy(Arc::downgrade(&first)));
+        task::spawn_local(tidy(shared));
         for listener in listeners {
             task::spawn_local(acceptor.clone().run(listener, watched.clone()));
         }
         Ok(Self { shared: publish, stage, connections })
+    }
+
+    /// Has requests that begin from now on decided by other parts; those under way end by theirs.
+    ///
+    /// What cannot change while the proxy lives, it goes on with: where it listens, how many
+    /// workers and connections there are, and whether clients come under TLS.
+    pub fn replace(&self, parts: Parts) {
+        let in_flight = Arc::clone(&self.shared.borrow().in_flight);
+        self.shared.send_replace(Arc::new(Shared::new(parts, in_flight)));
     }
 
     /// Stops: accepts for `drain.delay` more, asking each client to close; then takes nothing new
@@ -284,10 +295,11 @@ impl Proxy {
 const TIDY: Duration = Duration::from_secs(5);
 
 /// Lets go of tokens that have expired, without a request to cause it; ends with the proxy.
-async fn tidy(shared: Weak<Shared>) {
-    while let Some(shared) = shared.upgrade() {
-        shared.metrics.cache_entries.set(shared.remembered.tidied() as i64);
-        drop(shared);
+async fn tidy(shared: watch::Receiver<Arc<Shared>>) {
+    while shared.has_changed().is_ok() {
+        let newest = Arc::clone(&shared.borrow());
+        newest.metrics.cache_entries.set(newest.remembered.tidied() as i64);
+        drop(newest);
         time::sleep(TIDY).await;
     }
 }
