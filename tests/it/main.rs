@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod observe;
 mod paths;
+mod reload;
 mod report;
 mod revoked;
 mod signature;
