@@ -53,7 +53,7 @@ impl InForce {
         settings: Settings,
         before: Option<&Self>,
         house: &House,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Box<Self>, StartError> {
         let same_client = before.filter(|it| it.settings.http_client == settings.http_client);
         let client = match same_client {
             Some(before) => before.client.clone(),
@@ -64,7 +64,7 @@ impl InForce {
             None => clerk_api(&settings, &client, house)?,
         };
         let issuer = |it: &IssuerSettings| issuer(it, &client, same_client, before, house);
-        Ok(Self {
+        Ok(Box::new(Self {
             issuers: settings.issuers.iter().map(issuer).collect(),
             signers: signers(&settings, before, house)?,
             revoked: match before.filter(|it| it.settings.revoked == settings.revoked) {
@@ -88,7 +88,7 @@ impl InForce {
             client,
             clerk_api,
             settings,
-        })
+        }))
     }
 
     /// Waits until all issuers have usable keys that are others than `before`, for a while.

@@ -72,7 +72,7 @@ pub struct App {
     /// Where the admin listener is.
     pub admin: ListenAddress,
     house: House,
-    in_force: InForce,
+    in_force: Box<InForce>,
     /// What the admin listener tells of the settings in force.
     told: watch::Sender<Arc<Told>>,
     lookout: Lookout,

@@ -70,7 +70,7 @@ impl Proxy {
         let sink = Sink::start(log.clone()).unwrap();
         let (events, _) = trace::subscriber(&settings.log, sink.clone());
         let events = tracing::subscriber::set_default(events);
-        let app = App::start(settings, clock, sink.clone(), Threads::Here).await.unwrap();
+        let app = Box::pin(App::start(settings, clock, sink.clone(), Threads::Here)).await.unwrap();
         let address = shown(&app.listening[0]);
         let admin = shown(&app.admin);
         Self { app, address, admin, log, sink, _events: events }
