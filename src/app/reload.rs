@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::fmt;
 
+use tokio::time;
 use tracing::{error, info, warn};
 
 use super::App;
 use crate::config::{ConfigError, Contents, DiskAgain, Files, Loaded, Noted, Sources};
 use crate::telemetry::trace::Level;
-use crate::watched::{self, Watched};
+use crate::watched::{self, LOOK_EVERY, Watched};
 
 /// How the settings are read: for a backend of its own, or for a child of ours.
 pub type Load = fn(&Sources<'_>) -> Result<Loaded, Vec<ConfigError>>;
@@ -51,8 +52,8 @@ impl Reloader {
 
     /// Reads the settings again whenever `told` ends or a file changes, and puts them in force.
     ///
-    /// A file counts once it looks the same as a look before, also after it was read; one that says
-    /// what it said before changes nothing, but where somebody asks for it.
+    /// A file counts once nothing has changed for a look; one that says what it said before changes
+    /// nothing, but where somebody asks for it.
     pub async fn run(mut self, app: &mut App, mut told: impl AsyncFnMut()) -> Infallible {
         loop {
             let mut files = self.contents.files().map(Watched::new).collect::<Vec<_>>();
@@ -62,8 +63,12 @@ impl Reloader {
                     () = watched::any_changed(&mut files) => {}
                 }
                 // The first look at each comes here too: it may have changed since it was read.
-                let settled = files.iter().all(Watched::is_settled);
-                if settled && !files.iter().all(|file| self.contents.are_still(file.path())) {
+                if files.iter().all(|file| self.contents.are_still(file.path())) {
+                    continue;
+                }
+                // And had none before it to be compared with. What has not settled is found again.
+                time::sleep(LOOK_EVERY).await;
+                if files.iter().all(Watched::is_settled) {
                     break;
                 }
             }
