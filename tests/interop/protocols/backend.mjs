@@ -45,6 +45,15 @@ const paths = {
     for await (const piece of request) body += piece
     end(answer, 200, JSON.stringify({ body, trailers: request.trailers }))
   },
+  async "/endless"(_, answer) {
+    answer.writeHead(200, { "content-type": "text/event-stream" })
+    let isOpen = true
+    answer.on("close", () => (isOpen = false))
+    while (isOpen) {
+      answer.write("data: tick\n\n")
+      await pause(100)
+    }
+  },
   "/nothing": (_, answer) => answer.writeHead(204).end(),
   "/unchanged": (_, answer) => answer.writeHead(304, { etag: '"v1"' }).end(),
   "/early": (_, answer) => end(answer, 413, "too much"),

@@ -37,7 +37,9 @@ class Certificate:
 def pem(name, public, authority_key, extension):
     """A certificate of the authority's, good since yesterday and until tomorrow."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    subject, authority = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, "authority"))
+    subject, authority = (
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, "authority")
+    )
     serial = x509.random_serial_number()
     builder = x509.CertificateBuilder(authority, subject, public, serial, now - DAY, now + DAY)
     signed = builder.add_extension(extension, critical=False).sign(authority_key, hashes.SHA256())

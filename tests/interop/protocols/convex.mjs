@@ -81,7 +81,9 @@ function over(token) {
 /** What an attempt is refused with, and whether the stub heard of it. */
 async function refused(token) {
   const before = asked.length
-  const error = await over(token).query(anyApi.notes.list, {}).then(String, error => error.message)
+  const error = await over(token)
+    .query(anyApi.notes.list, {})
+    .then(String, error => error.message)
   return [JSON.parse(error).status, JSON.parse(error).reason, asked.length - before]
 }
 
@@ -94,8 +96,13 @@ await run({
       await client.mutation(anyApi.notes.write, { title: "Grüße ☃" }),
       await client.action(anyApi.notes.send, {}),
     ]
-    const got = asked.map(({ url, body, headers }) => [url, body.path, headers["x-clerk-subject"], headers["x-clerk-email"]])
-    const whom = [given.user, "ada@example.com"]
+    const got = asked.map(({ url, body, headers }) => [
+      url,
+      body.path,
+      headers["x-clerk-subject"],
+      headers["x-clerk-email"],
+    ])
+    const whom = [given.user, "ada%40example.com"]
     const expected = [
       ["/api/query", "notes:list", ...whom],
       ["/api/mutation", "notes:write", ...whom],
@@ -104,13 +111,16 @@ await run({
     return equal([answers, got], [[NOTES, NOTES, NOTES], expected])
   },
   async "ConvexHttpClient: the backend gets the token too, which it verifies itself"() {
-    return equal(asked.map(({ headers }) => headers.authorization === `Bearer ${given.token}`), [true, true, true])
+    return equal(
+      asked.map(({ headers }) => headers.authorization === `Bearer ${given.token}`),
+      [true, true, true],
+    )
   },
   async "ConvexHttpClient: a token for another audience is refused"() {
     return equal(await refused(given.elsewhere), [401, "token-verification-failed", 0])
   },
   async "ConvexHttpClient: without setAuth it is refused"() {
-    return equal(await refused(), [401, "session-token-and-uat-missing", 0])
+    return equal(await refused(), [401, "dev-browser-missing", 0])
   },
   async "ConvexClient: the token comes inside the socket, whose path is a public route"() {
     client.setAuth(async () => given.token)
@@ -124,7 +134,10 @@ await run({
   },
   async "ConvexClient: to the proxy it is nobody, and the backend is told so"() {
     const { headers } = syncs[0]
-    return equal([headers["x-clerk-principal"], headers["x-clerk-subject"], headers.authorization ?? null], ["anonymous", "", null])
+    return equal(
+      [headers["x-clerk-principal"], headers["x-clerk-subject"], headers.authorization ?? null],
+      ["anonymous", "", null],
+    )
   },
   async "ConvexClient: mutations and actions over the same socket"() {
     const answers = [await client.mutation(anyApi.notes.write, {}), await client.action(anyApi.notes.send, {})]

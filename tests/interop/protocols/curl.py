@@ -57,7 +57,9 @@ class Answer:
 
     def __repr__(self):
         timing = {name: value for name, value in self.measured.items() if name.startswith(("time_", "size_"))}
-        return f"{self.ended} {self.error} HTTP/{self.version} {self.status} {self.heads!r} {self.body[:200]!r} {timing}"
+        return (
+            f"{self.ended} {self.error} HTTP/{self.version} {self.status} {self.heads!r} {self.body[:200]!r} {timing}"
+        )
 
 
 def run(cases, issuer):
@@ -97,11 +99,17 @@ def trailers(cases, subject, client, version):
 def plain(cases, proxy, folder):
     client = Curl(proxy.proxy, proxy.token(), folder, "--http2")
     answer = client.ask("/hello")
-    cases.check("curl: an upgrade to h2c: answered as HTTP/1.1", answer.is_good(200, "1.1") and answer.body == b"hello", answer)
+    cases.check(
+        "curl: an upgrade to h2c: answered as HTTP/1.1", answer.is_good(200, "1.1") and answer.body == b"hello", answer
+    )
     client = Curl(proxy.proxy, proxy.token(), folder, "--http2-prior-knowledge")
     answer = client.ask("/hello", token=None)
-    told = answer.is_good(401, "2") and answer.json().get("reason") == "session-token-and-uat-missing"
-    cases.check("curl, HTTP/2: without a token", told and answer.header("www-authenticate") == ['Bearer realm="countersign"'], answer)
+    told = answer.is_good(401, "2") and answer.json().get("reason") == "dev-browser-missing"
+    cases.check(
+        "curl, HTTP/2: without a token",
+        told and answer.header("www-authenticate") == ['Bearer realm="countersign"'],
+        answer,
+    )
     answer = client.ask("/length", "--request", "POST", "--upload-file", pathlib.Path(folder, "large"), token=None)
     cases.check("curl, HTTP/2: an upload without a token", answer.is_good(401, "2"), answer)
 
@@ -135,6 +143,8 @@ def over_tls(cases, issuer, folder):
                 believed = ["--cacert", certificate.authority, *offered]
                 client = Curl(f"https://{proxy.address}", proxy.token(), folder, *believed)
                 answer = client.ask("/hello")
-                cases.check(f"curl, {subject}: HTTP/{version}", answer.is_good(200, version) and answer.body == b"hello", answer)
+                cases.check(
+                    f"curl, {subject}: HTTP/{version}", answer.is_good(200, version) and answer.body == b"hello", answer
+                )
                 answer = client.ask("/hello", token=None)
                 cases.check(f"curl, {subject}: without a token", answer.is_good(401, version), answer)

@@ -51,8 +51,15 @@ await run({
     const { stream, got } = source()
     await until(() => got.length >= 2 * COUNT + 1, 8000)
     stream.close()
-    const isComplete = got.map(event => event.id).join().startsWith(ids(1, 2 * COUNT + 1))
-    const resumed = asked.slice(0, 3).map(one => one.last).join() === [0, COUNT, 2 * COUNT].join()
+    const isComplete = got
+      .map(event => event.id)
+      .join()
+      .startsWith(ids(1, 2 * COUNT + 1))
+    const resumed =
+      asked
+        .slice(0, 3)
+        .map(one => one.last)
+        .join() === [0, COUNT, 2 * COUNT].join()
     return { held: isComplete && resumed && got.every(event => event.took < SOON), seen: { got, asked } }
   },
   async "a page that leaves: the backend sees it"() {

@@ -1,22 +1,18 @@
-"""gRPC, client and server of grpcio: over h2c on both sides, and over TLS on both.
+"""gRPC, client and server of grpcio: over h2c on both sides, and over TLS on both."""
 
-The methods carry plain bytes, so nothing has to be compiled for them.
-"""
-
-import concurrent.futures
 import contextlib
 import threading
 import time
 
 import grpc
 from certificates import Certificate
+from grpc_peers import PATIENCE, SERVICE, Backend, Client
 from lane import lane
 
-from harness import bearer, claims_of, free_port
+from harness import claims_of, free_port
 
 MIB = 1 << 20
 LARGE = 3 * MIB
-SERVICE = "interop.Calls"
 ROUTES = f"""
 [[route]]
 name = "owners"
@@ -28,98 +24,6 @@ name = "hidden"
 path = "/{SERVICE}/Hidden"
 unauthenticated = "not-found"
 """
-PATIENCE = 10  # seconds any call may take that sets no deadline of its own
-
-
-class Backend:
-    """Answers calls, and remembers of the last one what it was told and whether its client left."""
-
-    def __init__(self, port, credentials=None):
-        self.told, self.gone, self.calls = {}, threading.Event(), 0
-        self.pool = concurrent.futures.ThreadPoolExecutor(32)
-        self.server = grpc.server(self.pool)
-        unary = {"Echo": self.echo, "Fail": self.fail, "Wait": self.wait, "Owners": self.echo, "Hidden": self.echo}
-        methods = {name: grpc.unary_unary_rpc_method_handler(self.met(call)) for name, call in unary.items()}
-        methods["Count"] = grpc.unary_stream_rpc_method_handler(self.met(self.count))
-        methods["Sum"] = grpc.stream_unary_rpc_method_handler(self.met(self.sum))
-        methods["Chat"] = grpc.stream_stream_rpc_method_handler(self.met(self.chat))
-        self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
-        address = f"127.0.0.1:{port}"
-        bound = self.server.add_secure_port(address, credentials) if credentials else self.server.add_insecure_port(address)
-        if bound != port:
-            raise RuntimeError(f"port {port} is taken")
-
-    def __enter__(self):
-        self.server.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.stop(0).wait()
-        self.pool.shutdown()
-
-    def met(self, call):
-        def answer(request, context):
-            self.calls += 1
-            self.told = {"deadline": context.time_remaining(), "metadata": list(context.invocation_metadata())}
-            return call(request, context)
-
-        return answer
-
-    def echo(self, request, context):
-        sent = dict(self.told["metadata"])
-        context.send_initial_metadata([("x-first", "one"), ("x-bytes-bin", sent.get("x-bytes-bin", b""))])
-        context.set_trailing_metadata([("x-last", "two"), ("x-last", "three")])
-        return request
-
-    def fail(self, request, context):
-        context.set_trailing_metadata([("x-why-bin", b"\x00\xff")])
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "nicht möglich: 100 % ☃")
-
-    def wait(self, request, context):
-        self.gone.clear()
-        context.add_callback(self.gone.set)
-        self.gone.wait(PATIENCE)
-        return b""
-
-    def count(self, request, context):
-        number, size, pause = (int(word) for word in request.split())
-        for at in range(number):
-            yield b"%d:" % at + bytes(size)
-            time.sleep(pause / 1000)
-
-    def sum(self, requests, context):
-        return b"%d" % sum(len(request) for request in requests)
-
-    def chat(self, requests, context):
-        context.add_callback(self.gone.set)
-        for request in requests:
-            yield b"you said " + request
-
-
-class Client:
-    """Calls over one channel, with the token of a signed-in user unless told otherwise."""
-
-    def __init__(self, channel, token):
-        self.channel, self.token = channel, token
-
-    def metadata(self, *more, token=...):
-        name, value = bearer(self.token if token is ... else token)
-        return [*([(name.lower(), value)] if token else []), *more]
-
-    def unary(self, method, request=b"hello", *metadata, timeout=PATIENCE, token=..., **how):
-        call = self.channel.unary_unary(f"/{SERVICE}/{method}")
-        return call.with_call(request, timeout=timeout, metadata=self.metadata(*metadata, token=token), **how)
-
-    def streaming(self, kind, method, request, timeout=PATIENCE):
-        return getattr(self.channel, kind)(f"/{SERVICE}/{method}")(request, timeout=timeout, metadata=self.metadata())
-
-    def refusal(self, method, **how):
-        """The status of a call that fails, and its details."""
-        try:
-            answer, _ = self.unary(method, **how)
-        except grpc.RpcError as error:
-            return error.code(), error.details()
-        return grpc.StatusCode.OK, answer
 
 
 def run(cases, issuer):
@@ -139,7 +43,9 @@ def metadata(cases, client, backend):
     answer, call = client.unary("Echo", b"hello", ("x-bytes-bin", bytes(range(256))), ("x-two", "a"), ("x-two", "b"))
     cases.check("gRPC: a unary call", answer == b"hello" and call.code() is grpc.StatusCode.OK, answer)
     first, last = call.initial_metadata(), call.trailing_metadata()
-    cases.check("gRPC: metadata before the answer, bytes too", dict(first).get("x-bytes-bin") == bytes(range(256)), first)
+    cases.check(
+        "gRPC: metadata before the answer, bytes too", dict(first).get("x-bytes-bin") == bytes(range(256)), first
+    )
     values = [value for name, value in last if name == "x-last"]
     cases.check("gRPC: metadata after the answer, in its order", values == ["two", "three"], last)
     values = [value for name, value in backend.told["metadata"] if name == "x-two"]
@@ -189,7 +95,9 @@ def at_once(cases, client, backend):
     token, call = client.metadata(), client.channel.unary_unary(f"/{SERVICE}/Echo")
     calls = [call.future(b"%d" % number, timeout=PATIENCE, metadata=token) for number in range(300)]
     answers = [call.result() for call in calls]
-    cases.check("gRPC: 300 calls at once on one channel", answers == [b"%d" % number for number in range(300)], answers[:3])
+    cases.check(
+        "gRPC: 300 calls at once on one channel", answers == [b"%d" % number for number in range(300)], answers[:3]
+    )
 
 
 def failures(cases, client, backend):
@@ -209,7 +117,9 @@ def identity(cases, client, backend):
     client.unary("Echo", b"", *forged)
     told = backend.told["metadata"]
     users = [value for name, value in told if name.replace("_", "-") == "x-clerk-user-id"]
-    cases.check("gRPC: the backend is told who calls, and by nobody else", users == [claims_of(client.token)["sub"]], told)
+    cases.check(
+        "gRPC: the backend is told who calls, and by nobody else", users == [claims_of(client.token)["sub"]], told
+    )
     names = dict(told)
     proven = "countersign=" in names.get("signature-input", "") and names.get("x-clerk-org-role") == "org:admin"
     cases.check("gRPC: with the role, and the proof", proven, told)
@@ -239,7 +149,9 @@ def deadline(cases, client, backend):
     start = time.monotonic()
     seen = client.refusal("Wait", timeout=1)
     took = time.monotonic() - start
-    cases.check("gRPC: a deadline: DEADLINE_EXCEEDED", seen[0] is grpc.StatusCode.DEADLINE_EXCEEDED and took < 2, (seen, took))
+    cases.check(
+        "gRPC: a deadline: DEADLINE_EXCEEDED", seen[0] is grpc.StatusCode.DEADLINE_EXCEEDED and took < 2, (seen, took)
+    )
     known = backend.told["deadline"]
     cases.check("gRPC: the backend knows the deadline", known is not None and known < 1.5, known)
     cases.check("gRPC: and sees that it has passed", backend.gone.wait(2))
@@ -291,7 +203,9 @@ def over_tls(cases, issuer):
                 client = Client(channel, proxy.token())
                 answer, call = client.unary("Echo", b"over TLS")
                 last = dict(call.trailing_metadata()).get("x-last")
-                cases.check("gRPC: over TLS on both sides, by ALPN", (answer, last) == (b"over TLS", "three"), (answer, last))
+                cases.check(
+                    "gRPC: over TLS on both sides, by ALPN", (answer, last) == (b"over TLS", "three"), (answer, last)
+                )
                 said = list(talk(client, [b"%d" % number for number in range(20)]))
                 cases.check("gRPC: over TLS, both ways", len(said) == 20, said)
                 seen = client.refusal("Echo", token=None)

@@ -19,11 +19,16 @@ def run(cases, issuer):
         with backends.nginx(kind == "h2c")(port), lane(issuer, f"{kind}://127.0.0.1:{port}") as proxy:
             subject = f"h2load, {kind} behind"
             token = ["--header", ": ".join(bearer(proxy.token()))]
-            all_good(cases, f"{subject}: {MANY} over 10 connections of 20 streams", proxy, MANY, ["-c10", "-m20", *token])
+            all_good(
+                cases, f"{subject}: {MANY} over 10 connections of 20 streams", proxy, MANY, ["-c10", "-m20", *token]
+            )
             all_good(cases, f"{subject}: {SOME} over 50 connections of HTTP/1.1", proxy, SOME, ["-c50", "--h1", *token])
             statuses, _, said = loaded(proxy, 1000, ["-c10", "-m20"])
             cases.check(f"{subject}: 1000 without a token: 401 each", statuses == [0, 0, 1000, 0], said)
-            failed = [proxy.metric("countersign_upstream_requests_total", result=name) for name in ("unreachable", "timeout", "broken")]
+            failed = [
+                proxy.metric("countersign_upstream_requests_total", result=name)
+                for name in ("unreachable", "timeout", "broken")
+            ]
             cases.check(f"{subject}: no way to the backend was broken", not any(failed), failed)
 
 

@@ -14,6 +14,7 @@ import convex_clients
 import curl
 import events
 import grpc_calls
+import lifetimes
 import load
 import servers
 import sockets
@@ -27,6 +28,7 @@ SUBJECTS = {
     "curl": curl,
     "servers": servers,
     "convex": convex_clients,
+    "lifetimes": lifetimes,
     "load": load,
 }
 

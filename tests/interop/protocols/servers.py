@@ -87,7 +87,9 @@ def bodies(cases, subject, client, large):
     answer = client.ask("/length", "--request", "POST", "--upload-file", large)
     expected = {"declared": str(LARGE), "total": LARGE, "sha256": sha256}
     cases.check(f"{subject}: POST of a known length", answer.is_good() and answer.json() == expected, answer)
-    answer = client.ask("/length", "--request", "POST", "--header", "Transfer-Encoding: chunked", "--data-binary", f"@{large}")
+    answer = client.ask(
+        "/length", "--request", "POST", "--header", "Transfer-Encoding: chunked", "--data-binary", f"@{large}"
+    )
     held = answer.is_good() and answer.json() == expected | {"declared": "none"}
     cases.check(f"{subject}: POST of {LARGE // MIB} MiB in pieces", held, answer)
     answer = client.ask("/length", "--request", "POST", "--data", "")
@@ -125,14 +127,21 @@ def early(cases, subject, client, large):
     held = answer.status == 413 and answer.measured["time_total"] < 3
     cases.check(f"{subject}: an early answer comes early", held, answer)
     answer = client.ask("/hello")
-    cases.check(f"{subject}: and the next request is as good as any", answer.is_good() and answer.body == b"hello", answer)
+    cases.check(
+        f"{subject}: and the next request is as good as any", answer.is_good() and answer.body == b"hello", answer
+    )
 
 
 def duplex(cases, name, proxy):
     """Each piece is sent once the one before it has come back."""
     host, _, port = proxy.address.partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as stream, stream.makefile("rb") as answer:
-        head = ["POST /echo HTTP/1.1", f"Host: {proxy.address}", ": ".join(bearer(proxy.token())), "Transfer-Encoding: chunked"]
+        head = [
+            "POST /echo HTTP/1.1",
+            f"Host: {proxy.address}",
+            ": ".join(bearer(proxy.token())),
+            "Transfer-Encoding: chunked",
+        ]
         stream.sendall("\r\n".join([*head, "", ""]).encode())
         back = []
         with contextlib.suppress(OSError, ValueError):

@@ -104,7 +104,10 @@ const cases = {
   },
   async "messages of 0 to 70,000 bytes, which is every form of a length"() {
     const lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000]
-    return echoed(await open("/lengths", [], { perMessageDeflate: false }), lengths.map(length => randomBytes(length)))
+    return echoed(
+      await open("/lengths", [], { perMessageDeflate: false }),
+      lengths.map(length => randomBytes(length)),
+    )
   },
   async [`a message of ${LARGE >> 20} MiB comes back whole`]() {
     const [large, socket] = [randomBytes(LARGE), await open("/large", [], { perMessageDeflate: false })]
@@ -162,7 +165,7 @@ const cases = {
     return equal(got, ["text", [0, 255], "chat.v1", 3001, true])
   },
   async "the backend is told who it is, and by nobody else"() {
-    const forged = { "x-clerk-user-id": "user_root", "x_clerk_user_id": "user_root", "X-Clerk-Org-Role": "org:root" }
+    const forged = { "x-clerk-user-id": "user_root", x_clerk_user_id: "user_root", "X-Clerk-Org-Role": "org:root" }
     const socket = await open("/who", [], { headers: { ...bearer, ...forged } })
     socket.close()
     const { headers, raw } = seen["/who"]
@@ -183,7 +186,7 @@ const cases = {
     const reason = JSON.parse(body).reason
     return equal(
       [status, reason, headers["www-authenticate"], upgrades - before, "/nobody" in seen],
-      [401, "session-token-and-uat-missing", 'Bearer realm="countersign"', 0, false],
+      [401, "dev-browser-missing", 'Bearer realm="countersign"', 0, false],
     )
   },
   async "with a forged token: 401, and the backend saw nothing"() {
