@@ -196,7 +196,7 @@ def over_tls(cases, issuer):
             "COUNTERSIGN_UPSTREAM_CA_FILE": certificate.authority,
         }
         settings = {name: str(file) for name, file in settings.items()}
-        with Backend(port, credentials) as backend, lane(issuer, f"https://localhost:{port}", **settings) as proxy:
+        with Backend(port, credentials), lane(issuer, f"https://localhost:{port}", **settings) as proxy:
             believed = grpc.ssl_channel_credentials(certificate.authority.read_bytes())
             named = [("grpc.ssl_target_name_override", "localhost")]
             with grpc.secure_channel(proxy.address, believed, named) as channel:

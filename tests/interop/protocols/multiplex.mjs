@@ -8,8 +8,8 @@ const session = http2.connect(given.url)
 session.on("error", error => check("the connection lasts", false, `${error}`))
 const head = { authorization: `Bearer ${given.token}` }
 
-function ask(method, path, options) {
-  const stream = session.request({ ":method": method, ":path": path, ...head }, options)
+function ask(method, path, options, headers = head) {
+  const stream = session.request({ ":method": method, ":path": path, ...headers }, options)
   stream.setEncoding("utf8")
   return stream
 }
@@ -32,6 +32,12 @@ const cases = {
     stream.on("error", () => {}) // the backend wants no more of the body, and may say so
     stream.close()
     return equal(status, 413)
+  },
+  async "an upload without a token is refused while its body is still open"() {
+    const stream = ask("POST", "/length", { endStream: false }, {})
+    stream.write(Buffer.alloc(16_384))
+    const [status, body] = await within(5000, answer(stream))
+    return equal([status, JSON.parse(body).reason], [401, "dev-browser-missing"])
   },
   async "and the next request on the connection is as good as any"() {
     return equal(await answer(ask("GET", "/hello")), [200, "hello"])
@@ -59,7 +65,8 @@ if (given.echoes) {
 
 if (given.trailers) {
   cases["trailers of a request reach the backend"] = async () => {
-    const stream = ask("POST", "/told", { endStream: false, waitForTrailers: true })
+    const options = { endStream: false, waitForTrailers: true }
+    const stream = ask("POST", "/told", options, { ...head, trailer: "x-sum, x-clerk-user-id" })
     stream.on("wantTrailers", () => stream.sendTrailers({ "x-sum": "13", "x-clerk-user-id": "user_root" }))
     stream.end("with trailers")
     return equal(await answer(stream), [200, JSON.stringify({ body: "with trailers", trailers: { "x-sum": "13" } })])

@@ -123,9 +123,9 @@ def files(cases, subject, client, large):
 def early(cases, subject, client, large):
     """An answer that comes while the body is on its way, which would take five seconds."""
     slowly = ["--limit-rate", "2M", "--header", "Expect:", "--request", "POST", "--upload-file", large]
-    answer = client.ask("/early", *slowly)
-    held = answer.status == 413 and answer.measured["time_total"] < 3
-    cases.check(f"{subject}: an early answer comes early", held, answer)
+    answers = [client.ask("/early", *slowly) for _ in range(10)]
+    wrong = [answer for answer in answers if answer.status != 413 or answer.measured["time_total"] > 3]
+    cases.check(f"{subject}: an early answer comes early, ten times", not wrong, (len(wrong), wrong[:1]))
     answer = client.ask("/hello")
     cases.check(
         f"{subject}: and the next request is as good as any", answer.is_good() and answer.body == b"hello", answer

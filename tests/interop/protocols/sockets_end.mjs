@@ -1,20 +1,29 @@
 // How WebSockets end that the proxy ends: when their token does, or when the proxy itself does.
 
 import { once } from "node:events"
+import { createServer } from "node:http"
 import WebSocket, { WebSocketServer } from "ws"
 import { given, pause, run, until } from "./cases.mjs"
 
-// The backend echoes, and remembers when each connection closed.
+// The backend echoes, and remembers when each connection closed. A plain request it answers a little after that.
 const closed = {}
-const server = new WebSocketServer({ port: given.port, host: "127.0.0.1" })
-server.on("connection", (socket, request) => {
+let asked = 0
+const server = createServer(async (_, answer) => {
+  asked += 1
+  await until(() => closed["/"], 10_000)
+  await pause(300)
+  answer.end("late")
+})
+new WebSocketServer({ server }).on("connection", (socket, request) => {
   socket.on("message", data => socket.send(data.toString()))
   socket.on("close", () => (closed[request.url] = Date.now()))
 })
-await once(server, "listening")
+await once(server.listen(given.port, "127.0.0.1"), "listening")
+
+const head = token => ({ headers: { Authorization: `Bearer ${token}` } })
 
 async function open(path, token) {
-  const socket = new WebSocket(given.url + path, { headers: { Authorization: `Bearer ${token}` } })
+  const socket = new WebSocket(given.url + path, head(token))
   await once(socket, "open")
   const end = once(socket, "close").then(([code]) => ({ code, at: Date.now() }))
   return Object.assign(socket, { end })
@@ -46,8 +55,10 @@ const lifetime = {
 }
 
 const drain = {
-  async "a socket lives on after SIGTERM, until shortly before the grace is over"() {
+  async "a socket lives on after SIGTERM until shortly before the grace is over, and a plain request longer"() {
     const socket = await open("/", given.long)
+    const plain = fetch(given.url.replace("ws:", "http:"), head(given.long)).then(answer => answer.text())
+    await until(() => asked)
     const start = Date.now()
     process.kill(given.pid, "SIGTERM")
     const last = await talk(socket)
@@ -55,8 +66,9 @@ const drain = {
     await until(() => closed["/"])
     const [lived, spoke, known] = [at - start, last - start, closed["/"] - start]
     const grace = given.grace * 1000
-    const held = lived > grace * 0.5 && lived <= grace + 300 && spoke > lived - 500 && known <= grace + 300
-    return { held, seen: { code, lived, spoke, known } }
+    const inTime = lived > grace * 0.5 && lived <= grace && spoke > lived - 500 && known <= grace
+    const late = await plain
+    return { held: inTime && late === "late", seen: { code, lived, spoke, known, late } }
   },
 }
 
