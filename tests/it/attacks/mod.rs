@@ -4,9 +4,13 @@
 //! then says the rule. The scene and the tokens of those about tokens are in `tokens`.
 
 mod alg;
+mod cch;
 mod clm;
 mod ext;
 mod hdr;
+mod key;
+mod opt;
 mod pay;
 mod ser;
+mod sig;
 mod tokens;

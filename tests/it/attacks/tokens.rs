@@ -83,6 +83,10 @@ pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+pub(crate) fn decode(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap()
+}
+
 /// The public half of an RSA key.
 pub(crate) fn rsa_jwk(pair: &RsaKeyPair, kid: &str) -> Value {
     let key = pair.public_key();
@@ -445,7 +449,12 @@ fn identity() -> impl Iterator<Item = (String, Source)> {
     fields.chain(claims.map(|it| (it.to_owned(), Source::Claim(format!("/{it}")))))
 }
 
-fn usual(upstream: &Upstream, clerk_keys: &KeyServer, oidc_keys: &KeyServer) -> Settings {
+/// The usual settings, between these.
+pub(crate) fn usual(
+    upstream: &Upstream,
+    clerk_keys: &KeyServer,
+    oidc_keys: &KeyServer,
+) -> Settings {
     let mut settings = settings_for(CLERK, &upstream.address);
     settings.issuers[0].keys.source = clerk_keys.source();
     settings.issuers.push(other_issuer(oidc_keys.source()));
