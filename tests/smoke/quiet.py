@@ -1,0 +1,431 @@
+"""Nothing that is secret is told: every byte that full runs wrote is searched for what they were given.
+
+A demo and two `serve` at level `trace` get requests of every kind with tokens, cookies and secrets that
+can be recognised, are asked to explain, to check and to read settings with mistakes, and drain. Then
+logs, answers, `/status`, `/metrics` and `/readyz` are searched for any 12 characters in a row of one of
+them, as it is, percent-encoded, in hex or in base64.
+"""
+
+import base64
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from canaries import Canaries
+from harness import BINARY, ROOT, clean, demo, main, mint, request, serve
+from knocks import Wire, http1, http2, multiplexed, suffix
+from echoes import Backend, BackendApi
+
+# The one list of what may be told, and why. Each must be met, or it does not belong here.
+MAY = {
+    "the demo's first line": "a token and the secrets of this run, to be pasted; keys are new at each start",
+    "the demo's issuer": "it stands for Clerk, whose answers are Clerk's",
+    "an answer of the backend": "what it tells its clients is its own; the demo's tells all it got",
+    "the publishable key": "it is public, and says as the issuer of a token does where that is",
+    "Location": "sends a browser to Clerk with what Clerk asks for, and back to the address it came for",
+    "Set-Cookie": "a handshake's cookies, for the browser whose they are",
+}
+
+# What has to have happened, or the search proves little.
+REASONS = {
+    "access-denied", "clerk-unavailable", "client-uat-but-no-session-token", "credential-repeated", "cross-site-request",
+    "dev-browser-missing", "jwk-kid-mismatch", "keys-unavailable", "none", "request-malformed", "reverification-error",
+    "scope-insufficient", "session-token-expired", "token-invalid", "token-invalid-algorithm", "token-invalid-issuer",
+    "token-invalid-signature", "token-type-mismatch", "upstream-broken",
+}  # fmt: skip
+
+
+class Search:
+    """What was written, by whom, and what of it may hold what."""
+
+    def __init__(self):
+        self.canaries, self.written, self.met = Canaries(), {}, set()
+
+    def wrote(self, who, text):
+        text = text if isinstance(text, bytes) else text.encode()
+        self.written[who] = self.written.get(who, b"") + b"\n" + text
+
+    def answered(self, what, text, told_by_backend=b"x-backend: "):
+        """An answer to a client, less what may stand in it."""
+        if told_by_backend in text.lower():
+            self.met.add("an answer of the backend")
+            return
+        for name in "Location", "Set-Cookie":
+            line = re.compile(rb"^" + name.encode() + rb":[^\n]*\n", re.IGNORECASE | re.MULTILINE)
+            if line.search(text):
+                self.met.add(name)
+                text = line.sub(b"", text)
+        self.wrote(f"the answer to {what}", text)
+
+    def report(self, cases, publishable_keys):
+        for key in publishable_keys:
+            self.canaries.public(key)
+        self.met.add("the publishable key")
+        for who, text in sorted(self.written.items()):
+            found = self.canaries.found(text)
+            if found or not who.startswith("the answer to "):
+                cases.check(f"{who}: nothing secret in {len(text)} bytes", not found, found)
+        answers = sum(who.startswith("the answer to ") for who in self.written)
+        cases.check(f"nothing secret in {answers} answers, but where a line above says so", answers > 100, answers)
+        for may, why in MAY.items():
+            cases.check(f"may be told: {may} ({why})", may in self.met, self.met)
+        panics = [who for who, text in self.written.items() if b"panicked" in text]
+        cases.check("nobody panicked", not panics, panics)
+
+
+def the_search_finds(cases):
+    """Every form of a value is found, and what is no piece of it is not."""
+    canaries = Canaries()
+    value = canaries.new("it").encode()
+    forms = {
+        "as it is": value,
+        "a piece": value[5:17],
+        "percent-encoded": b"".join(b"%%%02x" % byte for byte in value).upper(),
+        "in hex": value.hex().encode(),
+        **{f"in base64 after {n}": base64.b64encode(b"x" * n + value + b"!") for n in range(4)},
+    }
+    for name, text in forms.items():
+        cases.check(f"the search finds it {name}", canaries.found(b"before " + text + b" after"))
+    cases.check("the search does not find what is shorter", not canaries.found(value[5:16] + b"-" + value[17:28]))
+
+
+def tokens(search, about, other):
+    """Tokens of every fate, by name."""
+    now = int(time.time())
+    good = mint(about, exp=now + 600)
+    header, claims, signature = good.split(".")
+    made = {
+        "good": good,
+        "expired": mint(about, exp=now - 600, iat=now - 660, nbf=now - 660),
+        "forged": f"{header}.{claims}.{signature[::-1]}",
+        "cut": f"{header}.{claims}.{signature[:40]}",
+        "another issuer's": mint(other, exp=now + 600),
+        "a stranger's": mint(about, iss="https://stranger.test"),
+        "an unreachable issuer's": mint(about, iss="http://127.0.0.1:1"),
+        "a key nobody knows": mint_with(about, {"kid": "ins_nobody"}),
+        "of no algorithm": mint_with(about, {"alg": "none"}),
+        "a template's": mint_with(about, {"cat": "cl_B7d4PD222AAA"}),
+        "no json": ".".join(search.canaries.new(f"no json {n}") for n in range(3)),
+        "one word": search.canaries.new("one word"),
+        "too long": f"{header}.{search.canaries.new('too long') * 500}.{signature}",
+    }
+    for name, token in made.items():
+        search.canaries.token(f"token {name}", token)
+    return made
+
+
+def mint_with(about, header):
+    return mint(about, **{"$header": header})
+
+
+def settings_of(home, search, other, backend):
+    key = search.canaries.new("in a key set's address")
+    return f"""
+upstream.url = "{backend.url}"
+public_url = "http://localhost:3000"
+websocket_protocol_token = true
+limits.body = "64KiB"
+timeouts.response = "2s"
+drain.grace = "2s"
+log.level = "trace"
+signing.cover = ["query"]
+signing.mode = ["http-signature", "jwt"]
+signing.audience = "orders"
+signing.keys_dir = "{home}/keys"
+signing.active = "second"
+
+[[issuer]]
+url = "{other["issuer"]}"
+jwks_url = "{other["jwks_url"]}?key={key}"
+audience = "any"
+
+[[issuer]]
+url = "http://127.0.0.1:1"
+jwks_url = "http://127.0.0.1:1/keys?key={key}"
+audience = "any"
+
+{"".join(f'[[route]]{chr(10)}path = "/{name}/**"{chr(10)}{rule}{chr(10)}' for name, rule in ROUTES.items())}"""
+
+
+ROUTES = {
+    "public": 'access = "public"',
+    "optional": 'access = "optional"',
+    "role": 'role = "org:nobody"',
+    "claim": 'claims = { nobody = "nothing" }',
+    "verify": 'reverification = { level = "first_factor", after_minutes = 1 }',
+    "active": 'session = "active"',
+    "report": 'mode = "report"',
+    "hidden": 'unauthenticated = "not-found"\nforbidden = "not-found"',
+}
+
+
+def keys(home, search, run):
+    """Key pairs and a secret of `keygen`'s."""
+    (home / "keys").mkdir()
+    for name, algorithm in ("first", "ed25519"), ("second", "es256"):
+        file = home / "keys" / f"{name}.pem"
+        run(f"keygen {algorithm}", ["keygen", "--alg", algorithm, "--out", str(file)])
+        search.canaries.key(f"the private half of {name}", file.read_text())
+    run("keygen", ["keygen", "--out", str(home / "secret")])
+    search.canaries.add("what keygen made", (home / "secret").read_text().strip().removeprefix("base64:"))
+    run("keygen over a file", ["keygen", "--out", str(home / "secret")])
+
+
+def runner(search, known):
+    """Runs a command to its end; all it says is kept."""
+
+    def run(what, arguments, stdin="", **settings):
+        settings = clean(known | settings)
+        done = subprocess.run([BINARY, *arguments], input=stdin.encode(), env=settings, capture_output=True, timeout=60)
+        search.wrote(what, done.stdout + b"\n" + done.stderr)
+        return done
+
+    return run
+
+
+def mistakes(cases, search, run):
+    """What is secret, written where it does not belong."""
+    pem = (ROOT / "tests/fixtures/tls/pkcs8.pem").read_text()
+    search.canaries.key("a private key in a setting", pem)
+    password = search.canaries.new("a password in a setting")
+    plain = search.canaries.new("a secret in a setting")
+    clerks = search.canaries.new("a secret key in a setting", "sk_live_")
+    for name in variables():
+        for kind, value in ("Clerk's secret key", clerks), ("a private key", pem):
+            done = run(f"check, {kind} as {name}", ["check"], **{name: value})
+            # What was understood is printed, and a name may be anything.
+            if done.returncode == 0:
+                search.written.pop(f"check, {kind} as {name}")
+    for name in SECRETS:
+        run(f"check, a secret as {name}", ["check"], **{name: plain})
+    for name in ADDRESSES:
+        for at in "127.0.0.1:99999", "127.0.0.1:9/a b", "a.test":
+            run(f"check, a password as {name}", ["check"], **{name: f"https://user:{password}@{at}/"})
+    for arguments in (
+        ["check", plain], [plain], ["explain", "Bearer", plain], ["check", f"--secret-key={plain}"],
+        ["check", "--signing-secret", plain], ["explain", "--token", plain],
+        ["explain", "-H", f"Authorization {plain}"], ["explain", "-H", f"Authorization: \x01{plain}"],
+        ["explain", "--cookie", plain], ["explain", "--url", f"https://user:{password}@a.test/"],
+        ["serve", "--", "sh", "-c", f": {plain}; exit 3"],
+    ):  # fmt: skip
+        run(" ".join(arguments).replace(plain, "…").replace(password, "…"), arguments)
+    for text in (
+        plain, f"signing.secret = {plain}", f'signing = "{plain}"', f'clerk.secret_key = "{clerks}"', f'mode = "{clerks}"',
+        f'signing.secret = "{plain}" x', f'signing.secret_file = """{plain}\n"""', f'[[issuer]]\nurl = "https://a:{password}@b"',
+        f'[[issuer]]\nurl = "https://a.test"\naudience = "any"\njwks_url = "http://a.test/?k={plain}"', f'[[route]]\npath = "{clerks}"',
+    ):  # fmt: skip
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(text)
+            file.flush()
+            shown = text.replace(plain, "…").replace(clerks, "…").replace(password, "…").replace("\n", " ")
+            done = run(f"check of {shown}", ["check", "--config", file.name])
+            cases.check(f"a mistake: {shown}", done.returncode == 78, done)
+
+
+# Settings that hold a secret, or name a file that does.
+SECRETS = """
+CLERK_SECRET_KEY CLERK_SECRET_KEY_FILE CLERK_JWT_KEY COUNTERSIGN_SIGNING_SECRET COUNTERSIGN_SIGNING_SECRET_FILE
+COUNTERSIGN_SIGNING_KEYS_DIR COUNTERSIGN_TLS_KEY_FILE COUNTERSIGN_UPSTREAM_KEY_FILE
+""".split()
+# Settings that hold an address, in which a password may stand.
+ADDRESSES = """
+COUNTERSIGN_UPSTREAM COUNTERSIGN_PUBLIC_URL COUNTERSIGN_AUTHORIZED_PARTIES COUNTERSIGN_CLERK_JWKS_URL CLERK_FAPI_URL
+CLERK_API_URL CLERK_SIGN_IN_URL CLERK_PROXY_URL CLERK_DOMAIN HTTPS_PROXY
+""".split()
+
+
+def variables():
+    """The variable of every setting that README.md lists."""
+    table = (ROOT / "README.md").read_text().split("| key | flag · short variable |")[1].split("\n\n")[0]
+    keys = {key for row in table.splitlines() for key in re.findall(r"`([a-z_0-9.]+)`", row.split("|")[1])}
+    return sorted("COUNTERSIGN_" + key.upper().replace(".", "_") for key in keys)
+
+
+def explained(search, run, made, config, jar):
+    """Tokens and requests, on standard input and as arguments."""
+    for name, token in made.items():
+        how = ["explain", *config]
+        run(f"explain, {name}", how, stdin=f"Bearer {token}")
+        run(f"explain --json, {name}", [*how, "--json"], stdin=token)
+        if len(token) < 100_000:
+            run(f"explain an argument, {name}", [*how, token])
+            run(f"explain --url, {name}", [*how, "--url", f"/?__clerk_handshake={token}&t={token}", "-b", f"__session={token}"])
+    run("explain a request", ["explain", *config, "--url", "/active/x?__clerk_handshake_nonce=" + jar["nonce"], "-b", "-"], stdin=cookies(jar))
+    run("explain a request --json", ["explain", "--json", *config, "-H", f"Cookie: {cookies(jar)}", "-X", "POST"])
+
+
+def cookies(jar, session=None):
+    named = {name: value for name, value in jar.items() if name.startswith("__")} | ({"__session": session} if session else {})
+    return "; ".join(f"{name}={value}" for name, value in named.items())
+
+
+def jar_of(search, about, made):
+    """A browser's cookies, all of them secret but the time."""
+    end = suffix(about["publishable_key"])
+    new = search.canaries.new
+    expired, now = made["expired"], int(time.time())
+    return {
+        "__client_uat": str(now - 3600), f"__client_uat_{end}": str(now - 3600),
+        "__session": expired, f"__session_{end}": expired, f"__refresh_{end}": new("the refresh cookie"),
+        "__clerk_db_jwt": new("the dev browser", "dvb_"), f"__clerk_db_jwt_{end}": new("the dev browser with a suffix", "dvb_"),
+        "__session_other": new("another instance's cookie"), "__theirs": new("the application's cookie"), "nonce": new("a nonce"),
+    }  # fmt: skip
+
+
+def serving(cases, search, about, other, home, form):
+    """One `serve`, from its start to its drain; `form` is of its log."""
+    backend, api = Backend(), BackendApi()
+    secret, key = search.canaries.new(f"the signing secret ({form})"), search.canaries.new(f"the secret key ({form})", "sk_test_")
+    made, how = tokens(search, about, other), {"COUNTERSIGN_LOG_FORMAT": form, "CLERK_API_URL": api.url}
+    if form == "json":
+        how |= {"COUNTERSIGN_SIGNING_SECRET": secret, "CLERK_SECRET_KEY": key}
+    else:
+        (home / "signing").write_text(secret)
+        (home / "clerk").write_text(key)
+        fixtures = ROOT / "tests/fixtures/tls"
+        search.canaries.key("the private key of TLS", (fixtures / "pkcs8.pem").read_text())
+        how |= {"COUNTERSIGN_SIGNING_SECRET_FILE": f"{home}/signing", "CLERK_SECRET_KEY_FILE": f"{home}/clerk"}
+        how |= {"COUNTERSIGN_TLS_KEY_FILE": f"{fixtures}/pkcs8.pem", "COUNTERSIGN_TLS_CERTIFICATE_FILE": f"{fixtures}/ec.crt"}
+    config = home / f"{form}.toml"
+    good_settings = settings_of(home, search, other, backend)
+    config.write_text(good_settings)
+    run = runner(search, {"CLERK_PUBLISHABLE_KEY": about["publishable_key"], **how})
+    jar = jar_of(search, about, made)
+    who = f"serve, {form}"
+    with serve(about, "--config", str(config), **how) as (process, proxy, admin):
+        wire = Wire(proxy, tls=form == "text")
+        send = lambda what, raw: search.answered(f"{what} ({form})", wire.send(raw))
+        for what, raw in http1(made, jar, search.canaries):
+            send(what, raw)
+        for _ in range(2 * len(BackendApi.MODES)):
+            nonce = search.canaries.new("a nonce, and another")
+            send("a nonce", wire.page(f"/?__clerk_handshake_nonce={nonce}", cookies(jar)))
+            send("a nonce in a cookie", wire.page("/", f"{cookies(jar)}; __clerk_handshake_nonce={nonce}"))
+            send("a page with an expired session", wire.page("/orders", cookies(jar)))
+            session = search.canaries.token("token of a session", mint(about, sid=f"sess_{time.monotonic_ns()}"))
+            send("a route that asks Clerk", wire.get("/active/x", f"Authorization: Bearer {session}"))
+        for what, raw in multiplexed(made, jar, search.canaries):
+            wire.send_http2(raw)
+        for what, arguments in http2(made, jar):
+            search.answered(f"{what} over HTTP/2 ({form})", wire.curl(arguments))
+        watched(search, admin, made, jar, who)
+        reasons = set(re.findall(r'reason="([a-z-]+)"', request(admin, "GET", "/metrics").text))
+        cases.check(f"{who}: requests met all that should be met", REASONS <= reasons, REASONS - reasons)
+
+        wrong = search.canaries.new(f"a secret in a setting ({form})", "sk_live_")
+        for text in f'mode = "{wrong}"', f"clerk.secret_key = {wrong}", f'signing.secret_file = "{wrong}"', good_settings + '\nlog.caller = "hash"':
+            config.write_text(text)
+            process.child.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+        watched(search, admin, made, jar, who)
+        run(f"check, {form}", ["check", "--config", str(config)])
+        run(f"check --strict, {form}", ["check", "--strict", "--config", str(config)])
+        if form == "json":
+            explained(search, run, made, ["--config", str(config)], jar)
+
+        under_way = wire.open(wire.get("/slow", f"Authorization: Bearer {made['good']}", f"Cookie: {cookies(jar)}"))
+        process.child.terminate()
+        process.child.wait(timeout=30)
+        under_way.close()
+        search.wrote(f"{who}: standard output", process.child.stdout.read())
+        process.log.seek(0)
+        log = process.log.read()
+    search.wrote(f"{who}: its log", log)
+    lines = log.count(b"access")
+    cases.check(f"{who}: the log is one of a full run ({lines} lines)", lines > 150 and b"drained" in log and b"not reloaded" in log)
+    seen = backend.seen()
+    for what, value in ("the token", made["good"]), ("a cookie", jar["__theirs"]), ("the dev browser", jar["__clerk_db_jwt"]):
+        cases.check(f"{who}: the backend was told {what}", value.encode() in seen)
+    cases.check(f"{who}: Clerk was told the secret key", key.encode() in api.seen())
+    cases.check(f"{who}: Clerk was told the refresh cookie", jar[f"__refresh_{suffix(about['publishable_key'])}"].encode() in api.seen())
+
+
+def watched(search, admin, made, jar, who):
+    """The admin listener, asked with everything it has no use for."""
+    carried = [("Authorization", f"Bearer {made['good']}"), ("Cookie", cookies(jar))]
+    for path in "/livez", "/readyz", "/metrics", "/status", "/.well-known/jwks.json", "/", "/nothing":
+        for method, body in ("GET", None), ("POST", made["good"].encode()):
+            reply = request(admin, method, f"{path}?access_token={made['good']}", carried, body)
+            search.wrote(f"{who}: {path}", f"{reply.headers}{reply.text}")
+
+
+ECHO = b"http/1.1 200"  # the demo's backend answers nothing else, and its proxy nothing with it
+
+
+def demonstrated(cases, search, about, process, made):
+    """A browser that signs in at a demo, and requests of every kind to its proxy."""
+    search.met.add("the demo's first line")
+    for name in "signing_secret", "secret_key":
+        search.canaries.add(f"the demo's {name}", about[name])
+    search.canaries.token("the demo's token", about["token"])
+    wire = Wire(about["proxy"])
+    jar = jar_of(search, about, made)
+    for what, raw in http1(made, jar, search.canaries):
+        search.answered(f"{what} (demo)", wire.send(raw), ECHO)
+    signed_in(cases, search, about)
+    watched(search, about["admin"], made, jar, "demo")
+
+
+def signed_in(cases, search, about):
+    """From the first page over sign-in and handshake, and again when the session is to be renewed."""
+    browser, place = {}, about["proxy"] + "/hello"
+    issuer = urllib.parse.urlsplit(about["issuer"])
+    for _ in range(12):
+        url = urllib.parse.urlsplit(place)
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        ours = url.netloc != issuer.netloc
+        for value in re.findall(r"(?:__clerk_handshake(?:_nonce)?|__clerk_db_jwt)=([^&]+)", urllib.parse.unquote(url.query)):
+            search.canaries.add(f"what the address carries: {value[:4]}…", value)
+        sent = [("Accept", "text/html"), ("Host", url.netloc)]
+        if browser and ours:
+            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in browser.items())))
+        if url.path == "/sign-in":
+            back = urllib.parse.parse_qs(url.query)
+            form = {name: values[0] for name, values in back.items()} | {"user": "user_2xHq6uHb8KkM3nQs5VxY7zCeGjR"}
+            kind = ("Content-Type", "application/x-www-form-urlencoded"), ("Origin", about["issuer"])
+            reply = request(about["issuer"], "POST", "/sign-in", [*sent, *kind], urllib.parse.urlencode(form).encode())
+        else:
+            reply = request(f"{url.scheme}://{url.netloc}", "GET", target, sent)
+        if not ours:
+            search.met.add("the demo's issuer")
+        for line in reply.headers.get_all("set-cookie") or [] if ours else []:
+            name, _, value = line.split(";")[0].partition("=")
+            browser[name] = value
+            if "uat" not in name and "count" not in name and len(value) > 8:
+                search.canaries.token("a cookie of the demo's", value)
+        if ours:
+            raw = "".join(f"{name}: {value}\n" for name, value in reply.headers.items())
+            search.answered("a step of signing in", f"http/1.1 {reply.status}\n{raw}\n{reply.text}".encode(), ECHO)
+        place = reply.headers["location"]
+        if not place:
+            break
+        place = urllib.parse.urljoin(f"{url.scheme}://{url.netloc}{target}", place)
+    cases.check("demo: somebody signs in", reply.status == 200 and any("refresh" in name for name in browser), reply)
+
+
+def run(cases):
+    the_search_finds(cases)
+    search = Search()
+    with tempfile.TemporaryDirectory() as home, demo() as (_, other), demo() as (process, about):
+        home = pathlib.Path(home)
+        known = {"CLERK_PUBLISHABLE_KEY": about["publishable_key"], "COUNTERSIGN_UPSTREAM": "http://127.0.0.1:9"}
+        plain = runner(search, known)
+        keys(home, search, plain)
+        mistakes(cases, search, plain)
+        demonstrated(cases, search, about, process, tokens(search, about, other))
+        for form in "json", "text":
+            serving(cases, search, about, other, home, form)
+        process.child.terminate()
+        process.child.wait(timeout=30)
+        process.log.seek(0)
+        search.wrote("demo: its log", process.log.read())
+    search.report(cases, [it["publishable_key"] for it in (about, other)])
+
+
+main(run)
