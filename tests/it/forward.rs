@@ -486,6 +486,45 @@ async fn an_answer_that_is_none_is_a_502() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_backend_that_answers_twice_gives_its_second_answer_to_nobody() {
+    const FIRST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst";
+    const SECOND: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond";
+    for pause in [Pause::None, Pause::UntilIdle] {
+        let idle = Rc::new(tokio::sync::Notify::new());
+        let is_idle = Rc::clone(&idle);
+        let (issuer, upstream, proxy) = before(move |mut socket| {
+            let is_idle = Rc::clone(&is_idle);
+            async move {
+                head(&mut socket).await;
+                socket.write_all(FIRST).await.unwrap();
+                if pause == Pause::UntilIdle {
+                    is_idle.notified().await;
+                }
+                socket.write_all(SECOND).await.unwrap();
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        for number in 1..=3 {
+            let answer = proxy.get("/", &issuer.token()).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "first"), "{pause:?}");
+            idle.notify_one();
+            let kept = r#"countersign_upstream_connections{state="idle"}"#;
+            until("it is not kept", async || proxy.metric(kept).await == 0.0).await;
+            assert_eq!(upstream.connections(), number, "{pause:?}");
+        }
+    }
+}
+
+/// When a second answer comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    None,
+    /// Once the connection has no request.
+    UntilIdle,
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
