@@ -28,6 +28,7 @@ MAY = {
     "the demo's issuer": "it stands for Clerk, whose answers are Clerk's",
     "an answer of the backend": "what it tells its clients is its own; the demo's tells all it got",
     "the publishable key": "it is public, and says as the issuer of a token does where that is",
+    "a word nobody expects": "the usage error repeats it to whoever typed it, where `ps` shows it too",
     "Location": "sends a browser to Clerk with what Clerk asks for, and back to the address it came for",
     "Set-Cookie": "a handshake's cookies, for the browser whose they are",
 }
@@ -207,13 +208,18 @@ def mistakes(cases, search, run, home):
         for at in "127.0.0.1:99999", "127.0.0.1:9/a b", "a.test":
             run(f"check, a password as {name}", ["check"], **{name: f"https://user:{password}@{at}/"})
     for arguments in (
-        ["check", plain], [plain], ["explain", "Bearer", plain], ["check", f"--secret-key={plain}"],
-        ["check", "--signing-secret", plain], ["explain", "--token", plain],
+        ["explain", "Bearer", plain], ["check", f"--secret-key={plain}"], ["check", "--signing-secret", plain], ["explain", "--token", plain],
         ["explain", "-H", f"Authorization {plain}"], ["explain", "-H", f"Authorization: \x01{plain}"],
         ["explain", "--cookie", plain], ["explain", "--url", f"https://user:{password}@a.test/"],
-        ["serve", "--", "sh", "-c", f": {plain}; exit 3"],
     ):  # fmt: skip
         run(" ".join(arguments).replace(plain, "…").replace(password, "…"), arguments)
+    any_port = {"COUNTERSIGN_UPSTREAM": "", "COUNTERSIGN_LISTEN": "127.0.0.1:0", "COUNTERSIGN_ADMIN_LISTEN": "127.0.0.1:0"}
+    done = run("serve, with a backend that ends", ["serve", "--", "sh", "-c", f": {plain}; exit 3"], **any_port)
+    cases.check("a backend that ends: its status", done.returncode == 3, done)
+    for arguments in [plain], ["check", plain]:
+        if plain in str(run("a word nobody expects", arguments)):
+            search.met.add("a word nobody expects")
+    search.written.pop("a word nobody expects")
     for text in (
         plain, f"signing.secret = {plain}", f'signing = "{plain}"', f'clerk.secret_key = "{clerks}"', f'mode = "{clerks}"',
         f'signing.secret = "{plain}" x', f'signing.secret_file = """{plain}\n"""', f'[[issuer]]\nurl = "https://a:{password}@b"',
