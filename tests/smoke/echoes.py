@@ -58,6 +58,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+SWITCHED = b"HTTP/1.1 101 OK\r\nx-backend: yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nx-backend: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 class Backend(Echo):
     """Answers with what it got; some paths have it break, in the middle of telling."""
 
@@ -67,13 +71,13 @@ class Backend(Echo):
             if self.path.startswith("/slow"):
                 time.sleep(1)
             if "websocket" in (self.headers.get("upgrade") or ""):
-                return self.broken(b"HTTP/1.1 101 OK\r\nx-backend: yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + one_line)
+                return self.broken(SWITCHED + one_line)
             if self.path.startswith("/broken-head"):
                 return self.broken(b"HTTP/1.1 2x0 " + one_line + b"\r\n\r\n")
             if self.path.startswith("/broken-header"):
                 return self.broken(b"HTTP/1.1 200 OK\r\n" + one_line.replace(b":", b" ") + b"\r\n\r\n")
             if self.path.startswith("/broken-body"):
-                return self.broken(b"HTTP/1.1 200 OK\r\nx-backend: yes\r\nTransfer-Encoding: chunked\r\n\r\nzz" + one_line)
+                return self.broken(CHUNKED + b"zz" + one_line)
             if self.path.startswith("/broken-length"):
                 return self.broken(b"HTTP/1.1 200 OK\r\nContent-Length: " + one_line + b"\r\n\r\n")
             self.send(200, told, ("x-backend", "yes"))
@@ -87,10 +91,11 @@ class BackendApi(Echo):
     class Handler(Handler):
         def respond(self, told, count):
             one_line = told.replace(b"\r", b" ").replace(b"\n", b" ")
-            told_json = json.dumps({"errors": [{"message": told.decode(errors="replace"), "code": told.decode(errors="replace")}]}).encode()
+            words = told.decode(errors="replace")
+            refusal = json.dumps({"errors": [{"message": words, "code": words}]}).encode()
             mode = BackendApi.MODES[count % len(BackendApi.MODES)]
             if mode.isdigit():
-                return self.send(int(mode), told if mode == "200" else told_json, ("Retry-After", "0"))
+                return self.send(int(mode), told if mode == "200" else refusal, ("Retry-After", "0"))
             if mode == "redirect":
                 key = self.headers.get("authorization", "").replace("Bearer ", "")
                 return self.send(302, told, ("Location", f"https://127.0.0.1:1/{key}"))
@@ -102,5 +107,5 @@ class BackendApi(Echo):
                 lines = ["__session=" + self.path, self.path, 5, "__client_uat=1; Path=/\r\nx: y"]
                 return self.send(200, json.dumps({"directives": lines, "cookies": lines}).encode())
             if mode == "list":
-                return self.send(200, json.dumps([told.decode(errors="replace")]).encode())
+                return self.send(200, json.dumps([words]).encode())
             self.broken(b"")

@@ -12,8 +12,11 @@ HOST = "localhost:3000"
 PATHS = "/", "/public/x", "/optional/x", "/role/x", "/claim/x", "/verify/x", "/report/x", "/hidden/x"
 PAGE = "Accept: text/html", "Sec-Fetch-Dest: document", "Sec-Fetch-Mode: navigate"
 SOCKET = (
-    "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-)  # fmt: skip
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 
 
 class Wire:
@@ -58,7 +61,18 @@ class Wire:
         """What curl is told over HTTP/2, head and trailers included."""
         scheme, how = ("https", ["--http2", "--insecure"]) if self.tls else ("http", ["--http2-prior-knowledge"])
         url = f"{scheme}://{self.address[0]}:{self.address[1]}{arguments[0]}"
-        command = ["curl", "--silent", "--include", "--max-time", "10", *how, "-H", f"Host: {HOST}", *arguments[1:], url]
+        command = [
+            "curl",
+            "--silent",
+            "--include",
+            "--max-time",
+            "10",
+            *how,
+            "-H",
+            f"Host: {HOST}",
+            *arguments[1:],
+            url,
+        ]
         return subprocess.run(command, capture_output=True, timeout=30).stdout
 
 
@@ -79,45 +93,64 @@ def suffix(publishable_key):
     return base64.urlsafe_b64encode(hashlib.sha1(publishable_key.encode()).digest())[:8].decode()
 
 
+def cookies(jar):
+    """A browser's cookies as it sends them."""
+    return "; ".join(f"{name}={value}" for name, value in jar.items() if name.startswith("__"))
+
+
 def head(method, target, *lines, body=b""):
     length = (f"Content-Length: {len(body)}",) if body else ()
     text = [f"{method} {target} HTTP/1.1", f"Host: {HOST}", "Connection: close", *length, *lines, "", ""]
     return "\r\n".join(text).encode("latin-1") + body
 
 
+def socket_head(target, *lines):
+    """A head that asks for a WebSocket."""
+    return head("GET", target, *SOCKET, *lines).replace(b"Connection: close\r\n", b"")
+
+
 def http1(made, jar, canaries):
     """Names and bytes of requests over HTTP/1.1."""
-    cookie = "; ".join(f"{name}={value}" for name, value in jar.items() if name.startswith("__"))
+    cookie = cookies(jar)
     browser = f"__client_uat=1; __clerk_db_jwt={jar['__clerk_db_jwt']}"
     other = canaries.new("a header of the application's")
     for name, token in made.items():
+        bearer, form = f"Authorization: Bearer {token}", "Content-Type: application/x-www-form-urlencoded"
         for path in PATHS:
-            yield f"{name} as bearer to {path}", head("GET", path, f"Authorization: Bearer {token}")
-        yield f"{name} of another page", head("GET", "/", f"Authorization: Bearer {token}", "Origin: http://localhost:3000")
-        yield f"{name} as a page", head("GET", "/", *PAGE, f"Authorization: Bearer {token}")
+            yield f"{name} as bearer to {path}", head("GET", path, bearer)
+        yield f"{name} of another page", head("GET", "/", bearer, "Origin: http://localhost:3000")
+        yield f"{name} as a page", head("GET", "/", *PAGE, bearer)
         yield f"{name} as a cookie", head("GET", "/", f"Cookie: {cookie}; __session={token}", f"X-Api-Key: {other}")
         yield f"{name} as a cookie of a page", head("GET", "/", *PAGE, f"Cookie: __client_uat=1; __session={token}")
-        yield f"{name} as a cookie across sites", head("POST", "/", f"Cookie: __session={token}; {browser}", "Origin: https://evil.test")
+        across = f"Cookie: __session={token}; {browser}", "Origin: https://evil.test"
+        yield f"{name} as a cookie across sites", head("POST", "/", *across)
         yield f"{name} as a handshake", head("GET", f"/?__clerk_handshake={token}", *PAGE)
-        yield f"{name} as a handshake's cookie", head("GET", "/", *PAGE, f"Cookie: {cookie}; __clerk_handshake={token}")
+        handshake = f"Cookie: {cookie}; __clerk_handshake={token}"
+        yield f"{name} as a handshake's cookie", head("GET", "/", *PAGE, handshake)
         yield f"{name} in a query", head("GET", f"/?access_token={token}&__session={token}")
-        yield f"{name} in a body", head("POST", "/", "Content-Type: application/x-www-form-urlencoded", body=f"access_token={token}".encode())
-        yield f"{name} in the wrong header", head("GET", "/", f"Proxy-Authorization: Bearer {token}", f"X-Clerk-Token: {token}", f"X-Request-Id: {token[:60]}")
-        yield f"{name} in a trace", head("GET", "/", f"traceparent: {token}", f"tracestate: {token}", f"baggage: t={token}")
-        yield f"{name} in what a browser tells", head("GET", "/", *PAGE, f"Referer: https://a.test/?t={token}", f"User-Agent: {token}", f"Origin: {token}")
-        yield f"{name} in what a proxy tells", head("GET", "/", *PAGE, f"X-Forwarded-Host: {token}", f"X-Forwarded-For: {token}", f"Forwarded: for={token}")
+        yield f"{name} in a body", head("POST", "/", form, body=f"access_token={token}".encode())
+        wrong = f"Proxy-Authorization: Bearer {token}", f"X-Clerk-Token: {token}", f"X-Request-Id: {token[:60]}"
+        yield f"{name} in the wrong header", head("GET", "/", *wrong)
+        trace = f"traceparent: {token}", f"tracestate: {token}", f"baggage: t={token}"
+        yield f"{name} in a trace", head("GET", "/", *trace)
+        told = f"Referer: https://a.test/?t={token}", f"User-Agent: {token}", f"Origin: {token}"
+        yield f"{name} in what a browser tells", head("GET", "/", *PAGE, *told)
+        told = f"X-Forwarded-Host: {token}", f"X-Forwarded-For: {token}", f"Forwarded: for={token}"
+        yield f"{name} in what a proxy tells", head("GET", "/", *PAGE, *told)
         yield f"{name} as another scheme", head("GET", "/", f"Authorization: Basic {token}")
         yield f"{name} without a scheme", head("GET", "/", f"Authorization: {token}")
-        yield f"{name} twice", head("GET", "/", f"Authorization: Bearer {token}", f"Authorization: Bearer {token}")
-        yield f"{name} among protocols", head("GET", "/public/x", *SOCKET, f"Sec-WebSocket-Protocol: bearer, {token}").replace(b"Connection: close\r\n", b"")
-        yield f"{name} among protocols of a socket", head("GET", "/socket", *SOCKET, f"Sec-WebSocket-Protocol: bearer, {token}").replace(b"Connection: close\r\n", b"")
-        yield f"{name} to a service of gRPC", head("POST", "/a.B/C", "Content-Type: application/grpc", f"Authorization: Bearer {token}")
+        yield f"{name} twice", head("GET", "/", bearer, bearer)
+        for path in "/public/x", "/socket":
+            yield f"{name} among protocols of {path}", socket_head(path, f"Sec-WebSocket-Protocol: bearer, {token}")
+        yield f"{name} to a service of gRPC", head("POST", "/a.B/C", "Content-Type: application/grpc", bearer)
     yield from malformed(made["good"], cookie)
+    carried = f"Authorization: Bearer {made['good']}", f"Cookie: {cookie}"
     for path in "/broken-head", "/broken-header", "/broken-body", "/broken-length":
-        yield f"a backend that breaks: {path}", head("GET", path, f"Authorization: Bearer {made['good']}", f"Cookie: {cookie}")
+        yield f"a backend that breaks: {path}", head("GET", path, *carried)
     yield "nothing", head("GET", "/")
     yield "a browser without a session", head("GET", "/", f"Cookie: {browser}")
-    yield "a preflight", head("OPTIONS", "/", "Origin: http://localhost:3000", "Access-Control-Request-Method: PUT", f"Cookie: {cookie}", f"Authorization: Bearer {made['good']}")
+    asked = "Origin: http://localhost:3000", "Access-Control-Request-Method: PUT"
+    yield "a preflight", head("OPTIONS", "/", *asked, *carried)
 
 
 def malformed(token, cookie):
@@ -135,7 +168,9 @@ def malformed(token, cookie):
     yield "two hosts", head("GET", "/", "Host: a.test", line, f"Cookie: {cookie}")
     yield "a length of a token", head("POST", "/", f"Content-Length: {token}", line)
     yield "a coding of a token", head("POST", "/", f"Transfer-Encoding: {token}", line)
-    yield "a chunk of a token", head("POST", "/", "Transfer-Encoding: chunked", line) + f"{token}\r\n{token}\r\n".encode()
+    yield "a chunk of a token", head(
+        "POST", "/", "Transfer-Encoding: chunked", line
+    ) + f"{token}\r\n{token}\r\n".encode()
     yield "a head that is too long", head("GET", "/", line, *(f"X-{n}: {token}" for n in range(90)))
     yield "too many headers", head("GET", "/", line, *(f"X-{n}: 1" for n in range(150)))
     yield "a target that is too long", head("GET", f"/?t={token * 60}", line)
@@ -150,24 +185,27 @@ def malformed(token, cookie):
 
 def http2(made, jar):
     """Names, and what curl is to send."""
-    cookie = "; ".join(f"{name}={value}" for name, value in jar.items() if name.startswith("__"))
+    cookie = cookies(jar)
     for name, token in made.items():
         bearer = ["-H", f"Authorization: Bearer {token}"]
         for path in PATHS:
             yield f"{name} to {path}", [path, *bearer]
         yield f"{name} as a cookie", ["/", "-H", f"Cookie: {cookie}; __session={token}"]
         yield f"{name} in a query", [f"/?access_token={token}"]
-        yield f"{name} as a call of gRPC", ["/a.B/C", *bearer, "-H", "Content-Type: application/grpc", "-H", "TE: trailers", "-d", token]
+        grpc = ["-H", "Content-Type: application/grpc", "-H", "TE: trailers", "-d", token]
+        yield f"{name} as a call of gRPC", ["/a.B/C", *bearer, *grpc]
         yield f"{name} to a backend that breaks", ["/broken-head", *bearer]
 
 
-def multiplexed(made, jar, canaries):
+def multiplexed(made, canaries):
     """Names and bytes that HTTP/2 does not allow, or that end a connection."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
     token = made["good"].encode()
-    request = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", HOST.encode()), (b"authorization", b"Bearer " + token)]
+    target = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", HOST.encode())]
+    request = [*target, (b"authorization", b"Bearer " + token)]
     told = canaries.new("a word of farewell").encode()
-    yield "GOAWAY with a reason", preface + headers(1, request) + frame(7, 0, 0, bytes(4) + b"\0\0\0\x02" + told + token[:100])
+    farewell = frame(7, 0, 0, bytes(4) + b"\0\0\0\x02" + told + token[:100])
+    yield "GOAWAY with a reason", preface + headers(1, request) + farewell
     yield "a name in capitals", preface + headers(1, [*request, (b"X-Token", token)])
     yield "a line end in a value", preface + headers(1, [*request, (b"x-token", token + b"\r\nx: y")])
     yield "a path of a token", preface + headers(1, [*request[:2], (b":path", token), *request[3:]])

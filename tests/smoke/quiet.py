@@ -17,10 +17,11 @@ import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import slips
 from canaries import Canaries
-from harness import BINARY, ROOT, clean, demo, main, mint, request, serve
-from knocks import Wire, http1, http2, multiplexed, suffix
 from echoes import Backend, BackendApi
+from harness import BINARY, ROOT, clean, demo, main, mint, request, serve
+from knocks import Wire, cookies, http1, http2, multiplexed, suffix
 
 # The one list of what may be told, and why. Each must be met, or it does not belong here.
 MAY = {
@@ -34,12 +35,12 @@ MAY = {
 }
 
 # What has to have happened, or the search proves little.
-REASONS = {
-    "access-denied", "clerk-unavailable", "client-uat-but-no-session-token", "credential-repeated", "cross-site-request",
-    "dev-browser-missing", "jwk-kid-mismatch", "keys-unavailable", "none", "request-malformed", "reverification-error",
-    "scope-insufficient", "session-token-expired", "token-invalid", "token-invalid-algorithm", "token-invalid-issuer",
-    "token-invalid-signature", "token-type-mismatch", "upstream-broken",
-}  # fmt: skip
+REASONS = set("""
+    access-denied clerk-unavailable client-uat-but-no-session-token credential-repeated
+    cross-site-request dev-browser-missing jwk-kid-mismatch keys-unavailable none request-malformed
+    reverification-error scope-insufficient session-token-expired token-invalid token-invalid-algorithm
+    token-invalid-issuer token-invalid-signature token-type-mismatch upstream-broken
+    """.split())
 
 
 class Search:
@@ -127,6 +128,7 @@ def mint_with(about, header):
 
 def settings_of(home, search, other, backend):
     key = search.canaries.new("in a key set's address")
+    routes = "".join(f'[[route]]\npath = "/{name}/**"\n{rule}\n' for name, rule in ROUTES.items())
     return f"""
 upstream.url = "{backend.url}"
 public_url = "http://localhost:3000"
@@ -151,7 +153,7 @@ url = "http://127.0.0.1:1"
 jwks_url = "http://127.0.0.1:1/keys?key={key}"
 audience = "any"
 
-{"".join(f'[[route]]{chr(10)}path = "/{name}/**"{chr(10)}{rule}{chr(10)}' for name, rule in ROUTES.items())}"""
+{routes}"""
 
 
 ROUTES = {
@@ -190,69 +192,7 @@ def runner(search, known):
     return run
 
 
-def mistakes(cases, search, run, home):
-    """What is secret, written where it does not belong."""
-    pem = (home / "keys" / "first.pem").read_text()
-    password = search.canaries.new("a password in a setting")
-    plain = search.canaries.new("a secret in a setting")
-    clerks = search.canaries.new("a secret key in a setting", "sk_live_")
-    for name in variables():
-        for kind, value in ("Clerk's secret key", clerks), ("a private key", pem):
-            done = run(f"check, {kind} as {name}", ["check"], **{name: value})
-            # What was understood is printed, and a name may be anything.
-            if done.returncode == 0:
-                search.written.pop(f"check, {kind} as {name}")
-    for name in SECRETS:
-        run(f"check, a secret as {name}", ["check"], **{name: plain})
-    for name in ADDRESSES:
-        for at in "127.0.0.1:99999", "127.0.0.1:9/a b", "a.test":
-            run(f"check, a password as {name}", ["check"], **{name: f"https://user:{password}@{at}/"})
-    for arguments in (
-        ["explain", "Bearer", plain], ["check", f"--secret-key={plain}"], ["check", "--signing-secret", plain], ["explain", "--token", plain],
-        ["explain", "-H", f"Authorization {plain}"], ["explain", "-H", f"Authorization: \x01{plain}"],
-        ["explain", "--cookie", plain], ["explain", "--url", f"https://user:{password}@a.test/"],
-    ):  # fmt: skip
-        run(" ".join(arguments).replace(plain, "…").replace(password, "…"), arguments)
-    any_port = {"COUNTERSIGN_UPSTREAM": "", "COUNTERSIGN_LISTEN": "127.0.0.1:0", "COUNTERSIGN_ADMIN_LISTEN": "127.0.0.1:0"}
-    done = run("serve, with a backend that ends", ["serve", "--", "sh", "-c", f": {plain}; exit 3"], **any_port)
-    cases.check("a backend that ends: its status", done.returncode == 3, done)
-    for arguments in [plain], ["check", plain]:
-        if plain in str(run("a word nobody expects", arguments)):
-            search.met.add("a word nobody expects")
-    search.written.pop("a word nobody expects")
-    for text in (
-        plain, f"signing.secret = {plain}", f'signing = "{plain}"', f'clerk.secret_key = "{clerks}"', f'mode = "{clerks}"',
-        f'signing.secret = "{plain}" x', f'signing.secret_file = """{plain}\n"""', f'[[issuer]]\nurl = "https://a:{password}@b"',
-        f'[[issuer]]\nurl = "https://a.test"\naudience = "any"\njwks_url = "http://a.test/?k={plain}"', f'[[route]]\npath = "{clerks}"',
-    ):  # fmt: skip
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(text)
-            file.flush()
-            shown = text.replace(plain, "…").replace(clerks, "…").replace(password, "…").replace("\n", " ")
-            done = run(f"check of {shown}", ["check", "--config", file.name])
-            cases.check(f"a mistake: {shown}", done.returncode == 78, done)
-
-
-# Settings that hold a secret, or name a file that does.
-SECRETS = """
-CLERK_SECRET_KEY CLERK_SECRET_KEY_FILE CLERK_JWT_KEY COUNTERSIGN_SIGNING_SECRET COUNTERSIGN_SIGNING_SECRET_FILE
-COUNTERSIGN_SIGNING_KEYS_DIR COUNTERSIGN_TLS_KEY_FILE COUNTERSIGN_UPSTREAM_KEY_FILE
-""".split()
-# Settings that hold an address, in which a password may stand.
-ADDRESSES = """
-COUNTERSIGN_UPSTREAM COUNTERSIGN_PUBLIC_URL COUNTERSIGN_AUTHORIZED_PARTIES COUNTERSIGN_CLERK_JWKS_URL CLERK_FAPI_URL
-CLERK_API_URL CLERK_SIGN_IN_URL CLERK_PROXY_URL CLERK_DOMAIN HTTPS_PROXY
-""".split()
-
-
-def variables():
-    """The variable of every setting that README.md lists."""
-    table = (ROOT / "README.md").read_text().split("| key | flag · short variable |")[1].split("\n\n")[0]
-    keys = {key for row in table.splitlines() for key in re.findall(r"`([a-z_0-9.]+)`", row.split("|")[1])}
-    return sorted("COUNTERSIGN_" + key.upper().replace(".", "_") for key in keys)
-
-
-def explained(search, run, made, config, jar):
+def explained(cases, search, run, made, config, jar):
     """Tokens and requests, on standard input and as arguments."""
     for name, token in made.items():
         how = ["explain", *config]
@@ -262,14 +202,14 @@ def explained(search, run, made, config, jar):
         run(f"explain --json, {name}", [*how, "--json"], stdin=token)
         if len(token) < 100_000:
             run(f"explain an argument, {name}", [*how, token])
-            run(f"explain --url, {name}", [*how, "--url", f"/?__clerk_handshake={token}&t={token}", "-b", f"__session={token}"])
-    run("explain a request", ["explain", *config, "--url", "/active/x?__clerk_handshake_nonce=" + jar["nonce"], "-b", "-"], stdin=cookies(jar))
+            # What is no token to anybody may stand in an address that somebody asks about.
+            url = f"/?__clerk_handshake={token}" + (f"&t={token}" if token.startswith("eyJ") else "")
+            run(f"explain --url, {name}", [*how, "--url", url, "-b", f"__session={token}"])
+    done = run("explain, and accept", [*how, made["good"]])
+    cases.check("explain: a good token is accepted", done.returncode == 0, done)
+    nonce = f"/active/x?__clerk_handshake_nonce={jar['nonce']}"
+    run("explain a request", ["explain", *config, "--url", nonce, "-b", "-"], stdin=cookies(jar))
     run("explain a request --json", ["explain", "--json", *config, "-H", f"Cookie: {cookies(jar)}", "-X", "POST"])
-
-
-def cookies(jar, session=None):
-    named = {name: value for name, value in jar.items() if name.startswith("__")} | ({"__session": session} if session else {})
-    return "; ".join(f"{name}={value}" for name, value in named.items())
 
 
 def jar_of(search, about, made):
@@ -280,15 +220,18 @@ def jar_of(search, about, made):
     return {
         "__client_uat": str(now - 3600), f"__client_uat_{end}": str(now - 3600),
         "__session": expired, f"__session_{end}": expired, f"__refresh_{end}": new("the refresh cookie"),
-        "__clerk_db_jwt": new("the dev browser", "dvb_"), f"__clerk_db_jwt_{end}": new("the dev browser with a suffix", "dvb_"),
-        "__session_other": new("another instance's cookie"), "__theirs": new("the application's cookie"), "nonce": new("a nonce"),
+        "__clerk_db_jwt": new("the dev browser", "dvb_"),
+        f"__clerk_db_jwt_{end}": new("the dev browser with a suffix", "dvb_"),
+        "__session_other": new("another instance's cookie"), "__theirs": new("the application's cookie"),
+        "nonce": new("a nonce"),
     }  # fmt: skip
 
 
 def serving(cases, search, about, other, home, form):
     """One `serve`, from its start to its drain; `form` is of its log."""
     backend, api = Backend(), BackendApi()
-    secret, key = search.canaries.new(f"the signing secret ({form})"), search.canaries.new(f"the secret key ({form})", "sk_test_")
+    secret = search.canaries.new(f"the signing secret ({form})")
+    key = search.canaries.new(f"the secret key ({form})", "sk_test_")
     made, how = tokens(search, about, other), {"COUNTERSIGN_LOG_FORMAT": form, "CLERK_API_URL": api.url}
     if form == "json":
         how |= {"COUNTERSIGN_SIGNING_SECRET": secret, "CLERK_SECRET_KEY": key}
@@ -298,7 +241,10 @@ def serving(cases, search, about, other, home, form):
         fixtures = ROOT / "tests/fixtures/tls"
         search.canaries.key("the private key of TLS", (fixtures / "pkcs8.pem").read_text())
         how |= {"COUNTERSIGN_SIGNING_SECRET_FILE": f"{home}/signing", "CLERK_SECRET_KEY_FILE": f"{home}/clerk"}
-        how |= {"COUNTERSIGN_TLS_KEY_FILE": f"{fixtures}/pkcs8.pem", "COUNTERSIGN_TLS_CERTIFICATE_FILE": f"{fixtures}/ec.crt"}
+        how |= {
+            "COUNTERSIGN_TLS_KEY_FILE": f"{fixtures}/pkcs8.pem",
+            "COUNTERSIGN_TLS_CERTIFICATE_FILE": f"{fixtures}/ec.crt",
+        }
     config = home / f"{form}.toml"
     good_settings = settings_of(home, search, other, backend)
     config.write_text(good_settings)
@@ -317,11 +263,12 @@ def serving(cases, search, about, other, home, form):
             send("a page with an expired session", wire.page("/orders", cookies(jar)))
             session = search.canaries.token("token of a session", mint(about, sid=f"sess_{time.monotonic_ns()}"))
             send("a route that asks Clerk", wire.get("/active/x", f"Authorization: Bearer {session}"))
-        for what, raw in multiplexed(made, jar, search.canaries):
+        for _, raw in multiplexed(made, search.canaries):
             wire.send_http2(raw)
         for what, arguments in http2(made, jar):
             search.answered(f"{what} over HTTP/2 ({form})", wire.curl(arguments))
-        search.answered(f"a request without TLS ({form})", wire.send_plain(wire.get("/", f"Authorization: Bearer {made['good']}")))
+        plain = wire.get("/", f"Authorization: Bearer {made['good']}")
+        search.answered(f"a request without TLS ({form})", wire.send_plain(plain))
         watched(search, admin, made, jar, who)
         reasons = set(re.findall(r'reason="([a-z-]+)"', request(admin, "GET", "/metrics").text))
         cases.check(f"{who}: requests met all that should be met", REASONS <= reasons, REASONS - reasons)
@@ -329,7 +276,8 @@ def serving(cases, search, about, other, home, form):
         cases.check(f"{who}: nothing panicked", panics == ["0"], panics)
 
         wrong = search.canaries.new(f"a secret in a setting ({form})", "sk_live_")
-        for text in f'mode = "{wrong}"', f"clerk.secret_key = {wrong}", f'signing.secret_file = "{wrong}"', good_settings + '\nlog.caller = "hash"':
+        bad = f'mode = "{wrong}"', f"clerk.secret_key = {wrong}", f'signing.secret_file = "{wrong}"'
+        for text in *bad, 'log.caller = "hash"\n' + good_settings:
             config.write_text(text)
             process.child.send_signal(signal.SIGHUP)
             time.sleep(0.5)
@@ -337,7 +285,7 @@ def serving(cases, search, about, other, home, form):
         run(f"check, {form}", ["check", "--config", str(config)])
         run(f"check --strict, {form}", ["check", "--strict", "--config", str(config)])
         if form == "json":
-            explained(search, run, made, ["--config", str(config)], jar)
+            explained(cases, search, run, made, ["--config", str(config)], jar)
 
         under_way = wire.open(wire.get("/slow", f"Authorization: Bearer {made['good']}", f"Cookie: {cookies(jar)}"))
         process.child.terminate()
@@ -348,12 +296,14 @@ def serving(cases, search, about, other, home, form):
         log = process.log.read()
     search.wrote(f"{who}: its log", log)
     lines = log.count(b"access")
-    cases.check(f"{who}: the log is one of a full run ({lines} lines)", lines > 150 and b"drained" in log and b"not reloaded" in log)
-    seen = backend.seen()
-    for what, value in ("the token", made["good"]), ("a cookie", jar["__theirs"]), ("the dev browser", jar["__clerk_db_jwt"]):
-        cases.check(f"{who}: the backend was told {what}", value.encode() in seen)
-    cases.check(f"{who}: Clerk was told the secret key", key.encode() in api.seen())
-    cases.check(f"{who}: Clerk was told the refresh cookie", jar[f"__refresh_{suffix(about['publishable_key'])}"].encode() in api.seen())
+    whole = lines > 150 and all(word in log for word in (b"not reloaded", b"settings reloaded", b"drained"))
+    cases.check(f"{who}: the log is one of a full run ({lines} lines)", whole)
+    told = {"the token": made["good"], "a cookie": jar["__theirs"], "the dev browser": jar["__clerk_db_jwt"]}
+    for what, value in told.items():
+        cases.check(f"{who}: the backend was told {what}", value.encode() in backend.seen())
+    told = {"the secret key": key, "the refresh cookie": jar[f"__refresh_{suffix(about['publishable_key'])}"]}
+    for what, value in told.items():
+        cases.check(f"{who}: Clerk was told {what}", value.encode() in api.seen())
 
 
 def watched(search, admin, made, jar, who):
@@ -383,14 +333,15 @@ def demonstrated(cases, search, about, process, made):
 
 
 def signed_in(cases, search, about):
-    """From the first page over sign-in and handshake, and again when the session is to be renewed."""
+    """From the first page over sign-in and the handshake to the backend."""
     browser, place = {}, about["proxy"] + "/hello"
     issuer = urllib.parse.urlsplit(about["issuer"])
     for _ in range(12):
         url = urllib.parse.urlsplit(place)
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         ours = url.netloc != issuer.netloc
-        for value in re.findall(r"(?:__clerk_handshake(?:_nonce)?|__clerk_db_jwt)=([^&]+)", urllib.parse.unquote(url.query)):
+        carried = r"(?:__clerk_handshake(?:_nonce)?|__clerk_db_jwt)=([^&]+)"
+        for value in re.findall(carried, urllib.parse.unquote(url.query)):
             search.canaries.add(f"what the address carries: {value[:4]}…", value)
         sent = [("Accept", "text/html"), ("Host", url.netloc)]
         if browser and ours:
@@ -427,7 +378,7 @@ def run(cases):
         known = {"CLERK_PUBLISHABLE_KEY": about["publishable_key"], "COUNTERSIGN_UPSTREAM": "http://127.0.0.1:9"}
         plain = runner(search, known)
         keys(home, search, plain)
-        mistakes(cases, search, plain, home)
+        slips.tried(cases, search, plain, home)
         demonstrated(cases, search, about, process, tokens(search, about, other))
         for form in "json", "text":
             serving(cases, search, about, other, home, form)
