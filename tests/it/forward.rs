@@ -219,6 +219,20 @@ async fn chunks_and_trailers_pass_without_what_a_client_may_not_say() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_may_have_gone_with_trailers_is_waited_for_by_nobody() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let chunked = "transfer-encoding: chunked\r\n";
+    for trailers in ["x-a: 1\r\n\r\n", "x-a: 1\n\r\nGET /next HTTP/1.1\r\nhost: p\r\n\r\n"] {
+        let asked = request(&issuer, "POST /", chunked);
+        let answer = proxy.raw(format!("{asked}1\r\nx\r\n0\r\n{trailers}")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{trailers:?}");
+        assert_eq!(upstream.take().len(), 1, "{trailers:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn trailers_of_an_answer_pass_to_a_client_that_wants_them() {
     let (issuer, _upstream, proxy) = before(|mut socket| async move {
         let asked = head(&mut socket).await;
