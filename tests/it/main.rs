@@ -5,6 +5,7 @@
 
 mod access;
 mod assertion;
+mod attacks;
 mod browser;
 mod browser_clerk;
 mod check;
