@@ -1,7 +1,7 @@
 //! Where a token may stand in a request.
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::core::reject::Reject;
 
@@ -44,6 +44,35 @@ impl<'a> BearerToken<'a> {
         }
     }
 
+    /// Finds the bearer token of a request for a WebSocket, which may stand among its protocols too:
+    /// `bearer, <token>`. A page can set no other header there.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_headers`](Self::from_headers). [`Reject::CredentialRepeated`] also where there is
+    /// one in each place, or two among the protocols; [`Reject::TokenMalformed`] where none follows
+    /// the word.
+    pub fn of_websocket(headers: &'a HeaderMap) -> Result<Option<Self>, Reject> {
+        match (Self::from_headers(headers)?, Self::from_protocols(headers)?) {
+            (Some(_), Some(_)) => Err(Reject::CredentialRepeated),
+            (in_header, in_protocols) => Ok(in_header.or(in_protocols)),
+        }
+    }
+
+    fn from_protocols(headers: &'a HeaderMap) -> Result<Option<Self>, Reject> {
+        let mut protocols = protocols(headers);
+        if !protocols.any(|protocol| protocol == BEARER_PROTOCOL) {
+            return Ok(None);
+        }
+        let token = protocols.next().filter(|token| !token.is_empty());
+        if protocols.any(|protocol| protocol == BEARER_PROTOCOL) {
+            return Err(Reject::CredentialRepeated);
+        }
+        let text = token.and_then(|token| std::str::from_utf8(token).ok());
+        let one_word = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        text.filter(one_word).map(|text| Some(Self(text))).ok_or(Reject::TokenMalformed)
+    }
+
     /// Takes a token that did not come in a request.
     pub fn of(text: &'a str) -> Self {
         Self(text)
@@ -56,6 +85,16 @@ impl<'a> BearerToken<'a> {
 }
 
 const BEARER: &[u8] = b"Bearer";
+
+/// The protocol that a token follows among those that are offered for a WebSocket. Names of
+/// protocols are compared to the letter (RFC 6455 §11.5).
+pub const BEARER_PROTOCOL: &[u8] = b"bearer";
+
+/// Returns the protocols that are offered for a WebSocket, the first choice first.
+pub fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
 
 impl std::fmt::Debug for BearerToken<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,6 +141,36 @@ mod tests {
             headers.append(AUTHORIZATION, first.parse().unwrap());
             headers.append(AUTHORIZATION, second.parse().unwrap());
             assert_eq!(BearerToken::from_headers(&headers), Err(Reject::CredentialRepeated));
+        }
+    }
+
+    #[test]
+    fn a_websocket_brings_its_token_in_one_place() {
+        let bearer = "Bearer a.b.c";
+        for (authorization, protocols, want) in [
+            (None, &["bearer, a.b.c"][..], Ok(Some("a.b.c"))),
+            (None, &["chat, bearer,a.b.c, json"], Ok(Some("a.b.c"))),
+            (None, &["bearer", "a.b.c"], Ok(Some("a.b.c"))),
+            (None, &["chat", "json"], Ok(None)),
+            (None, &["Bearer, a.b.c"], Ok(None)),
+            (None, &[], Ok(None)),
+            (Some(bearer), &["chat"], Ok(Some("a.b.c"))),
+            (Some("Basic dTpw"), &["bearer, a.b.c"], Ok(Some("a.b.c"))),
+            (Some(bearer), &["bearer, a.b.c"], Err(Reject::CredentialRepeated)),
+            (None, &["bearer, a.b.c", "bearer, d.e.f"], Err(Reject::CredentialRepeated)),
+            (None, &["bearer"], Err(Reject::TokenMalformed)),
+            (None, &["bearer, "], Err(Reject::TokenMalformed)),
+            (None, &["bearer, a b"], Err(Reject::TokenMalformed)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in authorization {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            for line in protocols {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, line.parse().unwrap());
+            }
+            let got = BearerToken::of_websocket(&headers).map(|token| token.map(|token| token.0));
+            assert_eq!(got, want, "{authorization:?} {protocols:?}");
         }
     }
 

@@ -5,11 +5,12 @@ use std::fmt;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::cookie;
+use crate::core::credential::{self, BEARER_PROTOCOL};
 use crate::core::reject::Reject;
 
 /// Which headers are taken off a request before ours are added.
@@ -171,6 +172,30 @@ impl CleanHead {
         head
     }
 
+    /// Asks the backend to go on as a WebSocket.
+    pub fn ask_for_websocket(&mut self) {
+        go_on_as_websocket(&mut self.0);
+    }
+
+    /// Takes a token off the protocols that are offered for a WebSocket, and the word before it: a
+    /// backend would not know them, or worse, would choose them.
+    pub fn remove_protocol_token(&mut self) {
+        let mut offered = credential::protocols(&self.0);
+        let mut kept = Vec::new();
+        while let Some(protocol) = offered.next() {
+            match protocol == BEARER_PROTOCOL {
+                true => drop(offered.next()),
+                false => kept.push(protocol),
+            }
+        }
+        let kept = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok();
+        drop(offered);
+        match kept.filter(|kept| !kept.is_empty()) {
+            Some(kept) => drop(self.0.insert(SEC_WEBSOCKET_PROTOCOL, kept)),
+            None => drop(self.0.remove(SEC_WEBSOCKET_PROTOCOL)),
+        }
+    }
+
     /// Takes off what would make another method of a request for a backend that reads such
     /// headers: where rules look at methods, the one they looked at is the one that counts.
     #[must_use]
@@ -316,6 +341,12 @@ pub fn strip_response(headers: &mut HeaderMap, ours: &[HeaderName]) {
     if let Some(trailer) = trailer {
         headers.insert(TRAILER, trailer);
     }
+}
+
+/// Says on one connection that it goes on as a WebSocket (RFC 9110 §7.8).
+pub fn go_on_as_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// Removes the headers that `Connection` names, and those that are for one connection only

@@ -173,3 +173,23 @@ fn a_response_cannot_speak_in_our_name() {
     assert!(headers.contains_key("x-clerk-auth-reason"), "a library of Clerk's may say this");
     assert_eq!(headers.get_all("set-cookie").iter().count(), 2);
 }
+
+#[test]
+fn a_backend_is_offered_the_protocols_without_the_token() {
+    for (offered, want) in [
+        (&["bearer, a.b.c"][..], None),
+        (&["chat, bearer,a.b.c, json"], Some("chat, json")),
+        (&["chat", "bearer", "a.b.c"], Some("chat")),
+        (&["chat,json"], Some("chat, json")),
+        (&[], None),
+    ] {
+        let mut headers = HeaderMap::new();
+        for line in offered {
+            headers.append(SEC_WEBSOCKET_PROTOCOL, line.parse().unwrap());
+        }
+        let mut head = CleanHead(headers);
+        head.remove_protocol_token();
+        let left: Vec<_> = head.0.get_all(SEC_WEBSOCKET_PROTOCOL).iter().collect();
+        assert_eq!(left, want.into_iter().collect::<Vec<_>>(), "{offered:?}");
+    }
+}
