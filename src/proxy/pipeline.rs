@@ -167,6 +167,9 @@ impl Pipeline {
         } else if settings.routes.look_at_methods() {
             head = head.without_method_overrides();
         }
+        if body.has_a_length() {
+            head = head.without_trailers();
+        }
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
         head.set(HOST, host(&target));

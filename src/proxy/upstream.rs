@@ -25,7 +25,7 @@ use super::request_body::{Progress, RequestBody};
 use super::settings::UpstreamAddress;
 use super::snapshot::Snapshot;
 use crate::core::access::Permit;
-use crate::core::header::CleanHead;
+use crate::core::header::{self, CleanHead};
 use crate::core::reject::Reject;
 use crate::core::sign::RequestLine;
 use crate::core::target::Target;
@@ -158,6 +158,9 @@ impl Upstream {
         match answer {
             Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                 Attempt::Failed(Reject::UpstreamBroken("101 without an upgrade".into()))
+            }
+            Ok(response) if header::is_framed_twice(response.headers()) => {
+                Attempt::Failed(Reject::UpstreamBroken("an answer that is framed twice".into()))
             }
             Ok(response) => {
                 let took = sent.elapsed();
