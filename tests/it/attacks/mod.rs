@@ -4,6 +4,10 @@
 //! stands against it. Where an attack cannot be, its test shows what it would need and does not find.
 
 mod h1;
+mod pth;
 mod raw;
 mod recorder;
+mod settings_file;
 mod spf;
+
+use self::settings_file::settings_text;

@@ -200,10 +200,9 @@ async fn spf_10_a_folded_line_is_refused() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn spf_11_a_lone_line_feed_carriage_return_or_zero_is_refused() {
+async fn spf_11_no_byte_hides_a_header_within_another() {
     let scene = Scene::start().await;
     for lines in [
-        "Host: p\r\nFoo: a\nX-Clerk-User-Id: root",
         "Host: p\r\nFoo: a\rX-Clerk-User-Id: root",
         "Host: p\r\nFoo: a\0b",
         "Host: p\r\nX-Clerk-User-Id\0: root",
@@ -212,6 +211,13 @@ async fn spf_11_a_lone_line_feed_carriage_return_or_zero_is_refused() {
     ] {
         hides(&scene, lines).await;
     }
+    // A lone line feed ends a line here, as RFC 9112 §2.2 allows (see H1-19): what follows it is a
+    // header like others, and stripped like others.
+    let head = "GET /public/x HTTP/1.1\r\nHost: p\r\nConnection: close\r\nFoo: a\nX-Clerk-User-Id: root\r\n\r\n";
+    assert_eq!(scene.send(head).await[0].status, 200);
+    let seen = scene.take().remove(0);
+    only_ours(&seen, "anonymous", head);
+    assert_eq!(seen.header("foo"), Some("a"));
 }
 
 #[tokio::test(flavor = "local")]
