@@ -3,11 +3,15 @@
 //! A module a family. A test's name starts with the number of the attack and says the rule that
 //! stands against it. Where an attack cannot be, its test shows what it would need and does not find.
 
+mod dos;
 mod h1;
+mod lek;
+mod ops;
 mod pth;
 mod raw;
 mod recorder;
 mod settings_file;
 mod spf;
+mod upg;
 
 use self::settings_file::settings_text;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use countersign::clock::Clock;
@@ -47,7 +48,7 @@ pub(crate) const PLAIN: Lane = LANES[0];
 /// When it is over it holds that no token is in the log, that nothing panicked, and that everything
 /// that came to the backend was well-formed.
 pub(crate) struct Scene {
-    pub(crate) issuer: Issuer,
+    pub(crate) issuer: Arc<Issuer>,
     pub(crate) backend: Recorder,
     pub(crate) proxy: Proxy,
     lane: Lane,
@@ -90,7 +91,23 @@ impl Scene {
         backend: Recorder,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let issuer = Issuer::start(Clock::System).unwrap();
+        // One for all: to make its key costs more than most rows.
+        static ISSUER: LazyLock<Arc<Issuer>> = LazyLock::new(issuer_of_its_own);
+        Self::between(lane, Arc::clone(&ISSUER), backend, change).await
+    }
+
+    /// A scene whose issuer nobody else asks.
+    pub(crate) async fn alone(lane: Lane) -> Self {
+        let issuer = Arc::new(Issuer::start(Clock::System).unwrap());
+        Self::between(lane, issuer, Recorder::start(lane.backend).await, |_| {}).await
+    }
+
+    async fn between(
+        lane: Lane,
+        issuer: Arc<Issuer>,
+        backend: Recorder,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = settings_for(&issuer.origin(), &backend.address);
         settings.proxy.routes = routes();
         change(&mut settings);
@@ -99,7 +116,7 @@ impl Scene {
     }
 
     /// A scene of parts of the test's.
-    pub(crate) fn of(lane: Lane, issuer: Issuer, backend: Recorder, proxy: Proxy) -> Self {
+    pub(crate) fn of(lane: Lane, issuer: Arc<Issuer>, backend: Recorder, proxy: Proxy) -> Self {
         Self { issuer, backend, proxy, lane, tokens: RefCell::default() }
     }
 
@@ -199,6 +216,20 @@ impl Scene {
         }
         (decided, refused)
     }
+}
+
+/// An issuer that outlives the runtime of a test, on a thread of its own. Whoever pauses the time does
+/// so when there are keys.
+fn issuer_of_its_own() -> Arc<Issuer> {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            send.send(Arc::new(Issuer::start(Clock::System).unwrap())).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receive.recv().unwrap()
 }
 
 impl Drop for Scene {

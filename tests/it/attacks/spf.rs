@@ -1,5 +1,7 @@
 //! SPF: what a client says of itself, and what is for one connection only.
 
+use std::sync::Arc;
+
 use countersign::clock::Clock;
 use countersign::core::identity::{Field, IdentityPolicy, Source};
 use countersign::core::time::UnixTime;
@@ -418,7 +420,7 @@ async fn spf_26_the_signature_covers_what_we_say_and_nothing_else() {
         let backend = Recorder::start(lane.backend).await;
         let settings = settings_for(&issuer.origin(), &backend.address);
         let proxy = Proxy::start_with(settings, clock.clone()).await;
-        let scene = Scene::of(*lane, issuer, backend, proxy);
+        let scene = Scene::of(*lane, Arc::new(issuer), backend, proxy);
         let plain = Ask::get("/api").bearer(&scene.token());
         let spoofed = plain.clone().lines(
             "X-Clerk-User-Id: root\r\nx_clerk_user_id: root\r\nX-Clerk-Other: root\r\n\

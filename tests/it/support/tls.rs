@@ -63,10 +63,15 @@ impl Authority {
 
     /// A certificate that is good until the beginning of a year.
     pub(crate) fn pair_until(&self, name: &str, year: i32) -> Pair {
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(1990, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign(&params)
+    }
+
+    /// A certificate that says this.
+    pub(crate) fn sign(&self, params: &CertificateParams) -> Pair {
+        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
