@@ -189,7 +189,7 @@ impl App {
         let room = proxy::room_for_connections(&settings.limits, descriptors());
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         let scheme = if upstream_tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let upstream = settings.upstream.url(scheme);
+        let upstream = settings.upstream.url(settings.upstream_protocol.scheme(scheme));
         info!(listen = addresses, tls = tls.is_some(), admin, upstream, "serving");
         let parts = Parts {
             settings,

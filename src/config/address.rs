@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::core::origin::Scheme;
 use crate::core::path::Authority;
 use crate::listen::ListenAddress;
-use crate::proxy::UpstreamAddress;
+use crate::proxy::{UpstreamAddress, UpstreamProtocol};
 
 /// Reads an address to listen on: an IP address and a port, or `unix:` and an absolute path.
 pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
@@ -32,18 +32,31 @@ pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
     })
 }
 
-/// Reads where the backend is, and how it is spoken with.
-pub(super) fn upstream(text: &str) -> Result<(UpstreamAddress, Scheme), String> {
-    const RIGHT: &str = "write `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`";
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok((UpstreamAddress::Unix(socket(path)?), Scheme::Http));
+/// Where the backend is, and how it is spoken with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Backend {
+    pub(super) address: UpstreamAddress,
+    pub(super) scheme: Scheme,
+    pub(super) protocol: UpstreamProtocol,
+}
+
+impl Backend {
+    pub(super) fn in_the_clear(address: UpstreamAddress) -> Self {
+        Self { address, scheme: Scheme::Http, protocol: UpstreamProtocol::Usual }
     }
-    let (scheme, authority) = match text.split_once("://") {
-        Some(("h2c", _)) => {
-            return Err(format!("`h2c://` is not supported yet by this version; {RIGHT}"));
-        }
-        Some((scheme, authority)) => (Scheme::parse(scheme), authority),
-        None => (None, text),
+}
+
+/// Reads where the backend is, and how it is spoken with.
+pub(super) fn upstream(text: &str) -> Result<Backend, String> {
+    const RIGHT: &str =
+        "write `http://HOST:PORT`, `https://HOST:PORT`, `h2c://HOST:PORT` or `unix:/PATH`";
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Backend::in_the_clear(UpstreamAddress::Unix(socket(path)?)));
+    }
+    let (scheme, protocol, authority) = match text.split_once("://") {
+        Some(("h2c", authority)) => (Some(Scheme::Http), UpstreamProtocol::Http2, authority),
+        Some((scheme, authority)) => (Scheme::parse(scheme), UpstreamProtocol::Usual, authority),
+        None => (None, UpstreamProtocol::Usual, text),
     };
     let Some(scheme) = scheme else {
         return Err(format!("not the address of a backend; {RIGHT}"));
@@ -58,7 +71,7 @@ pub(super) fn upstream(text: &str) -> Result<(UpstreamAddress, Scheme), String> 
         .map_err(|_| format!("no host, or none with such a port; {RIGHT}"))?;
     let (host, port) = host_and_port(authority.as_str());
     let port = port.unwrap_or(scheme.port());
-    Ok((UpstreamAddress::Tcp { host: host.to_owned(), port }, scheme))
+    Ok(Backend { address: UpstreamAddress::Tcp { host: host.to_owned(), port }, scheme, protocol })
 }
 
 /// Reads an origin (RFC 6454 §6.2), in the one spelling in which browsers and tokens have it.
@@ -266,8 +279,12 @@ mod tests {
             ("https://[::1]:8443", tcp("::1", 8443), Https),
             ("unix:/run/app.sock", UpstreamAddress::Unix("/run/app.sock".into()), Http),
         ] {
-            assert_eq!(upstream(text), Ok((want, scheme)), "{text}");
+            let want = Backend { address: want, scheme, protocol: UpstreamProtocol::Usual };
+            assert_eq!(upstream(text), Ok(want), "{text}");
         }
+        let call = upstream("h2c://127.0.0.1:50051").unwrap();
+        assert_eq!(call.address, tcp("127.0.0.1", 50051));
+        assert_eq!((call.scheme, call.protocol), (Http, UpstreamProtocol::Http2));
         for (text, want) in [
             ("http://127.0.0.1:3000/", "own path"),
             ("http://a?b", "own path"),
@@ -277,7 +294,8 @@ mod tests {
             ("http://a b", "no host"),
             ("https://a/", "own path"),
             ("https://", "no host"),
-            ("h2c://a", "`h2c://` is not supported yet"),
+            ("h2c://a/b", "own path"),
+            ("h2://a", "not the address"),
             ("ftp://a", "not the address"),
             ("127.0.0.1:3000", "not the address"),
             ("unix:app.sock", "absolute"),

@@ -346,7 +346,7 @@ mod tests {
             ),
             (
                 "[http2]\nenabled = true",
-                "http2: not supported yet by this version; take it out (a.toml:1:2)",
+                "http2: `true` or `false` without quotes, not a table (a.toml:1:1)",
             ),
         ] {
             assert_eq!(mistakes(text), [want], "{text}");

@@ -160,6 +160,7 @@ const PUBLISHABLE_KEY: &[&str] = &[
 pub(super) const KEYS: &[Key] = &[
     key("listen", OneOrMany).default("127.0.0.1:4600").flag("--listen").env(&["PORT"]),
     key("listen_mode", Text).default("0660"),
+    key("http2", Bool).default("true"),
     key("upstream.url", Text).flag("--upstream").env(&["COUNTERSIGN_UPSTREAM"]).shown(Shown::Address),
     key("upstream.ca_file", Text),
     key("upstream.server_name", Text),
@@ -228,6 +229,8 @@ pub(super) const KEYS: &[Key] = &[
     key("paths.allow", List),
     key("paths.case_insensitive", Bool).default("false"),
     key("cross_site", Text).default("refuse"),
+    key("stream_lifetime", Text).default("1h"),
+    key("websocket_protocol_token", Bool).default("false"),
 
     key("identity.prefix", Text).default("x-clerk-"),
     key("identity.headers", List).default("principal,token-type,user-id,session-id,org-id,org-slug,org-role,org-permissions,actor-id"),
@@ -274,9 +277,6 @@ pub(super) const KEYS: &[Key] = &[
     key("log.caller", Text).default("plain"),
 ];
 
-/// Keys whose names are settled and that nothing here enforces yet, alone or with all below them.
-const NOT_YET: &[&str] = &["http2", "stream_lifetime", "websocket_protocol_token"];
-
 /// Names that are no keys of the file, and what whoever wrote one is looking for.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
@@ -300,11 +300,10 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// Tells whether `name` is a table of the file: the beginning of keys, or of keys to come.
+/// Tells whether `name` is a table of the file: the beginning of keys.
 pub(super) fn is_table(name: &str) -> bool {
     let above = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
     KEYS.iter().any(|key| key.is_in_file() && above(key.name))
-        || NOT_YET.iter().any(|key| above(key))
 }
 
 /// Tells whether `name` is a table within one of several: the beginning of keys of such.
@@ -315,12 +314,6 @@ pub(super) fn is_table_in(home: Home, name: &str) -> bool {
 
 /// Says what is wrong with a name that is no key, and which key may be meant.
 pub(super) fn unknown(name: &str) -> String {
-    let is_at_or_below = |key: &str| {
-        name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    if NOT_YET.iter().any(|key| is_at_or_below(key)) {
-        return "not supported yet by this version; take it out".to_owned();
-    }
     if let Some((_, hint)) = ELSEWHERE.iter().find(|(key, _)| *key == name) {
         return format!("unknown key; {hint}");
     }
@@ -353,13 +346,6 @@ pub(super) fn unknown(name: &str) -> String {
 
 /// Says what is wrong with a variable of ours that is none, and which one may be meant.
 pub(super) fn unknown_variable(name: &str) -> String {
-    let is_later = |key: &&str| {
-        let variable = format!("COUNTERSIGN_{}", key.replace('.', "_").to_uppercase());
-        name.strip_prefix(&variable).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    };
-    if NOT_YET.iter().any(is_later) {
-        return "not supported yet by this version, and ignored".to_owned();
-    }
     let names: Vec<_> = KEYS.iter().flat_map(Key::variables).collect();
     match nearest(name, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
         Some(near) => format!("unknown variable, ignored; did you mean {near}?"),
@@ -446,9 +432,9 @@ mod tests {
             ("limits.header", "unknown key; did you mean `limits.headers`?"),
             ("frobnicate", "unknown key"),
             ("", "unknown key"),
-            ("http2", "not supported yet by this version; take it out"),
+            ("http", "unknown key; did you mean `http2`?"),
             ("route.reverification.levl", "unknown key; did you mean `reverification.level`?"),
-            ("stream_lifetime", "not supported yet by this version; take it out"),
+            ("stream_lifetim", "unknown key; did you mean `stream_lifetime`?"),
             ("tls.certificate_fil", "unknown key; did you mean `tls.certificate_file`?"),
             ("tlsx", "unknown key"),
             ("https_proxy", "unknown key; set HTTPS_PROXY in the environment"),
@@ -467,8 +453,6 @@ mod tests {
                 "COUNTERSIGN_CLERK_LEWAY",
                 "unknown variable, ignored; did you mean COUNTERSIGN_CLERK_LEEWAY?",
             ),
-            ("COUNTERSIGN_HTTP2", "not supported yet by this version, and ignored"),
-            ("COUNTERSIGN_STREAM_LIFETIME", "not supported yet by this version, and ignored"),
             ("COUNTERSIGN_FROBNICATION", "unknown variable, ignored"),
         ] {
             assert_eq!(unknown_variable(name), want, "{name}");

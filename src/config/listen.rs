@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use crate::admin::{AdminSettings, StatusAccess};
-use crate::core::origin::Scheme;
 use crate::listen::ListenAddress;
 use crate::proxy::{TrustedProxies, UpstreamAddress};
 
+use super::address::Backend;
 use super::reader::Reader;
 use super::{Needs, address};
 
@@ -15,9 +15,7 @@ pub(super) struct Addresses {
     pub(super) listen: Vec<ListenAddress>,
     pub(super) listen_mode: u32,
     /// Nothing where it is missing or wrong, which is noted.
-    pub(super) upstream: Option<UpstreamAddress>,
-    /// How the backend is spoken with.
-    pub(super) upstream_scheme: Scheme,
+    pub(super) upstream: Option<Backend>,
     pub(super) admin: AdminSettings,
 }
 
@@ -40,17 +38,16 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
             if reader.is_written("upstream.url") {
                 reader.mistake("upstream.url", CHILD_AND_ADDRESS);
             }
-            Some((UpstreamAddress::Child { port: 0 }, Scheme::Http))
+            Some(Backend::in_the_clear(UpstreamAddress::Child { port: 0 }))
         }
         Needs::Backend | Needs::Tokens => reader.one("upstream.url", address::upstream),
     };
-    let (upstream, upstream_scheme) =
-        upstream.map_or((None, Scheme::Http), |it| (Some(it.0), it.1));
     if needs == Needs::Backend && !reader.is_written("upstream.url") {
         let problem = "not set; where is the backend? Set COUNTERSIGN_UPSTREAM (or --upstream) to an address like `http://127.0.0.1:3000`";
         reader.mistake("upstream.url", problem);
     }
-    if upstream.as_ref().is_some_and(|upstream| listen.iter().any(|own| is_same(own, upstream))) {
+    let is_ours = |upstream: &Backend| listen.iter().any(|own| is_same(own, &upstream.address));
+    if upstream.as_ref().is_some_and(is_ours) {
         reader.mistake(
             "upstream.url",
             "this is where the proxy itself listens; it would forward to itself",
@@ -67,7 +64,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, needs: Needs) -> Addresses {
     }
     let listen_mode = reader.one("listen_mode", mode).unwrap_or(LISTEN_MODE);
     let admin = AdminSettings { listen: admin, status };
-    Addresses { listen, listen_mode, upstream, upstream_scheme, admin }
+    Addresses { listen, listen_mode, upstream, admin }
 }
 
 pub(super) fn trusted_proxies(reader: &mut Reader<'_>) -> TrustedProxies {
@@ -180,10 +177,7 @@ mod tests {
                 "listen = \"[::]:81\"\nupstream.url = \"http://localhost:81\"",
                 "upstream.url: this is where the proxy itself listens",
             ),
-            (
-                "upstream.url = \"h2c://a\"",
-                "upstream.url: `h2c://` is not supported yet by this version",
-            ),
+            ("upstream.url = \"h2://a\"", "upstream.url: not the address of a backend"),
             (
                 "trusted_proxies = [\"0.0.0.0/0\"]",
                 "trusted_proxies: \"0.0.0.0/0\": that is everybody",

@@ -21,6 +21,7 @@ mod key;
 mod limits;
 mod listen;
 mod log;
+mod protocols;
 mod reader;
 mod routes;
 mod rule_warnings;
@@ -62,6 +63,7 @@ pub use self::files::{Disk, Files};
 pub use self::flags::Flags;
 use self::key::Home;
 use self::listen::Addresses;
+use self::protocols::Protocols;
 use self::reader::{Notes, Reader};
 use self::routes::Paths;
 use self::rules::Callers;
@@ -224,6 +226,7 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
 /// What each section says.
 struct Sections {
     addresses: Addresses,
+    protocols: Protocols,
     tls: Tls,
     parties: Vec<String>,
     browsers: Option<BrowserSettings>,
@@ -254,7 +257,8 @@ fn sections(
 ) -> Sections {
     let reader = &mut reader;
     let addresses = listen::settings(reader, needs);
-    let tls = tls::settings(reader, &addresses);
+    let protocols = protocols::settings(reader);
+    let tls = tls::settings(reader, &addresses, protocols.http2);
     let public = reader.one("public_url", address::public_url);
     let public = public.as_ref();
     let others = written.all(Home::Issuer);
@@ -287,9 +291,11 @@ fn sections(
     };
     surprises::warn(reader, &whole);
     let (identity, strip) = identity::settings(reader, !others.is_empty());
-    let signing = signing::settings(reader, addresses.upstream.as_ref(), &identity, &strip.prefix);
+    let backend = addresses.upstream.as_ref().map(|backend| &backend.address);
+    let signing = signing::settings(reader, backend, &identity, &strip.prefix);
     Sections {
         addresses,
+        protocols,
         tls,
         parties: clerk.parties,
         browsers,
@@ -316,10 +322,15 @@ impl Sections {
     /// Makes each room's settings; nothing where something is missing that there is no default
     /// for, which was noted.
     fn settings(self) -> Option<Settings> {
+        let backend = self.addresses.upstream?;
         let proxy = ProxySettings {
             listen: self.addresses.listen,
             listen_mode: self.addresses.listen_mode,
-            upstream: self.addresses.upstream?,
+            upstream: backend.address,
+            upstream_protocol: backend.protocol,
+            http2: self.protocols.http2,
+            stream_lifetime: self.protocols.stream_lifetime,
+            websocket_protocol_token: self.protocols.websocket_protocol_token,
             workers: self.workers,
             timeouts: self.timeouts,
             limits: self.limits,

@@ -269,7 +269,7 @@ fn an_empty_variable_is_none() {
 fn every_mistake_is_told_at_once_in_its_order() {
     let file = "\
 listen = \"localhost:4600\"
-http2 = true
+http2 = 2
 lisen = 1
 
 [clerk]
@@ -296,7 +296,7 @@ head = true
         "clerk.publishable_key: \"pk_live_x\": the part after `pk_test_` or `pk_live_` does not decode to a host name and `$`; is the key whole? (environment CLERK_PUBLISHABLE_KEY)",
         "drain.grace: \"25\": not a duration; write one like `250ms`, `30s`, `5m` or `1h` (environment COUNTERSIGN_DRAIN_GRACE)",
         "listen: \"localhost:4600\": listens on addresses, not on names; write `127.0.0.1:4600` (a.toml:1:10)",
-        "http2: not supported yet by this version; take it out (a.toml:2:1)",
+        "http2: `true` or `false` without quotes, not a number (a.toml:2:9)",
         "lisen: unknown key; did you mean `listen`? (a.toml:3:1)",
         "clerk.leeway: \"5\": not a duration; write one like `250ms`, `30s`, `5m` or `1h` (a.toml:6:10)",
         "clerk.azp: there is no party to enforce; name them in `clerk.authorized_parties`, like `[\"https://app.example.com\"]` (a.toml:7:7)",

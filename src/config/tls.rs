@@ -28,12 +28,16 @@ const BACKEND_PAIR: [&str; 2] = ["upstream.certificate_file", "upstream.key_file
 const BACKEND_CA: &str = "upstream.ca_file";
 const BACKEND_NAME: &str = "upstream.server_name";
 
-pub(super) fn settings(reader: &mut Reader<'_>, addresses: &Addresses) -> Tls {
-    let with_clients = with_clients(reader, &addresses.listen);
+pub(super) fn settings(reader: &mut Reader<'_>, addresses: &Addresses, http2: bool) -> Tls {
+    let with_clients = with_clients(reader, &addresses.listen, http2);
     Tls { with_clients, to_backend: to_backend(reader, addresses) }
 }
 
-fn with_clients(reader: &mut Reader<'_>, listen: &[ListenAddress]) -> Option<ClientTlsSettings> {
+fn with_clients(
+    reader: &mut Reader<'_>,
+    listen: &[ListenAddress],
+    http2: bool,
+) -> Option<ClientTlsSettings> {
     let pair = pair(reader, PAIR);
     let client_ca = authorities(reader, CLIENT_CA);
     let is_on = PAIR.iter().any(|name| reader.is_written(name));
@@ -47,7 +51,7 @@ fn with_clients(reader: &mut Reader<'_>, listen: &[ListenAddress]) -> Option<Cli
         reader
             .warn(PAIR[0], "every address in `listen` is a Unix socket, and those are without TLS");
     }
-    Some(ClientTlsSettings { pair: pair?, client_ca })
+    Some(ClientTlsSettings { pair: pair?, client_ca, http2 })
 }
 
 fn to_backend(reader: &mut Reader<'_>, addresses: &Addresses) -> Option<BackendTlsSettings> {
@@ -55,7 +59,7 @@ fn to_backend(reader: &mut Reader<'_>, addresses: &Addresses) -> Option<BackendT
     let ca = authorities(reader, BACKEND_CA);
     let name = reader.one(BACKEND_NAME, tls::server_name);
     let backend = addresses.upstream.as_ref()?;
-    let host = match (backend, addresses.upstream_scheme) {
+    let host = match (&backend.address, backend.scheme) {
         (UpstreamAddress::Tcp { host, .. }, Scheme::Https) => host,
         (
             UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_) | UpstreamAddress::Child { .. },
@@ -230,7 +234,8 @@ mod tests {
         ));
 
         assert!(none.tls.is_none() && none.upstream_tls.is_none());
-        let of_clients = |client_ca| ClientTlsSettings { pair: files.clone(), client_ca };
+        let of_clients =
+            |client_ca| ClientTlsSettings { pair: files.clone(), client_ca, http2: true };
         assert_eq!(on.tls, Some(of_clients(None)));
         assert_eq!(asking.tls, Some(of_clients(Some("b.crt".into()))));
         let of_backend = |name, ca, pair| {

@@ -90,6 +90,11 @@ const BEARER: &[u8] = b"Bearer";
 /// protocols are compared to the letter (RFC 6455 §11.5).
 pub const BEARER_PROTOCOL: &[u8] = b"bearer";
 
+/// Tells whether a token stands among the protocols that are offered for a WebSocket.
+pub fn in_protocols(headers: &HeaderMap) -> bool {
+    protocols(headers).any(|protocol| protocol == BEARER_PROTOCOL)
+}
+
 /// Returns the protocols that are offered for a WebSocket, the first choice first.
 pub fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
@@ -163,7 +168,7 @@ mod tests {
             (None, &["bearer, a b"], Err(Reject::TokenMalformed)),
         ] {
             let mut headers = HeaderMap::new();
-            for value in authorization {
+            if let Some(value) = authorization {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
             for line in protocols {

@@ -1,7 +1,7 @@
 //! Calls of gRPC: who is refused one is told in its own words.
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// Tells whether a message is one of gRPC (gRPC over HTTP/2, "Requests"). gRPC-Web is not: it is for
 /// clients that read HTTP's own status.
@@ -26,6 +26,9 @@ pub enum Code {
 }
 
 impl Code {
+    /// Where a code stands.
+    pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
     /// Returns what a status of HTTP's is to a client of gRPC ("HTTP to gRPC Status Code Mapping").
     pub fn of(status: StatusCode) -> Self {
         match status.as_u16() {

@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::core::cookie;
 use crate::core::credential::{self, BEARER_PROTOCOL};
@@ -374,6 +374,16 @@ pub fn strip_response(headers: &mut HeaderMap, ours: &[HeaderName]) {
 pub fn go_on_as_websocket(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Has the client's own word chosen where it offered its token among the protocols of a WebSocket,
+/// and the backend chose nothing: a browser gives a connection up that has none of those it named
+/// (RFC 6455 §4.1).
+pub fn choose_protocol_token<B>(response: &mut Response<B>) {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let bearer = HeaderValue::from_bytes(BEARER_PROTOCOL).expect("the word is visible");
+        response.headers_mut().entry(SEC_WEBSOCKET_PROTOCOL).or_insert(bearer);
+    }
 }
 
 /// Removes the headers that `Connection` names, and those that are for one connection only

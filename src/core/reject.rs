@@ -117,6 +117,9 @@ pub enum Reject {
     /// The client left before there was an answer. Nobody reads this one; it is counted and logged.
     #[error("the client left before there was an answer")]
     ClientGone,
+    /// A call outlived its token for too long before it was answered.
+    #[error("the call had outlived its token")]
+    StreamOver,
     /// The body is longer than `limits.body`.
     #[error("the body is over the limit")]
     BodyTooLarge,
@@ -321,6 +324,7 @@ impl Reject {
             Self::TargetTooLong          => (StatusCode::URI_TOO_LONG,          None,                 "target-too-long"),
             Self::HeadTooLarge           => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, None,       "head-too-large"),
             Self::Overloaded             => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "overloaded"),
+            Self::StreamOver             => (StatusCode::UNAUTHORIZED,          Some(InvalidToken),   "stream-over"),
             // Not 401: the token may be good, it is the proxy that cannot tell.
             Self::KeysUnavailable        => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "keys-unavailable"),
             Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY,           None,                 "upstream-unreachable"),

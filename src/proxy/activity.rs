@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -21,6 +22,10 @@ struct Told {
     blocked: Cell<Option<Instant>>,
     /// Whether the last request had a body, of which some may still come.
     body: Cell<bool>,
+    /// Requests under way: over HTTP/1.1 one at most.
+    under_way: Cell<usize>,
+    /// Whether requests come side by side: bytes then are no sign that a head has begun.
+    multiplexed: Cell<bool>,
 }
 
 /// What a connection is doing.
@@ -32,18 +37,30 @@ pub(super) enum State {
     Head,
     /// A request is under way.
     Busy,
-    /// A request is over, and the next has not begun.
+    /// No request is under way, and the next has not begun.
     Idle,
 }
 
 impl Activity {
     pub(super) fn start() -> Self {
-        let state = Cell::new((State::New, Instant::now()));
-        Self(Rc::new(Told { state, blocked: Cell::default(), body: Cell::default() }))
+        Self(Rc::new(Told {
+            state: Cell::new((State::New, Instant::now())),
+            blocked: Cell::default(),
+            body: Cell::default(),
+            under_way: Cell::default(),
+            multiplexed: Cell::default(),
+        }))
+    }
+
+    /// The client has said that it speaks HTTP/2: from now on it is idle until there is a request.
+    pub(super) fn speaks_http2(&self) {
+        self.0.multiplexed.set(true);
+        self.0.state.set((State::Idle, Instant::now()));
     }
 
     /// A request has begun; it is over when what is returned is dropped.
     pub(super) fn busy(&self) -> Busy {
+        self.0.under_way.set(self.0.under_way.get() + 1);
         self.0.state.set((State::Busy, Instant::now()));
         Busy(self.clone())
     }
@@ -95,8 +112,10 @@ impl Activity {
         match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
             (State::New, since) => self.0.state.set((State::Head, since)),
-            (State::Idle, _) => self.0.state.set((State::Head, Instant::now())),
-            (State::Head | State::Busy, _) => {}
+            (State::Idle, _) if !self.0.multiplexed.get() => {
+                self.0.state.set((State::Head, Instant::now()));
+            }
+            (State::Idle | State::Head | State::Busy, _) => {}
         }
     }
 }
@@ -107,7 +126,11 @@ pub(super) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.state.set((State::Idle, Instant::now()));
+        let told = &self.0.0;
+        told.under_way.set(told.under_way.get() - 1);
+        if told.under_way.get() == 0 {
+            told.state.set((State::Idle, Instant::now()));
+        }
     }
 }
 
@@ -116,11 +139,18 @@ impl Drop for Busy {
 pub(super) struct Watched<S> {
     socket: S,
     activity: Activity,
+    /// What was read of the connection already, and is to be read once more.
+    before: Bytes,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(socket: S, activity: Activity) -> Self {
-        Self { socket, activity }
+        Self { socket, activity, before: Bytes::new() }
+    }
+
+    /// Has these bytes read before those that are still to come.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.before = Bytes::copy_from_slice(bytes);
     }
 }
 
@@ -130,6 +160,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            let now = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before.split_to(now));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
         if buffer.filled().len() > before {

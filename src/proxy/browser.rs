@@ -24,6 +24,7 @@ use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::target::Target;
 use crate::core::time::UnixTime;
+use crate::core::upgrade::Wish;
 use crate::core::verdict;
 use crate::telemetry::metrics::{AuthSource, Carrier};
 
@@ -33,6 +34,8 @@ pub(super) struct Visit<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) target: &'a Target<'a>,
     pub(super) forwarded: &'a Forwarded,
+    /// How the connection is to go on.
+    pub(super) wish: Wish,
 }
 
 /// A browser's request as Clerk's decision sees it.

@@ -1,151 +1,124 @@
-//! One client connection, from accept to close.
+//! One client connection, from accept to close: which HTTP is spoken on it.
 
-use std::pin::pin;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio::{io, time};
-use tracing::debug;
+use tokio::time::{self, Instant};
 
 use super::activity::{Activity, Watched};
 use super::current::Current;
 use super::forwarded::Peer;
-use super::{Limits, Shared, Stage};
+use super::preface::{self, Protocol};
+use super::{Stage, handshake, http1, http2};
+use crate::core::origin::Scheme;
 use crate::core::reject::Reject;
+use crate::tls::H2;
 
 /// What a kept-alive connection, and one that was served nothing, get before they are closed in a
 /// drain: a request that was on its way when we began is served.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// How often a draining connection is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
-/// How long a client that is still sending has, once we are done with it.
-const LINGER: Duration = Duration::from_secs(2);
-/// hyper's default; any other number moves its header table to the heap.
-const USUAL_HEADERS: usize = 100;
+pub(super) const GLANCE: Duration = Duration::from_millis(50);
 
-/// Serves one connection until it closes, times out, or has been quiet in a drain.
+/// Serves a connection without TLS.
 pub(super) async fn serve<S>(
     socket: S,
-    peer: Peer,
+    address: Option<IpAddr>,
     current: Rc<Current>,
     mut stage: watch::Receiver<Stage>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let peer = Peer { address, scheme: Scheme::Http };
     let activity = Activity::start();
-    let socket = TokioIo::new(Watched::new(socket, activity.clone()));
-    let shared = Arc::clone(current.pipeline().shared());
-    let timeouts = shared.settings.timeouts;
-    let limits = shared.settings.limits;
-    let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, activity) = (current.pipeline(), activity.clone());
-        activity.has_body(!request.body().is_end_stream());
-        async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &activity).await) }
-    });
-    let mut connection = builder(limits, timeouts.idle).serve_connection(socket, service);
-    let mut timer = pin!(time::sleep(timeouts.head));
-    let mut closing = None;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut connection => {
-                match ended {
-                    Err(error) => observe(&error, &shared),
-                    Ok(()) if activity.may_be_sent_more() => {
-                        linger(connection.into_parts().io.into_inner()).await;
-                    }
-                    Ok(()) => {}
-                }
-                return;
-            }
-            () = timer.as_mut() => {
-                if closing.is_some_and(|since| is_quiet(&activity, since)) {
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
-                }
-                let now = Instant::now();
-                let head_due = activity.head_due(timeouts.head);
-                if head_due.is_some_and(|due| due <= now) {
-                    shared.metrics.unreadable(&Reject::RequestTimeout);
-                    give_up(connection.into_parts().io.into_inner()).await;
-                    return;
-                }
-                let read_due = activity.read_due(timeouts.body);
-                if read_due.is_some_and(|due| due <= now) {
-                    debug!("connection ended: the client takes nothing");
-                    return;
-                }
-                let again = now + if closing.is_some() { GLANCE } else { timeouts.head };
-                let due = [head_due, read_due].into_iter().flatten().fold(again, Instant::min);
-                timer.as_mut().reset(due);
-            }
-            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
-                closing = stage.closing_since();
-                timer.as_mut().reset(Instant::now() + GLANCE);
+    let mut socket = Watched::new(socket, activity.clone());
+    let known = greeted(&mut socket, &activity, &current, &mut stage).await;
+    match known {
+        Some(protocol) => speak(protocol, socket, peer, activity, current, stage).await,
+        None => {
+            let shared = Arc::clone(current.pipeline().shared());
+            if !stage.borrow().is_closing() {
+                shared.metrics.unreadable(&Reject::RequestTimeout);
+                http1::give_up(socket).await;
             }
         }
     }
 }
 
-/// Reads on, for nothing, after our last word was sent.
-///
-/// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
-/// still sending would get an error, and lose the answer that says why it can stop.
-async fn linger(mut socket: impl AsyncRead + Unpin) {
-    drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
+/// Serves a connection under TLS, from its handshake on.
+pub(super) async fn serve_tls(
+    socket: TcpStream,
+    address: Option<IpAddr>,
+    tls: Arc<ServerConfig>,
+    current: Rc<Current>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let at_most = current.pipeline().shared().settings.timeouts.handshake;
+    let shaken = handshake::shake(socket, address, tls, at_most, &mut stage).await;
+    let Some(socket) = shaken else { return };
+    let chosen = socket.get_ref().1.alpn_protocol();
+    let protocol = if chosen == Some(H2) { Protocol::Http2 } else { Protocol::Http1 };
+    let peer = Peer { address, scheme: Scheme::Https };
+    let activity = Activity::start();
+    let socket = Watched::new(socket, activity.clone());
+    speak(protocol, socket, peer, activity, current, stage).await;
 }
 
-/// Tells a client that its head did not come in time (RFC 9110 §15.5.9), and that is all.
-async fn give_up(mut socket: impl AsyncWrite + Unpin) {
-    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
-        connection: close\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
-    let told = async {
-        socket.write_all(ANSWER).await?;
-        socket.shutdown().await // what TLS says at the end of all
-    };
-    // It fits a socket's buffer, or the client reads nothing either way.
-    drop(time::timeout(LINGER, told).await);
-}
-
-fn builder(limits: Limits, idle: Duration) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        // Armed while the next request is waited for; our own timer guards a head that has begun.
-        .header_read_timeout(idle)
-        .max_header_size(limits.head)
-        .half_close(false);
-    if limits.headers != USUAL_HEADERS {
-        builder.max_headers(limits.headers);
+async fn speak<S>(
+    protocol: Protocol,
+    socket: Watched<S>,
+    peer: Peer,
+    activity: Activity,
+    current: Rc<Current>,
+    stage: watch::Receiver<Stage>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    match protocol {
+        Protocol::Http1 => http1::serve(socket, peer, activity, current, stage).await,
+        // In a box, so that what it needs takes no room in the connections of the other kind.
+        Protocol::Http2 => Box::pin(http2::serve(socket, peer, activity, current, stage)).await,
     }
-    builder
+}
+
+/// Waits for what tells the protocol; nothing where that takes too long: as long as a head may
+/// take, and in a drain no longer than a connection that was served nothing has.
+async fn greeted(
+    socket: &mut Watched<impl AsyncRead + Unpin>,
+    activity: &Activity,
+    current: &Current,
+    stage: &mut watch::Receiver<Stage>,
+) -> Option<Protocol> {
+    let (http2, at_most) = {
+        let pipeline = current.pipeline();
+        let settings = &pipeline.shared().settings;
+        (settings.http2, settings.timeouts.head)
+    };
+    if !http2 {
+        return Some(Protocol::Http1);
+    }
+    let due = activity.head_due(at_most).unwrap_or_else(Instant::now);
+    let drained = async {
+        let _ = stage.wait_for(Stage::is_closing).await; // the proxy is gone: no less a reason
+        time::sleep(QUIET).await;
+    };
+    tokio::select! {
+        biased;
+        protocol = preface::read(socket) => Some(protocol),
+        () = time::sleep_until(due) => None,
+        () = drained => None,
+    }
 }
 
 /// Tells whether a connection has been without a request for long enough, in a drain that began
 /// at `closing`.
-fn is_quiet(activity: &Activity, closing: Instant) -> bool {
+pub(super) fn is_quiet(activity: &Activity, closing: Instant) -> bool {
     let quiet = activity.quiet_since().map(|since| since.max(closing));
     quiet.is_some_and(|since| since.elapsed() >= QUIET)
-}
-
-/// Counts what ended a connection before a request could be read. hyper has answered it.
-fn observe(error: &hyper::Error, shared: &Shared) {
-    debug!(%error, "connection ended");
-    let metrics = &shared.metrics;
-    if error.is_parse_too_large() {
-        // hyper has one answer to the question and two to the client: 414 and 431.
-        let of_target = error.to_string().contains("URI");
-        let reject = if of_target { Reject::TargetTooLong } else { Reject::HeadTooLarge };
-        metrics.unreadable(&reject);
-    } else if error.is_parse() {
-        metrics.unreadable(&Reject::RequestMalformed("not HTTP/1.1"));
-    }
 }

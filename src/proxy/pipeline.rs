@@ -5,36 +5,44 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use super::Shared;
-use super::activity::Activity;
+use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
+use super::lifetime::{self, Lifetime};
+use super::link::{Link, Wire};
 use super::record::{InFlight, Record};
 use super::request_body::RequestBody;
 use super::respond;
-use super::response_body::ResponseBody;
+use super::response_body::{FromUpstream, ResponseBody, Stream, StreamKind};
 use super::seen::{Known, Proof, Seen};
+use super::settings::UpstreamProtocol;
 use super::snapshot::Snapshot;
-use super::upstream::{Answer, Upstream};
+use super::tunnel::Tunnel;
+use super::upstream::{Answer, Outgoing, Upstream};
 use crate::clerk_api::SessionState;
 use crate::core::access::{Access, Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
 use crate::core::clerk::revoked::Revoked;
-use crate::core::credential::BearerToken;
+use crate::core::credential::{self, BearerToken};
+use crate::core::grpc;
 use crate::core::header;
+use crate::core::http2;
 use crate::core::jwk::VerificationKey;
 use crate::core::reject::{Refusal, Reject};
+use crate::core::stream;
 use crate::core::target::Target;
 use crate::core::time::UnixTime;
+use crate::core::upgrade::Wish;
 use crate::core::verdict;
 use crate::keys::{Found, Held};
 use crate::signing::Signers;
-use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
+use crate::telemetry::metrics::{AuthSource, Carrier, Lookup, StreamEnd};
 
 /// What handles the requests of one worker.
 #[derive(Debug)]
@@ -84,28 +92,32 @@ impl Pipeline {
         &self,
         request: Request<Incoming>,
         peer: Peer,
-        activity: &Activity,
+        link: &Link,
     ) -> Response<ResponseBody> {
         let has_body = !request.body().is_end_stream();
         let for_a_tunnel = *request.method() == Method::CONNECT;
         let without_body =
             self.shared.settings.preflight.forwards(request.method(), request.headers());
+        let is_call = link.wire.is_http2() && grpc::is_call(request.headers());
         let mut record = Record::new(
             Arc::clone(&self.shared),
             self.ids.next(),
             request.method().clone(),
             request.uri().path(),
-            activity.busy(),
+            link.activity.busy(),
         );
         record.client = peer.address;
-        let (mut response, refused) = match self.handle(request, peer, &mut record).await {
-            Ok(answer) => (self.pass(answer, record), false),
+        record.is_call = is_call;
+        let (mut response, refused) = match self.handle(request, peer, link, &mut record).await {
+            Ok(answer) => (self.pass(answer, record, link), false),
             Err(refusal) => (self.refuse(refusal, record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
         // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
+        // Over HTTP/2 that is a stream's own matter.
         let unread = has_body && (refused || without_body);
-        if unread || for_a_tunnel || self.shared.is_leaving() {
+        let is_last = unread || for_a_tunnel || self.shared.is_leaving();
+        if is_last && !link.wire.is_http2() && !is_tunnel(&response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -117,15 +129,23 @@ impl Pipeline {
         &self,
         request: Request<Incoming>,
         peer: Peer,
+        link: &Link,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
         let (parts, body) = request.into_parts();
-        let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+        let (method, mut uri, mut headers) = (parts.method, parts.uri, parts.headers);
         record.origin = respond::origin(&headers);
         record.hold(InFlight::enter(&self.shared)?);
 
+        if link.wire.is_http2() {
+            uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;
+        }
         header::check_framing(&headers)?;
+        let wish = match settings.upstream_protocol {
+            UpstreamProtocol::Usual => Wish::of(&method, parts.version, &headers),
+            UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
+        };
         let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
         // A proxy before us ends TLS, mostly: what settings say the browser used, the backend is
         // told, or it would send every request to `https` again.
@@ -144,8 +164,13 @@ impl Pipeline {
 
         let preflight = settings.preflight.forwards(&method, &headers);
         let rule = if preflight { &self.of_preflights } else { route.rule };
-        let visit =
-            Visit { method: &method, headers: &headers, target: &target, forwarded: &forwarded };
+        let visit = Visit {
+            method: &method,
+            headers: &headers,
+            target: &target,
+            forwarded: &forwarded,
+            wish,
+        };
         let caller = match rule.access.asks_who() {
             true => self.authenticate(&visit, rule, record).await,
             false => Ok(None),
@@ -159,6 +184,7 @@ impl Pipeline {
         }
         let body = self.admit_body(body, &headers, preflight)?;
         record.body = Some(body.progress());
+        let protocol_token = self.takes_protocol_token(wish) && credential::in_protocols(&headers);
 
         let (mut head, stripped) = settings.strip.strip(headers);
         self.shared.metrics.stripped(stripped);
@@ -170,12 +196,47 @@ impl Pipeline {
         if body.has_a_length() {
             head = head.without_trailers();
         }
+        if protocol_token {
+            head.remove_protocol_token();
+        }
+        if wish == Wish::WebSocket {
+            head.ask_for_websocket();
+        }
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
         head.set(HOST, host(&target));
-        let answer = self.upstream.forward(&permit, head, &target, body).await?;
+        let outgoing = Outgoing { permit: &permit, head, target: &target, wish };
+        let mut answer = self.forward(outgoing, body, record).await?;
+        if protocol_token {
+            header::choose_protocol_token(&mut answer.response);
+        }
         record.upstream = Some(answer.took);
         Ok(answer)
+    }
+
+    /// Sends a request to the backend. A call of gRPC, whose answer may not begin before the client
+    /// has sent all that it has to say, ends with its caller's token as one that is answered does.
+    async fn forward(
+        &self,
+        outgoing: Outgoing<'_>,
+        body: RequestBody,
+        record: &Record,
+    ) -> Result<Answer, Refusal> {
+        let forwarded = self.upstream.forward(outgoing, body);
+        let end = if record.is_call { lifetime::end(record, &self.shared) } else { None };
+        let Some(end) = end else { return Ok(forwarded.await?) };
+        match time::timeout_at(end, forwarded).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                record.stream_ended(StreamEnd::Lifetime);
+                Err(Reject::StreamOver.into())
+            }
+        }
+    }
+
+    /// Tells whether a token may stand among the protocols that a request offers.
+    fn takes_protocol_token(&self, wish: Wish) -> bool {
+        self.shared.settings.websocket_protocol_token && wish == Wish::WebSocket
     }
 
     /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.
@@ -185,7 +246,10 @@ impl Pipeline {
         rule: &Rule,
         record: &mut Record,
     ) -> Result<Option<Testimony>, Reject> {
-        let found = BearerToken::from_headers(visit.headers);
+        let found = match self.takes_protocol_token(visit.wish) {
+            true => BearerToken::of_websocket(visit.headers),
+            false => BearerToken::from_headers(visit.headers),
+        };
         if !matches!(found, Ok(None)) {
             record.carrier = Carrier::Header; // one that cannot be read stood there too
         }
@@ -385,9 +449,12 @@ impl Pipeline {
     }
 
     /// Passes the backend's answer on.
-    fn pass(&self, answer: Answer, mut record: Box<Record>) -> Response<ResponseBody> {
-        let (mut parts, incoming) = answer.response.into_parts();
-        record.answered(parts.status);
+    fn pass(&self, answer: Answer, mut record: Box<Record>, link: &Link) -> Response<ResponseBody> {
+        let Answer { mut response, lease, request, .. } = answer;
+        let status = response.status();
+        let goes_on = hyper::upgrade::on(&mut response);
+        let (mut parts, incoming) = response.into_parts();
+        record.answered(status);
         header::strip_response(&mut parts.headers, &self.shared.ours);
         parts.headers.insert(REQUEST_ID, record.request_id.clone());
         set_cookies(&mut parts.headers, &mut record);
@@ -395,19 +462,44 @@ impl Pipeline {
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its
         // connection, and a body without a length its end.
         parts.version = Version::HTTP_11;
-        let shared = Arc::clone(&self.shared);
-        let body = ResponseBody::upstream(incoming, answer.lease, answer.request, shared, record);
-        Response::from_parts(parts, body)
+        if let (StatusCode::SWITCHING_PROTOCOLS, Wire::Http1 { tunnel }) = (status, &link.wire) {
+            header::go_on_as_websocket(&mut parts.headers);
+            let lifetime = Lifetime::of(&record, link, &self.shared);
+            tunnel.put(Tunnel { backend: goes_on, lease, lifetime, record });
+            return Response::from_parts(parts, ResponseBody::tunnel());
+        }
+        let kind = match () {
+            () if record.is_call => Some(StreamKind::Grpc),
+            () if stream::is_of_events(&parts.headers) => Some(StreamKind::Events),
+            () => None,
+        };
+        let from = Box::new(FromUpstream {
+            incoming,
+            lease: Some(lease),
+            request,
+            shared: Arc::clone(&self.shared),
+            patience: Patience::new(self.shared.settings.timeouts.body),
+            stream: kind.map(|kind| Stream::new(kind, Lifetime::of(&record, link, &self.shared))),
+        });
+        Response::from_parts(parts, ResponseBody::upstream(from, record, link.wire.stall()))
     }
 
     /// Answers in the backend's place.
     fn refuse(&self, refusal: Refusal, mut record: Box<Record>) -> Response<ResponseBody> {
         let respond = &self.shared.respond;
-        let mut answer = respond.with(&refusal, &record.request_id, record.origin.as_ref());
+        let (id, origin) = (&record.request_id, record.origin.as_ref());
+        let mut answer = match record.is_call {
+            true => respond.to_call(&refusal, id, origin),
+            false => respond.with(&refusal, id, origin),
+        };
         set_cookies(answer.headers_mut(), &mut record);
-        record.refused(refusal);
+        record.refused(refusal, answer.status());
         answer.map(|bytes| ResponseBody::own(bytes, record))
     }
+}
+
+fn is_tunnel(response: &Response<ResponseBody>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Sets what Clerk has us set, beside the cookies of the backend's.

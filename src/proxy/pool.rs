@@ -1,31 +1,37 @@
-//! Connections to the backend that wait for a request: one pool a worker.
+//! Connections to the backend: one pool a worker.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
 use super::request_body::RequestBody;
+use super::trunk::{Stream, Trunk, Trunks};
 use crate::telemetry::metrics::Metrics;
 
 /// How many idle connections a worker keeps. More are closed: a peak is over.
 const MOST: usize = 128;
 
-/// The idle connections of one worker, the one used last on top, so that the others age out.
+/// The connections of one worker. Those over HTTP/1.1 are here while they are idle, the one used
+/// last on top, so that the others age out; those over HTTP/2 always, since they take one request
+/// beside another.
 #[derive(Debug)]
 pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
+    trunks: Rc<Trunks>,
     keep: Duration,
     filled: Notify,
     metrics: Metrics,
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    sender: http1::SendRequest<RequestBody>,
     since: Instant,
 }
 
@@ -35,13 +41,34 @@ impl fmt::Debug for Idle {
     }
 }
 
+/// A connection that was just made.
+#[derive(Debug)]
+pub(super) enum Made {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(Trunk),
+}
+
 impl Pool {
     pub(super) fn new(keep: Duration, metrics: Metrics) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), keep, filled: Notify::new(), metrics })
+        Rc::new(Self {
+            idle: RefCell::default(),
+            trunks: Trunks::new(metrics.clone()),
+            keep,
+            filled: Notify::new(),
+            metrics,
+        })
     }
 
     /// Takes a connection that can be used at once, if there is one.
     pub(super) fn take(self: &Rc<Self>) -> Option<Lease> {
+        match self.trunks.take() {
+            Some(stream) => Some(self.lease(Line::Shared(stream), true)),
+            None => self.take_alone(),
+        }
+    }
+
+    /// Takes one over HTTP/1.1.
+    pub(super) fn take_alone(self: &Rc<Self>) -> Option<Lease> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let usable = idle.iter().rposition(|idle| {
@@ -50,20 +77,35 @@ impl Pool {
         let sender = idle.remove(usable).sender;
         self.metrics.upstream_idle.dec();
         drop(idle);
-        Some(self.lease(sender, true))
+        Some(self.alone(sender, true))
+    }
+
+    /// Tells whether the backend was last seen to speak HTTP/2.
+    pub(super) fn has_trunks(&self) -> bool {
+        self.trunks.are_there()
     }
 
     /// Takes charge of a connection that was just made.
-    pub(super) fn made(self: &Rc<Self>, sender: SendRequest<RequestBody>) -> Lease {
-        self.lease(sender, false)
+    pub(super) fn made(self: &Rc<Self>, made: Made) -> Lease {
+        match made {
+            Made::Http1(sender) => self.alone(sender, false),
+            Made::Http2(trunk) => {
+                self.filled.notify_one();
+                self.lease(Line::Shared(self.trunks.add(trunk)), false)
+            }
+        }
     }
 
-    fn lease(self: &Rc<Self>, sender: SendRequest<RequestBody>, reused: bool) -> Lease {
+    fn alone(self: &Rc<Self>, sender: http1::SendRequest<RequestBody>, reused: bool) -> Lease {
         self.metrics.upstream_active.inc();
-        Lease { sender: Some(sender), reused, pool: Rc::clone(self) }
+        self.lease(Line::Alone(Some(sender)), reused)
     }
 
-    fn put(&self, sender: SendRequest<RequestBody>) {
+    fn lease(self: &Rc<Self>, line: Line, reused: bool) -> Lease {
+        Lease { line, reused, pool: Rc::clone(self) }
+    }
+
+    fn put(&self, sender: http1::SendRequest<RequestBody>) {
         let mut idle = self.idle.borrow_mut();
         if sender.is_closed() || idle.len() >= MOST {
             return;
@@ -78,11 +120,14 @@ impl Pool {
     pub(super) async fn reap(self: Rc<Self>) {
         loop {
             let oldest = self.idle.borrow().first().map(|idle| idle.since);
+            // One that is in use now may be idle by then, so there is a look at it in any case.
+            let oldest = oldest.into_iter().chain(self.trunks.oldest()).min();
             match oldest {
                 None => self.filled.notified().await,
                 Some(since) => {
                     time::sleep_until(since + self.keep).await;
                     self.drop_old();
+                    self.trunks.drop_old(self.keep);
                 }
             }
         }
@@ -103,12 +148,19 @@ impl Drop for Pool {
     }
 }
 
-/// A connection that has a request. Dropped, it is closed; given back, it may take the next.
+/// A connection that has a request. Dropped, it is closed where it has no other; given back, it may
+/// take the next.
 #[derive(Debug)]
 pub(super) struct Lease {
-    sender: Option<SendRequest<RequestBody>>,
+    line: Line,
     reused: bool,
     pool: Rc<Pool>,
+}
+
+#[derive(Debug)]
+enum Line {
+    Alone(Option<http1::SendRequest<RequestBody>>),
+    Shared(Stream),
 }
 
 impl Lease {
@@ -118,12 +170,31 @@ impl Lease {
         self.reused
     }
 
-    pub(super) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        self.sender.as_mut().expect("it is taken only when the lease ends")
+    /// Returns what is spoken on it.
+    pub(super) fn version(&self) -> Version {
+        match self.line {
+            Line::Alone(_) => Version::HTTP_11,
+            Line::Shared(_) => Version::HTTP_2,
+        }
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.line {
+            Line::Alone(sender) => {
+                let sender = sender.as_mut().expect("it is taken only when the lease ends");
+                sender.try_send_request(request).await
+            }
+            Line::Shared(stream) => stream.send(request).await,
+        }
     }
 
     pub(super) fn give_back(mut self) {
-        if let Some(sender) = self.sender.take() {
+        if let Line::Alone(sender) = &mut self.line
+            && let Some(sender) = sender.take()
+        {
             self.pool.put(sender);
         }
     }
@@ -131,6 +202,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.metrics.upstream_active.dec();
+        if let Line::Alone(_) = self.line {
+            self.pool.metrics.upstream_active.dec();
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::request_body::Progress;
 use super::seen::Known;
 use crate::core::reject::{Refusal, Reject};
 use crate::telemetry::access_log::{CallerLine, Line};
-use crate::telemetry::metrics::{Carrier, Decision};
+use crate::telemetry::metrics::{Carrier, Decision, StreamEnd};
 
 /// One request, from its head to the end of its answer.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Record {
     /// The place of the route's metrics; nothing until a route was found.
     pub(super) route: Option<usize>,
     pub(super) carrier: Carrier,
+    /// Whether it is a call of gRPC.
+    pub(super) is_call: bool,
     pub(super) caller: Option<Arc<Known>>,
     /// Why the request would have been refused, where that is only reported.
     pub(super) reported: Option<Reject>,
@@ -45,9 +47,33 @@ pub(super) struct Record {
     reject: Option<Reject>,
     status: StatusCode,
     sent: u64,
-    broken_off: Cell<bool>,
+    /// Bytes that came by other ways than a body.
+    received: u64,
+    end: Cell<End>,
     _slot: Option<InFlight>,
     _busy: Busy,
+}
+
+/// How an answer of the backend's ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// As the backend would have it, or the client.
+    AsSent,
+    /// The backend broke it off.
+    BrokenOff,
+    /// We ended it.
+    Over(StreamEnd),
+}
+
+impl End {
+    fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::AsSent => None,
+            Self::BrokenOff => Some("the backend broke its answer off"),
+            Self::Over(StreamEnd::Lifetime) => Some("the stream had outlived its token"),
+            Self::Over(StreamEnd::Drain) => Some("the stream ended with the proxy"),
+        }
+    }
 }
 
 /// A place among the requests under way.
@@ -101,6 +127,7 @@ impl Record {
             path: path.into(),
             route: None,
             carrier: Carrier::None,
+            is_call: false,
             caller: None,
             reported: None,
             cookies: Vec::new(),
@@ -114,7 +141,8 @@ impl Record {
             status: Reject::ClientGone.status(),
             reject: Some(Reject::ClientGone),
             sent: 0,
-            broken_off: Cell::new(false),
+            received: 0,
+            end: Cell::new(End::AsSent),
             _slot: None,
             _busy: busy,
         })
@@ -136,9 +164,9 @@ impl Record {
         };
     }
 
-    /// We answered.
-    pub(super) fn refused(&mut self, refusal: Refusal) {
-        self.status = refusal.status();
+    /// We answered, with this status.
+    pub(super) fn refused(&mut self, refusal: Refusal, status: StatusCode) {
+        self.status = status;
         self.decision = match &refusal.reject {
             Reject::Handshake(_) | Reject::HandshakeOver { .. } => Decision::Handshake,
             reject if reject.is_failure() => Decision::Failed,
@@ -154,7 +182,19 @@ impl Record {
 
     /// The backend broke the answer off.
     pub(super) fn broken_off(&self) {
-        self.broken_off.set(true);
+        self.end.set(End::BrokenOff);
+    }
+
+    /// We ended the stream that the answer is, or has become.
+    pub(super) fn stream_ended(&self, end: StreamEnd) {
+        self.shared.metrics.stream_ended(end);
+        self.end.set(End::Over(end));
+    }
+
+    /// So many bytes passed through the tunnel that the answer has become.
+    pub(super) fn tunnelled(&mut self, received: u64, sent: u64) {
+        self.received += received;
+        self.sent += sent;
     }
 }
 
@@ -162,7 +202,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.refused(Reject::Internal.into());
+            self.refused(Reject::Internal.into(), Reject::Internal.status());
         }
         let metrics = self.shared.route_metrics(self.route);
         let reason = self.reject.as_ref().map(Reject::label);
@@ -175,8 +215,7 @@ impl Drop for Record {
         let Some(log) = &self.shared.log else { return };
         let detail = match &self.reject {
             Some(reject) => Some(reject.to_string()),
-            None if self.broken_off.get() => Some("the backend broke its answer off".to_owned()),
-            None => None,
+            None => self.end.get().detail().map(str::to_owned),
         };
         log.write(&Line {
             time: self.shared.clock.now(),
@@ -190,7 +229,7 @@ impl Drop for Record {
             detail,
             carrier: self.carrier.label(),
             caller: self.caller.as_deref().map(caller_line),
-            bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+            bytes_in: self.received + self.body.as_ref().map_or(0, |body| body.bytes()),
             bytes_out: self.sent,
             total,
             auth: self.auth,

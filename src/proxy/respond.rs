@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use super::forwarded::REQUEST_ID;
 use crate::core::clerk::away::Away;
 use crate::core::clerk::has::Reverification;
+use crate::core::grpc::Code;
 use crate::core::reject::{Refusal, Reject};
 
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
 const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Answers requests that do not reach the backend.
 #[derive(Clone, Debug)]
@@ -55,6 +57,25 @@ impl Respond {
         let origin = origin.filter(|origin| self.is_party(origin) && refusal.shown().is_some());
         if let Some(origin) = origin {
             share_with(origin, headers);
+        }
+        response
+    }
+
+    /// Makes the answer to a call of gRPC, whose clients read a code of their own: a head and nothing
+    /// more. Headers say why, as they do to others.
+    pub(super) fn to_call(
+        &self,
+        refusal: &Refusal,
+        request_id: &HeaderValue,
+        origin: Option<&HeaderValue>,
+    ) -> Response<Bytes> {
+        let mut response = self.with(refusal, request_id, origin).map(|_| Bytes::new());
+        *response.status_mut() = StatusCode::OK;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(Code::STATUS, Code::of(refusal.status()).number().into());
+        if let Some(reject) = refusal.shown().filter(|_| self.reveal_reason) {
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reject.label()));
         }
         response
     }
@@ -231,6 +252,29 @@ mod tests {
         let id = HeaderValue::from_static("r1");
         let answer = respond(false).with(&Reject::TokenMalformed.into(), &id, None);
         assert!(!format!("{:?}{:?}", answer.headers(), answer.body()).contains("token-invalid"));
+    }
+
+    #[test]
+    fn a_call_is_told_in_its_own_words() {
+        let id = HeaderValue::from_static("r1");
+        let hidden = Refusal::hidden(Reject::CredentialMissing);
+        for (refusal, code, message) in [
+            (Reject::CredentialMissing.into(), "16", Some("session-token-and-uat-missing")),
+            (Reject::ImpersonationRefused.into(), "7", Some("impersonation-refused")),
+            (hidden, "12", None),
+            (Reject::KeysUnavailable.into(), "14", Some("keys-unavailable")),
+            (Reject::UpstreamTimeout.into(), "14", Some("upstream-timeout")),
+            (Reject::BodyTooLarge.into(), "2", Some("body-too-large")),
+        ] {
+            let answer = respond(true).to_call(&refusal, &id, None);
+            let header =
+                |name: &HeaderName| answer.headers().get(name).map(|it| it.to_str().unwrap());
+            assert_eq!((answer.status().as_u16(), answer.body().len()), (200, 0), "{refusal:?}");
+            assert_eq!(header(&CONTENT_TYPE), Some("application/grpc"));
+            assert_eq!((header(&Code::STATUS), header(&GRPC_MESSAGE)), (Some(code), message));
+        }
+        let quiet = respond(false).to_call(&Reject::TokenMalformed.into(), &id, None);
+        assert!(!quiet.headers().contains_key(GRPC_MESSAGE));
     }
 
     #[test]

@@ -7,19 +7,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Shared;
 use super::body::{BrokenOff, Patience};
+use super::lifetime::Lifetime;
 use super::pool::Lease;
 use super::record::Record;
 use super::request_body::Progress;
+use super::streams::Stall;
+use crate::core::grpc::Code;
+use crate::telemetry::metrics::StreamEnd;
 
 /// An answer's body on its way to the client. When it ends, so does the request.
 pub(super) struct ResponseBody {
     source: Source,
-    record: Box<Record>,
+    /// Nothing where the connection goes on as a tunnel, which has it.
+    record: Option<Box<Record>>,
+    stall: Option<Rc<Stall>>,
 }
 
 enum Source {
@@ -27,35 +34,70 @@ enum Source {
     Upstream(Box<FromUpstream>),
 }
 
-struct FromUpstream {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    request: Rc<Progress>,
-    shared: Arc<Shared>,
-    patience: Patience,
+/// A body of the backend's, and what it needs.
+pub(super) struct FromUpstream {
+    pub(super) incoming: Incoming,
+    pub(super) lease: Option<Lease>,
+    pub(super) request: Rc<Progress>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) patience: Patience,
+    pub(super) stream: Option<Stream>,
+}
+
+/// A body that has no end of its own.
+pub(super) struct Stream {
+    over: Pin<Box<dyn Future<Output = StreamEnd>>>,
+    kind: StreamKind,
+}
+
+/// How a client takes the end of a stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum StreamKind {
+    /// It comes again by itself.
+    Events,
+    /// It is told by a code.
+    Grpc,
+}
+
+impl Stream {
+    pub(super) fn new(kind: StreamKind, lifetime: Lifetime) -> Self {
+        Self { over: Box::pin(lifetime.over()), kind }
+    }
+}
+
+impl StreamKind {
+    fn last(self, end: StreamEnd) -> Option<Frame<Bytes>> {
+        let code = match (self, end) {
+            (Self::Events, _) => return None,
+            (Self::Grpc, StreamEnd::Lifetime) => Code::Unauthenticated,
+            (Self::Grpc, StreamEnd::Drain) => Code::Unavailable,
+        };
+        let trailers = HeaderMap::from_iter([(Code::STATUS, code.number().into())]);
+        Some(Frame::trailers(trailers))
+    }
 }
 
 impl ResponseBody {
     /// A body of ours.
     pub(super) fn own(bytes: Bytes, record: Box<Record>) -> Self {
-        Self { source: Source::Own(Some(bytes)), record }
+        Self { source: Source::Own(Some(bytes)), record: Some(record), stall: None }
+    }
+
+    /// No body: the connection goes on as a tunnel.
+    pub(super) fn tunnel() -> Self {
+        Self { source: Source::Own(None), record: None, stall: None }
     }
 
     /// A body of the backend's.
     pub(super) fn upstream(
-        incoming: Incoming,
-        lease: Lease,
-        request: Rc<Progress>,
-        shared: Arc<Shared>,
+        mut from: Box<FromUpstream>,
         record: Box<Record>,
+        stall: Option<Rc<Stall>>,
     ) -> Self {
-        let patience = Patience::new(shared.settings.timeouts.body);
-        let mut from =
-            Box::new(FromUpstream { incoming, lease: Some(lease), request, shared, patience });
         if from.incoming.is_end_stream() {
             from.end();
         }
-        Self { source: Source::Upstream(from), record }
+        Self { source: Source::Upstream(from), record: Some(record), stall }
     }
 }
 
@@ -70,7 +112,17 @@ impl FromUpstream {
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
+        record: Option<&Record>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(stream) = &mut self.stream
+            && let Poll::Ready(end) = stream.over.as_mut().poll(context)
+        {
+            record.inspect(|record| record.stream_ended(end));
+            let last = stream.kind.last(end);
+            self.stream = None;
+            self.lease = None;
+            return Poll::Ready(last.map(Ok));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.patience.poll(context));
             return Poll::Ready(Some(Err(BrokenOff(None))));
@@ -101,14 +153,23 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let frame = match &mut self.source {
+        let Self { source, record, stall } = &mut *self;
+        if let Some(stall) = stall {
+            stall.ends();
+        }
+        let frame = match source {
             Source::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Source::Upstream(from) => ready!(from.poll_frame(context)),
+            Source::Upstream(from) => ready!(from.poll_frame(context, record.as_deref())),
         };
-        match &frame {
-            Some(Ok(frame)) => self.record.sent(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(_)) => self.record.broken_off(),
-            None => {}
+        if let Some(record) = record {
+            match &frame {
+                Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => record.broken_off(),
+                None => {}
+            }
+        }
+        if let (Some(stall), Some(_)) = (stall, &frame) {
+            stall.begins();
         }
         Poll::Ready(frame)
     }

@@ -105,6 +105,11 @@ impl Known {
         checked.map_err(|error| Reject::ClaimRefused { class: self.class, error })
     }
 
+    /// Returns until when the token is good.
+    pub(super) fn expires(&self) -> UnixTime {
+        self.validity.expires.plus(self.leeway)
+    }
+
     /// Returns what is told of the caller, whose credential stood there, at the time `now`.
     pub(super) fn testimony(
         &self,
@@ -112,9 +117,8 @@ impl Known {
         assertions: Option<&AssertionSigner>,
         now: UnixTime,
     ) -> Testimony {
-        let ends = self.validity.expires.plus(self.leeway);
         let asserted = self.asserted.as_ref().zip(assertions);
-        let assertion = asserted.map(|(asserted, signer)| asserted.at(signer, ends, now));
+        let assertion = asserted.map(|(asserted, signer)| asserted.at(signer, self.expires(), now));
         let standing = Arc::clone(&self.standing);
         Testimony { standing, presented, identity: Arc::clone(&self.identity), assertion }
     }

@@ -13,6 +13,7 @@ use crate::core::origin::Scheme;
 use crate::core::path::PathPolicy;
 use crate::core::preflight::Preflight;
 use crate::core::route::Routes;
+use crate::core::stream::StreamLifetime;
 use crate::listen::ListenAddress;
 
 /// Everything the request path is told. Each of its rooms takes the part it needs.
@@ -26,6 +27,19 @@ pub struct ProxySettings {
     pub listen_mode: u32,
     /// Where the backend is.
     pub upstream: UpstreamAddress,
+    /// What is spoken with it.
+    pub upstream_protocol: UpstreamProtocol,
+    /// Whether clients may speak HTTP/2: at once on connections without TLS, and as they choose
+    /// under TLS.
+    ///
+    /// File: `http2 = true`. Default: true.
+    pub http2: bool,
+    /// How long a WebSocket, an event stream or a call of gRPC may live.
+    pub stream_lifetime: StreamLifetime,
+    /// Whether a WebSocket's token may stand among its protocols, as `bearer, <token>`.
+    ///
+    /// File: `websocket_protocol_token = false`. Default: false.
+    pub websocket_protocol_token: bool,
     /// How many threads handle requests.
     ///
     /// File: `workers = 2`. 1 to 256. Default: the CPU quota, at most 2: one handles some 30,000
@@ -59,10 +73,30 @@ pub struct ProxySettings {
     pub reveal_reason: bool,
 }
 
-/// The backend's address. It speaks HTTP/1.1, over TCP perhaps under TLS.
+/// What is spoken with the backend.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1; under TLS, HTTP/2 where the backend chooses it (ALPN).
+    #[default]
+    Usual,
+    /// HTTP/2 at once, without TLS (RFC 9113 §3.3): `h2c://`.
+    Http2,
+}
+
+impl UpstreamProtocol {
+    /// Returns what is asked for at the beginning of an address.
+    pub fn scheme(self, under: Scheme) -> &'static str {
+        match self {
+            Self::Usual => under.as_str(),
+            Self::Http2 => "h2c",
+        }
+    }
+}
+
+/// The backend's address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum UpstreamAddress {
-    /// `http://127.0.0.1:3000`, `https://backend.example`
+    /// `http://127.0.0.1:3000`, `https://backend.example`, `h2c://127.0.0.1:50051`
     Tcp {
         /// A name or an address, without brackets.
         host: String,
@@ -80,8 +114,7 @@ pub enum UpstreamAddress {
 
 impl UpstreamAddress {
     /// Returns the address as settings have it, of a backend that is spoken with by `scheme`.
-    pub fn url(&self, scheme: Scheme) -> String {
-        let scheme = scheme.as_str();
+    pub fn url(&self, scheme: &str) -> String {
         match self {
             Self::Tcp { host, port } if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
             Self::Tcp { host, port } => format!("{scheme}://{host}:{port}"),

@@ -1,42 +1,49 @@
 //! Sends permitted requests to the backend.
 
+use std::error::Error;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{self, AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio::sync::Mutex;
 use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use super::Shared;
-use super::pool::{Lease, Pool};
+use super::pool::{Lease, Made, Pool};
 use super::request_body::{Progress, RequestBody};
-use super::settings::UpstreamAddress;
+use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
+use super::trunk::Trunk;
 use crate::core::access::Permit;
 use crate::core::header::{self, CleanHead};
 use crate::core::reject::Reject;
 use crate::core::sign::RequestLine;
 use crate::core::target::Target;
+use crate::core::upgrade::{self, Wish};
 use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
-use crate::tls::Backend;
+use crate::tls::{self, Backend, H2, HTTP_1_1};
 
 /// The way to the backend: one a worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pool: Rc<Pool>,
+    /// Whoever makes a connection that others may wait for.
+    making: Mutex<()>,
     reaper: AbortHandle,
     tls: Option<Tls>,
     signers: Rc<Snapshot<Signers>>,
@@ -60,6 +67,15 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
+/// A request that may go to the backend.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) permit: &'a Permit,
+    pub(super) head: CleanHead,
+    pub(super) target: &'a Target<'a>,
+    pub(super) wish: Wish,
+}
+
 /// How an attempt to send ended.
 enum Attempt {
     Answered(Box<Answer>),
@@ -78,23 +94,21 @@ impl Upstream {
         });
         let pool = Pool::new(keep, shared.metrics.clone());
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
-        Self { pool, reaper, tls, signers, shared }
+        Self { pool, making: Mutex::new(()), reaper, tls, signers, shared }
     }
 
     /// Sends a permitted request and returns the head of the answer.
     ///
     /// Sends once more, over a new connection, where a kept one turned out closed and the backend
     /// can have acted on nothing, or on nothing that may not be repeated: no whole head of an answer
-    /// came, and the request was never written, or has no body and an idempotent method (RFC 9110
-    /// §9.2.2).
+    /// came, and the request was never written, or was refused as if it had not been (RFC 9113
+    /// §8.7), or has no body and an idempotent method (RFC 9110 §9.2.2).
     pub(super) async fn forward(
         &self,
-        permit: &Permit,
-        head: CleanHead,
-        target: &Target<'_>,
+        outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let answer = self.try_forward(permit, head, target, body).await;
+        let answer = self.try_forward(outgoing, body).await;
         let metrics = &self.shared.metrics;
         match &answer {
             Ok(_) => metrics.upstream(UpstreamResult::Ok),
@@ -107,56 +121,48 @@ impl Upstream {
 
     async fn try_forward(
         &self,
-        permit: &Permit,
-        head: CleanHead,
-        target: &Target<'_>,
+        outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let Some(lease) = self.pool.take() else {
-            let lease = self.connect().await?;
-            return self.send(lease, permit, head, target, body).await.last();
-        };
-        match self.send(lease, permit, head.clone(), target, body).await {
+        let lease = self.lease(outgoing.wish).await?;
+        match self.send(lease, outgoing.clone(), body).await {
             Attempt::Answered(answer) => Ok(*answer),
             Attempt::Failed(reject) => Err(reject),
             Attempt::Stale(body) => {
                 self.shared.metrics.upstream(UpstreamResult::Retried);
-                let lease = self.connect().await?;
-                self.send(lease, permit, head, target, body).await.last()
+                let lease = self.connect(outgoing.wish).await?;
+                self.send(lease, outgoing, body).await.last()
             }
         }
     }
 
-    async fn send(
-        &self,
-        mut lease: Lease,
-        permit: &Permit,
-        head: CleanHead,
-        target: &Target<'_>,
-        body: RequestBody,
-    ) -> Attempt {
+    async fn send(&self, mut lease: Lease, outgoing: Outgoing<'_>, body: RequestBody) -> Attempt {
+        let Outgoing { permit, head, target, wish } = outgoing;
         let line = RequestLine {
             method: target.method,
             authority: target.authority.as_str(),
             path: target.path.as_str(),
             query: target.uri.query(),
         };
-        let repeatable = lease.is_reused() && body.is_empty() && may_be_repeated(target.method);
-        let progress = body.progress();
+        let (is_empty, progress) = (body.is_empty(), body.progress());
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
-        *request.uri_mut() = target.uri.clone();
         let now = self.shared.clock.now();
         let signed = self.signers.look().signer.sign(head, permit, line, now);
         *request.headers_mut() = signed.into_headers();
+        if lease.version() == Version::HTTP_2 {
+            *request.version_mut() = Version::HTTP_2;
+            request.headers_mut().remove(HOST); // it is `:authority` there
+            *request.uri_mut() = self.absolute(target);
+        } else {
+            *request.uri_mut() = target.uri.clone();
+        }
 
         let sent = Instant::now();
-        let answer = lease.sender().try_send_request(request);
-        let Some(answer) = self.in_time(&progress, answer).await else {
-            return Attempt::Failed(Reject::UpstreamTimeout);
-        };
+        let answer = self.in_time(&progress, lease.send(request)).await;
+        let Some(answer) = answer else { return Attempt::Failed(Reject::UpstreamTimeout) };
         match answer {
-            Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(response) if is_unasked(&response, wish) => {
                 Attempt::Failed(Reject::UpstreamBroken("101 without an upgrade".into()))
             }
             Ok(response) if header::is_framed_twice(response.headers()) => {
@@ -174,14 +180,32 @@ impl Upstream {
                 {
                     Attempt::Failed(Reject::UpstreamUnreachable(alert))
                 }
-                _ => self.failed(error.error(), repeatable, &progress),
+                _ => {
+                    let error = error.error();
+                    let may_be_repeated = lease.is_reused() && may_be_repeated(target.method);
+                    let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
+                    self.failed(error, repeatable, &progress)
+                }
             },
         }
     }
 
+    /// The target as HTTP/2 has it, with the scheme and the host.
+    fn absolute(&self, target: &Target<'_>) -> Uri {
+        let mut parts = target.uri.clone().into_parts();
+        let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        parts.scheme = Some(scheme);
+        parts.authority = Authority::try_from(target.authority.as_str()).ok();
+        parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        Uri::from_parts(parts).expect("it has a scheme, a host and a path")
+    }
+
     fn failed(&self, error: &hyper::Error, repeatable: bool, request: &Progress) -> Attempt {
         debug!(%error, repeatable, "the backend broke off");
-        let unanswered = error.is_incomplete_message() || error.is_closed() || is_reset(error);
+        let unanswered = error.is_incomplete_message()
+            || error.is_closed()
+            || is_reset(error)
+            || is_unprocessed(error);
         match request.fault() {
             Some(fault) => Attempt::Failed(fault),
             None if repeatable && unanswered => {
@@ -211,48 +235,76 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self) -> Result<Lease, Reject> {
+    /// Takes a connection that is there, or makes one.
+    async fn lease(&self, wish: Wish) -> Result<Lease, Reject> {
+        let kept = || match wish {
+            Wish::Http => self.pool.take(),
+            Wish::WebSocket => self.pool.take_alone(),
+        };
+        if let Some(lease) = kept() {
+            return Ok(lease);
+        }
+        // Where one connection serves many, whoever comes while it is made waits for it.
+        let is_shared = self.shared.settings.upstream_protocol == UpstreamProtocol::Http2
+            || self.pool.has_trunks();
+        if !is_shared || wish == Wish::WebSocket {
+            return self.connect(wish).await;
+        }
+        let at_most = self.shared.settings.timeouts.connect;
+        let making = time::timeout(at_most, self.making.lock()).await;
+        let _making = making.map_err(|_| Reject::UpstreamTimeout)?;
+        match kept() {
+            Some(lease) => Ok(lease),
+            None => self.connect(wish).await,
+        }
+    }
+
+    async fn connect(&self, wish: Wish) -> Result<Lease, Reject> {
         let at_most = self.shared.settings.timeouts.connect;
         let connected = time::timeout(at_most, async {
             match &self.shared.settings.upstream {
                 UpstreamAddress::Tcp { host, port } => {
                     let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
-                        None => self.start(stream).await,
+                        None => start(stream, self.shared.settings.upstream_protocol).await,
                         // In a box, so that what TLS needs takes no room in requests without.
-                        Some(tls) => {
-                            let secured = async { self.start(tls.connect(stream).await?).await };
-                            Box::pin(secured).await
-                        }
+                        Some(tls) => Box::pin(tls.connect(stream, wish)).await,
                     }
                 }
-                UpstreamAddress::Unix(path) => self.start(UnixStream::connect(path).await?).await,
+                UpstreamAddress::Unix(path) => {
+                    start(UnixStream::connect(path).await?, UpstreamProtocol::Usual).await
+                }
                 UpstreamAddress::Child { port } => {
                     if let Some(awaited) = &self.shared.awaited {
                         awaited.there().await;
                     }
-                    self.start(dial((Ipv4Addr::LOCALHOST, *port)).await?).await
+                    let stream = dial((Ipv4Addr::LOCALHOST, *port)).await?;
+                    start(stream, UpstreamProtocol::Usual).await
                 }
             }
         });
         match connected.await {
-            Ok(Ok(lease)) => Ok(lease),
+            Ok(Ok(made)) => Ok(self.pool.made(made)),
             Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
             Err(_) => Err(Reject::UpstreamTimeout),
         }
     }
+}
 
-    async fn start(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    ) -> std::io::Result<Lease> {
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        // Ends when the lease and the pool have dropped the sender, or the backend closes. What
-        // went wrong, the request that was under way is told.
-        task::spawn_local(async { drop(connection.await) });
-        Ok(self.pool.made(sender))
+/// Begins to speak HTTP over a connection.
+async fn start(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    protocol: UpstreamProtocol,
+) -> io::Result<Made> {
+    if protocol == UpstreamProtocol::Http2 {
+        return Trunk::start(stream).await.map(Made::Http2).map_err(io::Error::other);
     }
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(io::Error::other)?;
+    // Ends when the lease and the pool have dropped the sender, or the backend closes, or it goes on
+    // as something else. What went wrong, the request that was under way is told.
+    task::spawn_local(async { drop(connection.with_upgrades().await) });
+    Ok(Made::Http1(sender))
 }
 
 impl Drop for Upstream {
@@ -262,13 +314,27 @@ impl Drop for Upstream {
 }
 
 impl Tls {
-    async fn connect(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    /// Speaks what the backend chooses; HTTP/1.1 where that is needed.
+    async fn connect(&self, stream: TcpStream, wish: Wish) -> io::Result<Made> {
         let config = Arc::clone(&self.configs.look());
-        TlsConnector::from(config).connect(self.server_name.clone(), stream).await
+        let config = match wish {
+            Wish::Http => config,
+            Wish::WebSocket => {
+                let mut config = ClientConfig::clone(&config);
+                config.alpn_protocols = tls::alpn(&[HTTP_1_1]);
+                Arc::new(config)
+            }
+        };
+        let stream = TlsConnector::from(config).connect(self.server_name.clone(), stream).await?;
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(name) if name == H2 => UpstreamProtocol::Http2,
+            Some(_) | None => UpstreamProtocol::Usual,
+        };
+        start(stream, protocol).await
     }
 }
 
-async fn dial(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+async fn dial(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -292,21 +358,39 @@ fn may_be_repeated(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
 }
 
+/// Tells whether a 101 answers a request that did not ask for it, or says something else.
+fn is_unasked(response: &Response<Incoming>, wish: Wish) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !(wish == Wish::WebSocket && upgrade::is_agreed(response.headers()))
+}
+
+/// Tells whether the backend says that it has done nothing about the request (RFC 9113 §8.7).
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
 fn is_reset(error: &hyper::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     // The last is a connection under TLS that ends without a word of TLS's.
-    io(error).is_some_and(|io| {
+    cause(error).is_some_and(|io| {
         matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
     })
 }
 
 /// What the backend's TLS said where it wanted nothing to do with us.
 fn refusal(error: &hyper::Error) -> Option<String> {
-    let tls = io(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let tls = cause(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
     matches!(tls, rustls::Error::AlertReceived(_)).then(|| tls.to_string())
 }
 
-fn io(error: &hyper::Error) -> Option<&std::io::Error> {
-    use std::error::Error;
-    error.source()?.downcast_ref::<std::io::Error>()
+fn cause(error: &hyper::Error) -> Option<&io::Error> {
+    let cause = error.source()?;
+    match cause.downcast_ref::<h2::Error>() {
+        Some(h2) => h2.get_io(),
+        None => cause.downcast_ref(),
+    }
 }

@@ -1,12 +1,10 @@
 //! One thread's share of the connections.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
-use rustls::ServerConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
@@ -14,9 +12,7 @@ use tokio::task::{self, JoinSet};
 use tracing::{error, warn};
 
 use super::current::Current;
-use super::forwarded::Peer;
-use super::{Shared, Stage, connection, handshake};
-use crate::core::origin::Scheme;
+use super::{Shared, Stage, connection};
 use crate::listen::Socket;
 
 /// A connection that was accepted, on its way to a worker.
@@ -104,40 +100,20 @@ async fn serve(accepted: Accepted, current: Rc<Current>, stage: watch::Receiver<
         Socket::Tcp(socket) => {
             let address = socket.peer_addr().map(|peer| peer.ip()).ok();
             match (TcpStream::from_std(socket), current.pipeline().tls()) {
-                (Ok(socket), None) => {
-                    let peer = Peer { address, scheme: Scheme::Http };
-                    connection::serve(socket, peer, current, stage).await;
-                }
+                (Ok(socket), None) => connection::serve(socket, address, current, stage).await,
                 // In a box, so that what TLS needs takes no room in connections without.
                 (Ok(socket), Some(tls)) => {
-                    Box::pin(serve_tls(socket, address, tls, current, stage)).await;
+                    Box::pin(connection::serve_tls(socket, address, tls, current, stage)).await;
                 }
                 (Err(problem), _) => warn!(%problem, "connection lost"),
             }
         }
         Socket::Unix(socket) => match UnixStream::from_std(socket) {
-            Ok(socket) => {
-                let peer = Peer { address: None, scheme: Scheme::Http };
-                connection::serve(socket, peer, current, stage).await;
-            }
+            Ok(socket) => connection::serve(socket, None, current, stage).await,
             Err(problem) => warn!(%problem, "connection lost"),
         },
     }
     drop(slot);
-}
-
-async fn serve_tls(
-    socket: TcpStream,
-    address: Option<IpAddr>,
-    tls: Arc<ServerConfig>,
-    current: Rc<Current>,
-    mut stage: watch::Receiver<Stage>,
-) {
-    let at_most = current.pipeline().shared().settings.timeouts.handshake;
-    if let Some(socket) = handshake::shake(socket, address, tls, at_most, &mut stage).await {
-        let peer = Peer { address, scheme: Scheme::Https };
-        connection::serve(socket, peer, current, stage).await;
-    }
 }
 
 /// A bug ends the one connection it happened on.

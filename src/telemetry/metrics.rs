@@ -129,6 +129,15 @@ pub enum RefreshResult {
     Error,
 }
 
+/// Why the proxy ended a stream that both its sides wanted to go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StreamEnd {
+    /// It had outlived its token for as long as it may.
+    Lifetime,
+    /// The process ended.
+    Drain,
+}
+
 /// What became of a token whose key nobody knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the labels say it")]
@@ -168,6 +177,7 @@ pub struct Metrics {
     pub panics: IntCounter,
     /// Handshakes that were not begun because there were so many in a row.
     pub handshake_loops: IntCounter,
+    streams_ended: [IntCounter; 2],
     session_checks: IntCounterVec,
     clerk_requests: IntCounterVec,
     certificate_expiry: GaugeVec,
@@ -208,6 +218,11 @@ impl Metrics {
             "upstream_requests_total",
             "Requests sent to the backend, by how that ended.",
             &["result"],
+        )?;
+        let streams_ended = made.counters(
+            "streams_ended_total",
+            "WebSockets, event streams and calls of gRPC that the proxy ended.",
+            &["cause"],
         )?;
         let upstream_connections =
             made.gauges("upstream_connections", "Connections to the backend.", &["state"])?;
@@ -263,6 +278,8 @@ impl Metrics {
                 "handshake_loops_total",
                 "Handshakes and sign-ins not begun because the browser came from three in a row.",
             )?,
+            streams_ended: ["lifetime", "drain"]
+                .map(|cause| streams_ended.with_label_values(&[cause])),
             session_checks: made.counters(
                 "session_checks_total",
                 "Questions to Clerk whether a session still is.",
@@ -399,6 +416,11 @@ impl Metrics {
     /// Counts how sending to the backend ended.
     pub fn upstream(&self, result: UpstreamResult) {
         self.upstream[result as usize].inc();
+    }
+
+    /// Counts a stream that the proxy ended.
+    pub fn stream_ended(&self, end: StreamEnd) {
+        self.streams_ended[end as usize].inc();
     }
 
     /// Counts a request that ended before a route was known: its head could not be read.

@@ -8,7 +8,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::rereader::{Configs, Reading, Rereader, Side};
-use super::{ALPN, BadTls, PairFiles, VERSIONS, provider};
+use super::{BadTls, H2, HTTP_1_1, PairFiles, VERSIONS, alpn, provider};
 use crate::clock::Clock;
 use crate::telemetry::metrics::CertificateMetrics;
 
@@ -90,7 +90,7 @@ impl Side for BackendTlsSettings {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = alpn(&[H2, HTTP_1_1]);
         Ok(config)
     }
 }

@@ -23,8 +23,10 @@ pub use self::pem::{Authorities, BadPair, NoAuthority, authorities, pair};
 pub use self::rereader::{Configs, Rereader, Side};
 pub use self::server::{ClientTlsSettings, with_clients};
 
-/// What is spoken under TLS, the dearest first.
-pub const ALPN: &[&[u8]] = &[b"http/1.1"];
+/// HTTP/2, as it is called where a protocol is chosen under TLS (RFC 7301, 9113 §3.1).
+pub const H2: &[u8] = b"h2";
+/// HTTP/1.1, as it is called there.
+pub const HTTP_1_1: &[u8] = b"http/1.1";
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
@@ -51,6 +53,11 @@ pub enum BadTls {
     /// Session tickets have no key.
     #[error("TLS: the system has no random bytes")]
     NoRandomness,
+}
+
+/// Makes the list to choose from, the dearest first.
+pub fn alpn(names: &[&[u8]]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.to_vec()).collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {

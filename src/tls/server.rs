@@ -9,7 +9,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 
 use super::rereader::{Configs, Reading, Rereader, Side};
-use super::{ALPN, BadTls, PairFiles, VERSIONS, provider};
+use super::{BadTls, H2, HTTP_1_1, PairFiles, VERSIONS, alpn, provider};
 use crate::clock::Clock;
 use crate::telemetry::metrics::CertificateMetrics;
 
@@ -22,6 +22,10 @@ pub struct ClientTlsSettings {
     ///
     /// File: `tls.client_ca_file`. Default: none.
     pub client_ca: Option<PathBuf>,
+    /// Whether HTTP/2 may be chosen.
+    ///
+    /// File: `http2`. Default: true.
+    pub http2: bool,
 }
 
 /// Sets up TLS with clients: handshakes go by the first, a task runs the second.
@@ -60,7 +64,7 @@ impl Side for ClientTlsSettings {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = if self.http2 { alpn(&[H2, HTTP_1_1]) } else { alpn(&[HTTP_1_1]) };
         // Sessions are resumed by tickets, which any worker can read, and not out of a memory that
         // they would share under a lock. The keys of tickets end with these files: nobody comes
         // back by a certificate that is no longer asked for.

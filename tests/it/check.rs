@@ -23,7 +23,7 @@ fn a_file_with_ten_mistakes_is_told_all_ten() {
         "listen: \"localhost:4600\": listens on addresses, not on names; write `127.0.0.1:4600` (3:10)",
         "workers: \"0\": at least 1 (4:11)",
         "trusted_proxies: \"0.0.0.0/0\": that is everybody, and everybody's forwarded headers would count; name the networks of your proxies (5:34)",
-        "upstream.url: requests keep their own path and query; write `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH` (8:7)",
+        "upstream.url: requests keep their own path and query; write `http://HOST:PORT`, `https://HOST:PORT`, `h2c://HOST:PORT` or `unix:/PATH` (8:7)",
         "clerk.publishable_key: this is a secret key; the publishable key starts with `pk_test_` or `pk_live_` (11:19)",
         "clerk.authorised_parties: unknown key; did you mean `clerk.authorized_parties`? (12:1)",
         "clerk.leeway: \"5\": not a duration; write one like `250ms`, `30s`, `5m` or `1h` (13:10)",

@@ -333,7 +333,8 @@ async fn what_is_for_one_hop_ends_there() {
 
     for (lines, left) in [
         ("Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: Upgrade, HTTP2-Settings", None),
-        ("Upgrade: websocket\r\nConnection: Upgrade", None),
+        ("Upgrade: websocket", None),
+        ("Upgrade: WebSocket/13\r\nConnection: Upgrade", None),
         ("Upgrade: websocket, h2c\r\nUpgrade: foo\r\nConnection: upgrade", None),
         ("Keep-Alive: timeout=5", None),
         ("Proxy-Connection: keep-alive", None),

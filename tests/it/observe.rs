@@ -37,6 +37,7 @@ const METRICS: &[&str] = &[
     "countersign_requests_in_flight",
     "countersign_requests_total",
     "countersign_responses_total",
+    "countersign_streams_ended_total",
     "countersign_stripped_headers_total",
     "countersign_token_cache_entries",
     "countersign_token_cache_lookups_total",

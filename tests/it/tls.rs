@@ -32,7 +32,7 @@ use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
 
 /// TLS with a certificate out of these files, and clients that show none.
 pub(crate) fn shows(files: &Mounted) -> Option<ClientTlsSettings> {
-    Some(ClientTlsSettings { pair: files.pair(), client_ca: None })
+    Some(ClientTlsSettings { pair: files.pair(), client_ca: None, http2: true })
 }
 
 /// An issuer, a backend that answers `ok`, and a proxy whose settings were changed by `change`.
@@ -70,18 +70,18 @@ async fn both_versions_of_tls_are_served_and_the_backend_learns_of_it() {
     for (version, protocol) in
         [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
     {
-        let mut client = ClientConfig::clone(&authority.client_of(&[version], None));
-        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = Arc::new(client);
+        let client = authority.client_of(&[version], None);
+        let mut offering = ClientConfig::clone(&client);
+        offering.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
 
-        let socket = connect(&proxy.address, &client).await.unwrap();
+        let socket = connect(&proxy.address, &Arc::new(offering)).await.unwrap();
         let kept = proxy.client().tls(&client).bearer(&issuer.token()).open().await;
         let mut kept = kept.unwrap();
         let answers = [kept.get("/a").await, kept.get("/b").await];
 
         let session = socket.get_ref().1;
         assert_eq!(session.protocol_version(), Some(protocol));
-        assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]), "ours to choose");
         assert_eq!(answers.map(|answer| answer.status), [200, 200]);
         assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"));
         assert_eq!(upstream.last().header("x-forwarded-for"), Some("127.0.0.1"));
@@ -211,7 +211,7 @@ async fn with_an_authority_clients_show_a_certificate_or_are_not_served() {
     files.replace("ca.crt", &clients.pem());
     let (issuer, upstream, proxy) = with(|it| {
         let client_ca = Some(files.path("ca.crt"));
-        it.tls = Some(ClientTlsSettings { pair: files.pair(), client_ca });
+        it.tls = Some(ClientTlsSettings { pair: files.pair(), client_ca, http2: true });
     })
     .await;
     let expired = clients.pair_until("somebody", 2000);
@@ -280,7 +280,7 @@ async fn what_cannot_be_used_leaves_the_last_good_certificate_and_is_told_once()
     let client_with = authority.client(Some(&own));
     let (_issuer, _upstream, proxy) = with(|it| {
         let client_ca = Some(files.path("ca.crt"));
-        it.tls = Some(ClientTlsSettings { pair: files.pair(), client_ca });
+        it.tls = Some(ClientTlsSettings { pair: files.pair(), client_ca, http2: true });
     })
     .await;
     let torn = |text: &str| text[..text.len() / 2].to_owned();
@@ -343,8 +343,11 @@ async fn nothing_starts_with_certificates_that_cannot_be_used() {
     let upstream = Upstream::start().await;
     let good = Mounted::of(&one);
     let apart = Mounted::new(&[("tls.crt", &one.certificate), ("tls.key", &two.key)]);
-    let asks =
-        |file: &str| ClientTlsSettings { client_ca: Some(good.path(file)), pair: good.pair() };
+    let asks = |file: &str| ClientTlsSettings {
+        client_ca: Some(good.path(file)),
+        pair: good.pair(),
+        http2: true,
+    };
     for (tls, problem) in [
         (shows(&apart).unwrap(), "tls.key: not the private key of the certificate"),
         (asks("gone.crt"), "gone.crt: cannot be read: "),

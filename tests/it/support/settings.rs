@@ -20,8 +20,8 @@ use countersign::http_client::{FetchUrl, HttpClientSettings};
 use countersign::keys::{KeySettings, KeySource};
 use countersign::listen::ListenAddress;
 use countersign::proxy::{
-    BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, Timeouts, TrustedProxies,
-    UpstreamAddress,
+    BrowserSettings, Cookies, Drain, Limits, Preflight, ProxySettings, StreamLifetime, Timeouts,
+    TrustedProxies, UpstreamAddress, UpstreamProtocol,
 };
 use countersign::signing::{Secret, SigningSettings};
 use countersign::telemetry::{CallerShown, LogFormat, LogSettings};
@@ -115,6 +115,10 @@ pub(crate) fn settings_for(issuer: &str, upstream: &str) -> Settings {
             listen: vec![any_port.clone()],
             listen_mode: 0o660,
             upstream: UpstreamAddress::Tcp { host: host.into(), port: port.parse().unwrap() },
+            upstream_protocol: UpstreamProtocol::default(),
+            http2: true,
+            stream_lifetime: StreamLifetime::default(),
+            websocket_protocol_token: false,
             workers: 1,
             timeouts: Timeouts::default(),
             limits: Limits::default(),

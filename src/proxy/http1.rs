@@ -1,0 +1,150 @@
+//! A client connection over HTTP/1.1, until it closes or goes on as a tunnel.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio::{io, time};
+use tracing::debug;
+
+use super::activity::{Activity, Watched};
+use super::connection::{GLANCE, is_quiet};
+use super::current::Current;
+use super::forwarded::Peer;
+use super::link::{Handover, Link, Wire};
+use super::{Limits, Shared, Stage};
+use crate::core::reject::Reject;
+
+/// How long a client that is still sending has, once we are done with it.
+const LINGER: Duration = Duration::from_secs(2);
+/// hyper's default; any other number moves its header table to the heap.
+const USUAL_HEADERS: usize = 100;
+
+/// Serves a connection until it closes, times out, has been quiet in a drain, or is none of HTTP's
+/// any more and has ended as what it became.
+pub(super) async fn serve<S>(
+    socket: Watched<S>,
+    peer: Peer,
+    activity: Activity,
+    current: Rc<Current>,
+    mut stage: watch::Receiver<Stage>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let socket = TokioIo::new(socket);
+    let tunnel = Rc::<Handover>::default();
+    let wire = Wire::Http1 { tunnel: Rc::clone(&tunnel) };
+    let link = Link { activity: activity.clone(), stage: stage.clone(), wire };
+    let shared = Arc::clone(current.pipeline().shared());
+    let timeouts = shared.settings.timeouts;
+    let limits = shared.settings.limits;
+    let service = service_fn(|request: Request<Incoming>| {
+        let (pipeline, link) = (current.pipeline(), link.clone());
+        link.activity.has_body(!request.body().is_end_stream());
+        async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await) }
+    });
+    let mut connection = builder(limits, timeouts.idle).serve_connection(socket, service);
+    let mut timer = pin!(time::sleep(timeouts.head));
+    let mut closing = None;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                match (ended, tunnel.take()) {
+                    (Err(error), _) => observe(&error, &shared),
+                    (Ok(()), Some(tunnel)) => {
+                        let parts = connection.into_parts();
+                        // In a box, so that it takes no room in connections without.
+                        Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+                    }
+                    (Ok(()), None) if activity.may_be_sent_more() => {
+                        linger(connection.into_parts().io.into_inner()).await;
+                    }
+                    (Ok(()), None) => {}
+                }
+                return;
+            }
+            () = timer.as_mut() => {
+                if closing.is_some_and(|since| is_quiet(&activity, since)) {
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+                let now = Instant::now();
+                let head_due = activity.head_due(timeouts.head);
+                if head_due.is_some_and(|due| due <= now) {
+                    shared.metrics.unreadable(&Reject::RequestTimeout);
+                    give_up(connection.into_parts().io.into_inner()).await;
+                    return;
+                }
+                let read_due = activity.read_due(timeouts.body);
+                if read_due.is_some_and(|due| due <= now) {
+                    debug!("connection ended: the client takes nothing");
+                    return;
+                }
+                let again = now + if closing.is_some() { GLANCE } else { timeouts.head };
+                let due = [head_due, read_due].into_iter().flatten().fold(again, Instant::min);
+                timer.as_mut().reset(due);
+            }
+            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
+                closing = stage.closing_since();
+                timer.as_mut().reset(Instant::now() + GLANCE);
+            }
+        }
+    }
+}
+
+/// Reads on, for nothing, after our last word was sent.
+///
+/// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
+/// still sending would get an error, and lose the answer that says why it can stop.
+async fn linger(mut socket: impl AsyncRead + Unpin) {
+    drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
+}
+
+/// Tells a client that its head did not come in time (RFC 9110 §15.5.9), and that is all.
+pub(super) async fn give_up(mut socket: impl AsyncWrite + Unpin) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+        connection: close\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
+    let told = async {
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await // what TLS says at the end of all
+    };
+    // It fits a socket's buffer, or the client reads nothing either way.
+    drop(time::timeout(LINGER, told).await);
+}
+
+fn builder(limits: Limits, idle: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Armed while the next request is waited for; our own timer guards a head that has begun.
+        .header_read_timeout(idle)
+        .max_header_size(limits.head)
+        .half_close(false);
+    if limits.headers != USUAL_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+/// Counts what ended a connection before a request could be read. hyper has answered it.
+fn observe(error: &hyper::Error, shared: &Shared) {
+    debug!(%error, "connection ended");
+    let metrics = &shared.metrics;
+    if error.is_parse_too_large() {
+        // hyper has one answer to the question and two to the client: 414 and 431.
+        let of_target = error.to_string().contains("URI");
+        let reject = if of_target { Reject::TargetTooLong } else { Reject::HeadTooLarge };
+        metrics.unreadable(&reject);
+    } else if error.is_parse() {
+        metrics.unreadable(&Reject::RequestMalformed("not HTTP/1.1"));
+    }
+}

@@ -1,0 +1,156 @@
+//! A client connection over HTTP/2, until it closes, has been idle or in use for too long, or is
+//! drained.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{self, Instant};
+use tracing::{debug, error};
+
+use super::activity::{Activity, Watched};
+use super::connection::{GLANCE, QUIET, is_quiet};
+use super::current::Current;
+use super::forwarded::Peer;
+use super::link::{Link, Wire};
+use super::streams::{Stall, Streams};
+use super::{Limits, Shared, Stage};
+use crate::core::reject::Reject;
+
+/// Requests at a time on one connection (RFC 9113 §5.1.2 recommends no less).
+const STREAMS: u32 = 100;
+/// What a client may send of one body before the backend takes it: 64 KiB, as the standard has it.
+const STREAM_WINDOW: u32 = 65_535;
+/// And of all bodies on the connection: so that one that stands still does not stop the others.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What waits to be sent on one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that are reset before we have looked at them, as many as may wait. More at a time is an
+/// attack (CVE-2023-44487), which ends the connection.
+const RESETS: usize = 20;
+/// Streams that we had to reset for a client's own mistakes (CVE-2025-8671).
+const LOCAL_RESETS: usize = 256;
+/// How often a connection that says nothing is asked whether it still is, and how long it may take
+/// to say so.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// How long a connection lives before its client is asked to open another: whoever balances load
+/// by connections gets to do so now and then.
+const AGE: Duration = Duration::from_secs(60 * 60);
+/// By how much that differs, so that those that began together do not end together.
+const AGE_SPREAD: Duration = Duration::from_secs(6 * 60);
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<S>(
+    socket: Watched<S>,
+    peer: Peer,
+    activity: Activity,
+    current: Rc<Current>,
+    mut stage: watch::Receiver<Stage>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    activity.speaks_http2();
+    let shared = Arc::clone(current.pipeline().shared());
+    let timeouts = shared.settings.timeouts;
+    let streams = Streams::new(timeouts.body);
+    let own_stage = stage.clone();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (pipeline, activity, stage) = (current.pipeline(), activity.clone(), own_stage.clone());
+        async move {
+            let wire = Wire::Http2 { stall: Stall::of_this_stream() };
+            let link = Link { activity, stage, wire };
+            Ok::<_, Infallible>(pipeline.serve(request, peer, &link).await)
+        }
+    });
+    let socket = TokioIo::new(socket);
+    let mut connection =
+        builder(shared.settings.limits, streams.clone()).serve_connection(socket, service);
+    let grows_old = Instant::now() + age();
+    let mut timer = pin!(time::sleep(timeouts.idle));
+    let mut closing = None;
+    let mut farewell = None;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    observe(&error, &shared);
+                }
+                return;
+            }
+            bug = streams.panicked() => {
+                shared.metrics.panics.inc();
+                error!(%bug, "a request ended in a panic");
+            }
+            () = timer.as_mut() => {
+                let now = Instant::now();
+                let read_due = activity.read_due(timeouts.body);
+                if read_due.is_some_and(|due| due <= now) {
+                    debug!("connection ended: the client takes nothing");
+                    return;
+                }
+                let is_over = |since: Instant| now.duration_since(since) >= QUIET;
+                if closing.is_some_and(|since| is_quiet(&activity, since))
+                    || farewell.is_some_and(is_over) && activity.quiet_since().is_some()
+                {
+                    return; // it was told, and has nothing under way
+                }
+                let idle_due = activity.quiet_since().map(|since| since + timeouts.idle);
+                if farewell.is_none() && idle_due.into_iter().chain([grows_old]).any(|due| due <= now) {
+                    farewell = Some(now);
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+                let again = if closing.or(farewell).is_some() { GLANCE } else { timeouts.head };
+                let due = [read_due, idle_due].into_iter().flatten().filter(|due| *due > now);
+                timer.as_mut().reset(due.fold(now + again, Instant::min));
+            }
+            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
+                closing = stage.closing_since();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                timer.as_mut().reset(Instant::now() + GLANCE);
+            }
+        }
+    }
+}
+
+fn builder(limits: Limits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1);
+    builder
+}
+
+fn age() -> Duration {
+    let mut random = [0];
+    aws_lc_rs::rand::fill(&mut random).expect("the system has random bytes");
+    AGE + AGE_SPREAD * u32::from(random[0]) / 256
+}
+
+/// Counts what ended a connection: a client that does not keep to the protocol is told so in a
+/// GOAWAY.
+fn observe(error: &hyper::Error, shared: &Shared) {
+    debug!(%error, "connection ended");
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if cause.is_some_and(|cause| cause.is_go_away() && cause.is_library()) {
+        shared.metrics.unreadable(&Reject::RequestMalformed("not HTTP/2"));
+    }
+}

@@ -1,0 +1,65 @@
+//! When what outlives its request has to end: a WebSocket, an event stream, a call of gRPC.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{self, Instant};
+
+use super::Stage;
+use super::link::Link;
+use super::record::Record;
+use crate::telemetry::metrics::StreamEnd;
+
+use super::Shared;
+
+/// How long before the end of a drain streams end, so that their connections end in peace.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// When a stream has to end, whatever its two sides want.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    /// With its token's time; nothing where nobody's token let it in.
+    until: Option<Instant>,
+    /// And with the process.
+    stage: watch::Receiver<Stage>,
+    grace: Duration,
+}
+
+impl Lifetime {
+    /// The lifetime of the stream that begins with this request.
+    pub(super) fn of(record: &Record, link: &Link, shared: &Shared) -> Self {
+        Self {
+            until: end(record, shared),
+            stage: link.stage.clone(),
+            grace: shared.settings.drain.grace,
+        }
+    }
+
+    /// Waits until it is over; says why.
+    pub(super) async fn over(self) -> StreamEnd {
+        let Self { until, mut stage, grace } = self;
+        let token = async {
+            match until {
+                Some(until) => time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let drained = async {
+            let closing = stage.wait_for(Stage::is_closing).await.map(|stage| *stage);
+            let since = closing.ok().and_then(Stage::closing_since).unwrap_or_else(Instant::now);
+            time::sleep_until(since + grace.saturating_sub(FAREWELL)).await;
+        };
+        tokio::select! {
+            () = token => StreamEnd::Lifetime,
+            () = drained => StreamEnd::Drain,
+        }
+    }
+}
+
+/// Returns when the stream that begins with this request outlives its token for too long.
+pub(super) fn end(record: &Record, shared: &Shared) -> Option<Instant> {
+    let expires = record.caller.as_ref()?.expires();
+    let end = shared.settings.stream_lifetime.end(expires)?;
+    let left = end.since(shared.clock.now());
+    Instant::now().checked_add(left)
+}
