@@ -160,6 +160,12 @@ impl H2 {
         Self { socket, unread: Vec::new(), gone: None, reads: true, next: 1 }
     }
 
+    /// Reads a client's preface, as a server.
+    pub(crate) async fn skip_preface(&mut self) {
+        let mut preface = vec![0; PREFACE.len()];
+        drop(self.socket.read_exact(&mut preface).await);
+    }
+
     /// Sends bytes, and tells whether they could be: the proxy may have closed.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).await.is_ok()
@@ -254,6 +260,20 @@ impl H2 {
         Some(Frame { kind: bytes[3], flags: bytes[4], stream, payload: bytes[9..].to_vec() })
     }
 
+    /// Reads on in whatever time, and answers pings.
+    pub(crate) async fn answer_pings(mut self) {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            while let Some(frame) = self.whole() {
+                self.acknowledge(&frame).await;
+            }
+            match self.socket.read(&mut buffer).await {
+                Ok(length) if length > 0 => self.unread.extend_from_slice(&buffer[..length]),
+                _ => return,
+            }
+        }
+    }
+
     async fn acknowledge(&mut self, came: &Frame) {
         let length = u32::try_from(came.payload.len()).unwrap();
         match (came.kind, came.flags & ACK) {
@@ -295,7 +315,8 @@ fn status_of(block: &[u8]) -> u16 {
 
 /// Three digits in the code: 0 to 2 have five bits, the others six.
 fn digits(coded: &[u8]) -> u16 {
-    let mut bits = coded.iter().flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)));
+    let mut bits =
+        coded.iter().flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)));
     let mut take = |count: usize| (0..count).fold(0, |sum, _| sum * 2 + bits.next().unwrap_or(1));
     (0..3).fold(0, |sum, _| {
         let five = take(5);

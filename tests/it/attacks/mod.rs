@@ -4,7 +4,9 @@
 //! stands against it. Where an attack cannot be, its test shows what it would need and does not find.
 
 mod dos;
+mod frames;
 mod h1;
+mod h2;
 mod lek;
 mod ops;
 mod pth;

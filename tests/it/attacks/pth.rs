@@ -707,6 +707,29 @@ async fn pth_36_a_request_is_for_one_host_that_can_be_one() {
     }
 }
 
+#[tokio::test(flavor = "local")]
+async fn pth_37_two_hosts_of_one_request_are_none() {
+    for lane in LANES.iter().filter(|lane| lane.client == Wire::H2c) {
+        let scene = Scene::on(*lane).await;
+        for (authority, hosts, served) in [
+            ("a.test", &["a.test"][..], true),
+            ("a.test", &["b.test"], false),
+            ("a.test", &["a.test", "b.test"], false),
+            ("a.test", &["a.test:81"], false),
+            ("a.test", &[""], false),
+        ] {
+            let ask = hosts.iter().fold(Ask::get("/public"), |ask, host| ask.line("host", host));
+            let ask = ask.host(authority);
+            if !served {
+                scene.refuses(&ask, 400).await;
+                continue;
+            }
+            assert_eq!(scene.ask(&ask).await.status, 200, "{authority} {hosts:?}");
+            assert_eq!(scene.take()[0].header("host"), Some("a.test"));
+        }
+    }
+}
+
 /// No rule is of a connection: TLS and its client certificates are the same for every host, so what
 /// a handshake named is not asked, and the host of each request is.
 #[tokio::test(flavor = "local")]
@@ -715,7 +738,11 @@ async fn pth_38_the_name_in_a_handshake_decides_nothing() {
     let authority = Authority::new();
     let files = Mounted::of(&authority.pair("localhost"));
     let scene = Scene::with(PLAIN, |it| {
-        it.tls = Some(countersign::tls::ClientTlsSettings { pair: files.pair(), client_ca: None });
+        it.tls = Some(countersign::tls::ClientTlsSettings {
+            pair: files.pair(),
+            client_ca: None,
+            http2: true,
+        });
         let open = Route { host: Some("localhost".into()), ..route("/x", Access::Public) };
         it.proxy.routes = Routes::new(vec![open], Case::Sensitive);
     })

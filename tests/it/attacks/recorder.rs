@@ -2,9 +2,17 @@
 //! what was odd.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
@@ -47,6 +55,14 @@ impl Reply {
         self
     }
 
+    fn h2(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in &self.lines {
+            response = response.header(*name, *value);
+        }
+        response.body(Full::new(self.body.into())).unwrap()
+    }
+
     fn h1(&self, to: &Seen) -> String {
         let mut text = format!("{}HTTP/1.1 {} X\r\n", self.before, self.status);
         for (name, value) in &self.lines {
@@ -80,6 +96,7 @@ impl Recorder {
                 let reader = Reader { socket, unread: Vec::new(), place, kept: Rc::clone(&own) };
                 match wire {
                     Wire::H1 => tasks.spawn_local(reader.serve(reply.clone())),
+                    Wire::H2c => tasks.spawn_local(reader.serve_h2(reply.clone())),
                 };
             }
         });
@@ -147,6 +164,25 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Serves HTTP/2. Of its bytes the heads of requests are kept: the others say nothing of those.
+    async fn serve_h2(self, reply: Reply) {
+        let (place, kept) = (self.place, &self.kept);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (kept, reply) = (Rc::clone(kept), reply.clone());
+            async move {
+                let line = format!("{} {}\r\n", request.method(), request.uri());
+                kept.bytes.borrow_mut()[place].extend_from_slice(line.as_bytes());
+                match read_h2(request).await {
+                    Ok(seen) => kept.seen.borrow_mut().push(seen),
+                    Err(odd) => kept.odd.borrow_mut().push(odd),
+                }
+                Ok::<_, Infallible>(reply.h2())
+            }
+        });
+        let builder = http2::Builder::new(LocalExec);
+        let _ = builder.serve_connection(TokioIo::new(self.socket), service).await; // it may close
     }
 
     /// Reads a request; nothing where the connection ends before one.
@@ -220,11 +256,40 @@ impl Reader {
     }
 
     async fn more(&mut self) -> usize {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let length = self.socket.read(&mut buffer).await.unwrap_or(0);
         self.unread.extend_from_slice(&buffer[..length]);
         self.kept.bytes.borrow_mut()[self.place].extend_from_slice(&buffer[..length]);
         length
+    }
+}
+
+/// Reads a request over HTTP/2, with its host where HTTP/1 has it.
+async fn read_h2(request: Request<Incoming>) -> Result<Seen, String> {
+    let (parts, body) = request.into_parts();
+    let mut headers = parts.headers;
+    if let Some(name) = ["connection", "keep-alive", "transfer-encoding", "upgrade", "host"]
+        .into_iter()
+        .find(|name| headers.contains_key(*name))
+    {
+        return Err(format!("a line {name:?} over HTTP/2"));
+    }
+    let authority = parts.uri.authority().ok_or("not one host")?;
+    headers.insert("host", HeaderValue::try_from(authority.as_str()).unwrap());
+    let target = parts.uri.path_and_query().map_or("", |it| it.as_str()).to_owned();
+    let body = body.collect().await.map_err(|_| "an end in a body")?;
+    let trailers = body.trailers().cloned().filter(|trailers| !trailers.is_empty());
+    let (method, body) = (parts.method.to_string(), body.to_bytes());
+    Ok(Seen { method, target, headers, body, trailers })
+}
+
+/// Runs what HTTP/2 starts beside a connection on this thread.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalExec;
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExec {
+    fn execute(&self, future: F) {
+        task::spawn_local(future);
     }
 }
 

@@ -8,7 +8,8 @@ use countersign::core::time::UnixTime;
 use countersign::dev::verifier::Verifier;
 use serde_json::json;
 
-use super::raw::{Ask, LANES, PLAIN, Scene, on_every_lane, only_ours};
+use super::frames::{DATA, END_STREAM, H2, block, frame, literal};
+use super::raw::{Ask, LANES, Lane, PLAIN, Scene, Wire, on_every_lane, only_ours};
 use super::recorder::{Recorder, Reply};
 use crate::signature::verify;
 use crate::support::settings::{SECRET, settings_for};
@@ -29,7 +30,12 @@ async fn is_stripped(scene: &Scene, lines: &str) {
         ("a preflight", Ask::new("OPTIONS", "/api").lines(preflight), "anonymous"),
     ] {
         let case = format!("{what}: {lines:?}");
-        let answer = scene.ask(&ask.lines(lines)).await;
+        let ask = ask.lines(lines);
+        if scene.over_h2() && ask.is_of_a_hop() {
+            scene.refuses(&ask, 400).await;
+            continue;
+        }
+        let answer = scene.ask(&ask).await;
         assert_eq!(answer.status, 200, "{case}: {answer:?}");
         let seen = scene.take();
         assert_eq!(seen.len(), 1, "{case}");
@@ -281,6 +287,10 @@ async fn spf_16_what_is_for_one_hop_goes_no_further() {
             ("Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk", None),
         ] {
             let ask = Ask::get("/api").bearer(&scene.token()).lines(lines);
+            if scene.over_h2() && ask.is_of_a_hop() {
+                scene.refuses(&ask, 400).await;
+                continue;
+            }
             assert_eq!(scene.ask(&ask).await.status, 200, "{lines}");
             let seen = scene.take().remove(0);
             only_ours(&seen, "user", lines);
@@ -337,6 +347,100 @@ async fn spf_18_a_trailer_is_no_second_head() {
         assert!(trailers.keys().all(|name| name == "x-sum"), "{trailers:?}");
     })
     .await;
+}
+
+/// A connection of HTTP/2 on which something is sent that is no request.
+async fn is_no_request(scene: &Scene, case: &str, block: &[u8], trailers: Option<&[u8]>) {
+    let since = scene.mark().await;
+    let mut h2 = H2::open(&scene.proxy.address).await;
+    let stream = h2.stream();
+    h2.head(stream, block, if trailers.is_some() { 0 } else { END_STREAM }).await;
+    if let Some(trailers) = trailers {
+        h2.send(&frame(DATA, 0, stream, b"hello")).await;
+        h2.head(stream, trailers, END_STREAM).await;
+    }
+    let outcome = h2.outcome(stream).await;
+    let refused = outcome.status().is_none_or(|status| status == 400);
+    assert!(refused, "{case}: {outcome:?}");
+    if trailers.is_none() {
+        scene.untouched(&since, case).await;
+    }
+    assert!(scene.take().is_empty(), "{case}: no whole request");
+}
+
+#[tokio::test(flavor = "local")]
+async fn spf_19_trailers_of_http_2_carry_neither_identity_nor_a_second_target() {
+    for lane in LANES.iter().filter(|lane| lane.client == Wire::H2c) {
+        let scene = Scene::on(*lane).await;
+        for (kind, status) in [("", 200), ("application/grpc", 200)] {
+            let ask = Ask::new("POST", "/api").bearer(&scene.token()).line("content-type", kind);
+            let ask = ask.body("hello").trailer("x-clerk-user-id", "root").trailer("x-sum", "1");
+            let ask =
+                ask.trailer("authorization", "Bearer root").trailer("x_clerk_org_role", "root");
+            assert_eq!(scene.ask(&ask).await.status, status, "{kind}");
+            let seen = scene.take().remove(0);
+            only_ours(&seen, "user", kind);
+            assert!(!format!("{seen:?}").contains("root"), "{:?}", seen.trailers);
+        }
+        let head = block(&Ask::new("POST", "/api").bearer(&scene.token()));
+        // The reader of HTTP/2 takes the names of a target off trailers; any other is no trailer.
+        for (name, value) in [(":path", "/admin"), (":method", "GET"), (":status", "200")] {
+            let mut h2 = H2::open(&scene.proxy.address).await;
+            let stream = h2.stream();
+            h2.head(stream, &head, 0).await;
+            h2.send(&frame(DATA, 0, stream, b"hello")).await;
+            h2.head(stream, &literal(name, value), END_STREAM).await;
+            let outcome = h2.outcome(stream).await;
+            assert!(
+                [None, Some(200), Some(400)].contains(&outcome.status()),
+                "{name}: {outcome:?}"
+            );
+            for seen in scene.take() {
+                assert_eq!(
+                    (seen.target.as_str(), seen.method.as_str()),
+                    ("/api", "POST"),
+                    "{name}"
+                );
+                assert_eq!(seen.trailers, None, "{name}");
+            }
+        }
+        is_no_request(&scene, ":x", &head, Some(&literal(":x", "y"))).await;
+        let odd = scene.backend.odd();
+        assert!(odd.iter().all(|odd| odd.starts_with("an end in a ")), "{odd:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn spf_21_a_name_in_capitals_is_none_over_http_2() {
+    let scene = Scene::on(Lane { client: Wire::H2c, backend: Wire::H1 }).await;
+    for name in ["X-Clerk-User-Id", "x-clerk-user-iD", "Host", "COOKIE"] {
+        let mut head = block(&Ask::get("/public"));
+        head.extend(literal(name, "root"));
+        is_no_request(&scene, name, &head, None).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn spf_22_no_byte_makes_two_fields_of_one_over_http_2() {
+    let scene = Scene::on(Lane { client: Wire::H2c, backend: Wire::H1 }).await;
+    for (name, value) in [
+        ("foo: x\r\nx-clerk-user-id", "root"),
+        ("foo x", "root"),
+        ("foo:", "root"),
+        ("", "root"),
+        ("foo\0", "root"),
+        ("f\u{e9}", "root"),
+        ("foo", "x\r\nx-clerk-user-id: root"),
+        ("foo", "x\nx-clerk-user-id: root"),
+        ("foo", "x\rx-clerk-user-id: root"),
+        ("foo", "x\0"),
+        (":x-clerk-user-id", "root"),
+        (":path", "/public/two"),
+    ] {
+        let mut head = block(&Ask::get("/public"));
+        head.extend(literal(name, value));
+        is_no_request(&scene, &format!("{name:?}: {value:?}"), &head, None).await;
+    }
 }
 
 #[tokio::test(flavor = "local")]
@@ -418,7 +522,8 @@ async fn spf_26_the_signature_covers_what_we_say_and_nothing_else() {
         let clock = Clock::fixed(UnixTime::from_secs(1_700_000_000));
         let issuer = Issuer::start(clock.clone()).unwrap();
         let backend = Recorder::start(lane.backend).await;
-        let settings = settings_for(&issuer.origin(), &backend.address);
+        let mut settings = settings_for(&issuer.origin(), &backend.address);
+        settings.proxy.upstream_protocol = lane.upstream_protocol();
         let proxy = Proxy::start_with(settings, clock.clone()).await;
         let scene = Scene::of(*lane, Arc::new(issuer), backend, proxy);
         let plain = Ask::get("/api").bearer(&scene.token());

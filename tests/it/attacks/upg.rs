@@ -1,9 +1,15 @@
 //! UPG: preflights, upgrades and expectations: what makes something else of a connection or a request.
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
+use countersign::core::time::UnixTime;
+use countersign::proxy::StreamLifetime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time;
 
+use super::frames::H2;
 use super::raw::{Ask, PLAIN, Scene, Socket, on_every_lane, only_ours};
 use super::recorder::{Recorder, Reply};
 use crate::support::upstream::head;
@@ -23,9 +29,11 @@ async fn upg_02_a_preflight_goes_on_as_nobodys_and_without_a_body() {
         only_ours(&seen, "anonymous", "a preflight");
         assert_eq!((seen.method.as_str(), seen.target.as_str()), ("OPTIONS", "/admin/x"));
         assert!(seen.body.is_empty() && seen.trailers.is_none());
-        for gone in ["authorization", "cookie", "content-length", "transfer-encoding"] {
+        for gone in ["authorization", "cookie", "transfer-encoding"] {
             assert_eq!(seen.header(gone), None, "{gone}");
         }
+        // Over HTTP/2 we say that there is none.
+        assert!([None, Some("0")].contains(&seen.header("content-length")));
         // What looks like one and is none is a request like others.
         for lines in [
             "Origin: https://evil.test",
@@ -176,4 +184,245 @@ async fn upg_20_an_answer_that_comes_early_is_passed_on_and_its_connection_is_no
         assert_eq!((answer.status, answer.text().as_str()), (401, "early"));
         assert_eq!(upstream.connections(), round);
     }
+}
+
+/// The head that asks for a WebSocket.
+const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A backend that answers each head with this, and after a 101 sends back what it is sent.
+async fn speaking(answer: &'static str) -> (Rc<RefCell<String>>, Upstream) {
+    let kept = Rc::<RefCell<String>>::default();
+    let heads = Rc::clone(&kept);
+    let upstream = Upstream::raw(move |mut socket| {
+        let heads = Rc::clone(&heads);
+        async move {
+            loop {
+                let asked = head(&mut socket).await;
+                if asked.is_empty() {
+                    return;
+                }
+                heads.borrow_mut().push_str(&asked);
+                let _ = socket.write_all(answer.as_bytes()).await; // the proxy may close
+                if answer.contains(" 101 ") {
+                    let (mut read, mut write) = socket.split();
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (kept, upstream)
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_05_a_websocket_without_a_token_gets_no_further_than_the_proxy() {
+    let scene = Scene::start().await;
+    for lines in [
+        WEBSOCKET.to_owned(),
+        format!("{WEBSOCKET}\r\nOrigin: https://evil.test"),
+        format!("{WEBSOCKET}\r\nSec-WebSocket-Protocol: bearer, {}", scene.token()),
+    ] {
+        let answer = scene.refuses(&Ask::get("/api").lines(&lines), 401).await;
+        assert_eq!(answer.header("upgrade"), None);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_06_what_follows_a_request_for_a_websocket_is_a_request_unless_the_backend_agreed() {
+    let issuer = Issuer::start(countersign::clock::Clock::System).unwrap();
+    for (answer, status) in [
+        ("HTTP/1.1 426 X\r\ncontent-length: 0\r\n\r\n", 426),
+        ("HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n", 403),
+        ("HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n", 200),
+        (
+            "HTTP/1.1 200 X\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 0\r\n\r\n",
+            200,
+        ),
+        // A 101 to something else is no agreement.
+        ("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", 502),
+        ("HTTP/1.1 101 X\r\n\r\n", 502),
+    ] {
+        let (heads, upstream) = speaking(answer).await;
+        let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+        let ask = Ask::get("/api").bearer(&issuer.token()).lines(WEBSOCKET).h1();
+        let next = b"GET /admin HTTP/1.1\r\nHost: p\r\n\r\n";
+        let mut client = Socket::open(&proxy.address).await;
+        client.send(&[&ask[..], next].concat()).await;
+        let first = client.answer().await.unwrap();
+        assert_eq!(first.status, status, "{answer:?}");
+        assert!(!heads.borrow().contains("/admin"), "{answer:?}: {}", heads.borrow());
+        if let Some(second) = client.answer().await {
+            assert_eq!(second.status, 401, "{answer:?}: it was decided on");
+        }
+        assert!(!heads.borrow().contains("/admin"), "{answer:?}: {}", heads.borrow());
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_07_a_handshake_that_failed_leaves_a_connection_of_http() {
+    let issuer = Issuer::start(countersign::clock::Clock::System).unwrap();
+    let (heads, upstream) =
+        speaking("HTTP/1.1 426 X\r\nsec-websocket-version: 13\r\ncontent-length: 0\r\n\r\n").await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    for wrong in [
+        WEBSOCKET.replace(": 13", ": 1337"),
+        WEBSOCKET.replace("Sec-WebSocket-Key", "Sec-WebSocket-Kay"),
+        WEBSOCKET.replace("dGhlIHNhbXBsZSBub25jZQ==", "x"),
+    ] {
+        let mut client = Socket::open(&proxy.address).await;
+        client.send(&Ask::get("/api").bearer(&issuer.token()).lines(&wrong).h1()).await;
+        assert_eq!(client.answer().await.unwrap().status, 426, "{wrong}");
+        client.send(b"GET /smuggled HTTP/1.1\r\nHost: p\r\n\r\n").await;
+        assert_eq!(client.answer().await.unwrap().status, 401, "{wrong}");
+    }
+    assert!(!heads.borrow().contains("/smuggled"));
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_09_no_upgrade_to_http_2_reaches_a_backend_that_would_take_it() {
+    on_every_lane(async |scene| {
+        if scene.over_h2() {
+            return; // there is no upgrade there (H2-11)
+        }
+        let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                     HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA";
+        let ask = Ask::get("/api").bearer(&scene.token()).lines(lines);
+        let mut client = Socket::open(&scene.proxy.address).await;
+        client.send(&ask.h1()).await;
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        let seen = scene.take().remove(0);
+        for gone in ["upgrade", "http2-settings", "connection"] {
+            assert_eq!(seen.header(gone), None, "{gone}");
+        }
+        // Nor is it a tunnel: what follows is a request, or none.
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client.send(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+        let answers = client.rest().await;
+        assert!(answers.iter().all(|answer| answer.status == 400), "{answers:?}");
+        assert!(scene.take().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_10_only_a_websocket_and_nothing_beside_it_is_upgraded_to() {
+    let scene = Scene::start().await;
+    for lines in [
+        "Connection: Upgrade\r\nUpgrade: websocket, h2c",
+        "Connection: Upgrade\r\nUpgrade: h2c, websocket",
+        "Connection: Upgrade\r\nUpgrade: foo",
+        "Connection: Upgrade\r\nUpgrade: WebSocket/13",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket",
+        "Connection: close\r\nUpgrade: websocket",
+        "Upgrade: websocket",
+        "Connection: Upgrade\r\nUpgrade: TLS/1.0",
+        "Connection: Upgrade\r\nUpgrade:",
+    ] {
+        let ask = Ask::get("/api").bearer(&scene.token()).lines(lines);
+        assert_eq!(scene.ask(&ask).await.status, 200, "{lines}");
+        let seen = scene.take().remove(0);
+        only_ours(&seen, "user", lines);
+        for gone in ["upgrade", "connection"] {
+            assert_eq!(seen.header(gone), None, "{lines}");
+        }
+    }
+    let ask = Ask::new("POST", "/api").bearer(&scene.token()).lines(WEBSOCKET).body("x");
+    assert_eq!(scene.ask(&ask).await.status, 200);
+    assert_eq!(scene.take()[0].header("upgrade"), None);
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_12_http_2_at_once_is_served_where_it_is_on_and_each_stream_is_asked() {
+    let off = Scene::with(PLAIN, |it| it.proxy.http2 = false).await;
+    let since = off.mark().await;
+    let answers = off.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(answers.iter().all(|answer| answer.status >= 400), "{answers:?}");
+    off.untouched(&since, "off").await;
+
+    let on = Scene::start().await;
+    let mut h2 = H2::open(&on.proxy.address).await;
+    let token = on.token();
+    for _ in 0..2 {
+        for (ask, status) in [
+            (Ask::get("/api").bearer(&token), 200),
+            (Ask::get("/api"), 401),
+            (Ask::get("/public"), 200),
+            (Ask::get("/admin").bearer("junk"), 401),
+            (Ask::get("/public/%2e%2e/admin"), 400),
+        ] {
+            assert_eq!(h2.ask(&ask).await.status(), Some(status), "{ask:?}");
+        }
+    }
+    // Half a preface is one of nothing.
+    let cut = on.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+    assert!(cut.iter().all(|answer| answer.status >= 400), "{cut:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn upg_14_a_stream_outlives_its_token_by_so_much_and_that_is_counted() {
+    let clock = countersign::clock::Clock::fixed(UnixTime::from_secs(1_700_000_000));
+    for (lifetime, seconds) in [
+        (StreamLifetime::Token, Some(60)),
+        (StreamLifetime::Beyond(Duration::from_secs(30)), Some(90)),
+        (StreamLifetime::default(), Some(3660)),
+        (StreamLifetime::Unlimited, None),
+    ] {
+        let issuer = Issuer::start(clock.clone()).unwrap();
+        let (_, upstream) = speaking(AGREED).await;
+        let mut settings = settings(&issuer, &upstream);
+        settings.proxy.stream_lifetime = lifetime;
+        let proxy = Proxy::start_with(settings, clock.clone()).await;
+        let mut client = Socket::open(&proxy.address).await;
+        client.send(&Ask::get("/").bearer(&issuer.token()).lines(WEBSOCKET).h1()).await;
+        assert_eq!(client.answer().await.unwrap().status, 101);
+        time::pause();
+        let began = time::Instant::now();
+        let over = time::timeout(Duration::from_secs(40_000), client.closed()).await;
+        time::resume();
+        assert_eq!(over.is_ok(), seconds.is_some(), "{lifetime:?}");
+        let ended = r#"countersign_streams_ended_total{cause="lifetime"}"#;
+        if let Some(seconds) = seconds {
+            let took = began.elapsed().as_secs();
+            assert!((seconds..seconds + 13).contains(&took), "{lifetime:?}: {took}");
+            assert_eq!(proxy.metric(ended).await, 1.0, "{lifetime:?}");
+        } else {
+            assert_eq!(proxy.metric(ended).await, 0.0, "{lifetime:?}");
+        }
+    }
+}
+
+/// A tunnel is a connection like others: it counts in the limit of them. That neither side says
+/// anything is no fault of a WebSocket's; its lifetime ends it.
+#[tokio::test(flavor = "local")]
+async fn upg_15_tunnels_count_as_connections_and_hold_no_frame() {
+    let issuer = Issuer::start(countersign::clock::Clock::System).unwrap();
+    let (_, upstream) = speaking(AGREED).await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.limits.connections = Some(40);
+    let proxy = Proxy::start(settings).await;
+    let ask = Ask::get("/").bearer(&issuer.token()).lines(WEBSOCKET).h1();
+    let mut open = Vec::new();
+    for _ in 0..40 {
+        let mut client = Socket::open(&proxy.address).await;
+        client.send(&ask).await;
+        assert_eq!(client.answer().await.unwrap().status, 101);
+        open.push(client);
+    }
+    let mut late = Socket::open(&proxy.address).await;
+    late.send(&ask).await;
+    assert_eq!(proxy.metric("countersign_connections").await, 40.0);
+
+    // A frame of 64 MiB goes as fast as it is read at the other end, and comes back whole.
+    let mut big = open.pop().unwrap();
+    big.send(&[0x82, 127, 0, 0, 0, 0, 4, 0, 0, 0]).await;
+    let echoed = big.echo(64 * 1024 * 1024).await;
+    assert_eq!(echoed, 64 * 1024 * 1024 + 10);
+    drop(open);
+    assert_eq!(late.answer().await.unwrap().status, 101, "there is room again");
 }

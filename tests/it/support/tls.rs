@@ -97,6 +97,19 @@ impl Authority {
         })
     }
 
+    /// A client that believes this authority and shows all of this.
+    pub(crate) fn client_of_chain(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots());
+        Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
+    }
+
     /// A server that asks clients for a certificate of this authority's.
     pub(crate) fn server_that_asks(&self, shown: &Pair) -> ServerConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
