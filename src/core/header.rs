@@ -379,6 +379,10 @@ pub fn go_on_as_websocket(headers: &mut HeaderMap) {
 /// Has the client's own word chosen where it offered its token among the protocols of a WebSocket,
 /// and the backend chose nothing: a browser gives a connection up that has none of those it named
 /// (RFC 6455 §4.1).
+///
+/// # Panics
+///
+/// Never: the word is visible.
 pub fn choose_protocol_token<B>(response: &mut Response<B>) {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let bearer = HeaderValue::from_bytes(BEARER_PROTOCOL).expect("the word is visible");

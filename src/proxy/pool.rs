@@ -11,6 +11,7 @@ use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
+use super::backend_socket::Deaf;
 use super::request_body::RequestBody;
 use super::trunk::{Stream, Trunk, Trunks};
 use crate::telemetry::metrics::Metrics;
@@ -30,8 +31,25 @@ pub(super) struct Pool {
     metrics: Metrics,
 }
 
+/// A connection over HTTP/1.1, which carries one request after another.
+#[derive(Debug)]
+pub(super) struct Alone {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) deaf: Deaf,
+}
+
+impl Alone {
+    fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.deaf.is_so()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sender.is_ready() && !self.deaf.is_so()
+    }
+}
+
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Alone,
     since: Instant,
 }
 
@@ -44,7 +62,7 @@ impl fmt::Debug for Idle {
 /// A connection that was just made.
 #[derive(Debug)]
 pub(super) enum Made {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Alone),
     Http2(Trunk),
 }
 
@@ -72,12 +90,12 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let usable = idle.iter().rposition(|idle| {
-            idle.sender.is_ready() && now.duration_since(idle.since) < self.keep
+            idle.connection.is_ready() && now.duration_since(idle.since) < self.keep
         })?;
-        let sender = idle.remove(usable).sender;
+        let connection = idle.remove(usable).connection;
         self.metrics.upstream_idle.dec();
         drop(idle);
-        Some(self.alone(sender, true))
+        Some(self.alone(connection, true))
     }
 
     /// Tells whether the backend was last seen to speak HTTP/2.
@@ -88,7 +106,7 @@ impl Pool {
     /// Takes charge of a connection that was just made.
     pub(super) fn made(self: &Rc<Self>, made: Made) -> Lease {
         match made {
-            Made::Http1(sender) => self.alone(sender, false),
+            Made::Http1(connection) => self.alone(connection, false),
             Made::Http2(trunk) => {
                 self.filled.notify_one();
                 self.lease(Line::Shared(self.trunks.add(trunk)), false)
@@ -96,21 +114,21 @@ impl Pool {
         }
     }
 
-    fn alone(self: &Rc<Self>, sender: http1::SendRequest<RequestBody>, reused: bool) -> Lease {
+    fn alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
         self.metrics.upstream_active.inc();
-        self.lease(Line::Alone(Some(sender)), reused)
+        self.lease(Line::Alone(Some(connection)), reused)
     }
 
     fn lease(self: &Rc<Self>, line: Line, reused: bool) -> Lease {
         Lease { line, reused, pool: Rc::clone(self) }
     }
 
-    fn put(&self, sender: http1::SendRequest<RequestBody>) {
+    fn put(&self, connection: Alone) {
         let mut idle = self.idle.borrow_mut();
-        if sender.is_closed() || idle.len() >= MOST {
+        if connection.is_over() || idle.len() >= MOST {
             return;
         }
-        idle.push(Idle { sender, since: Instant::now() });
+        idle.push(Idle { connection, since: Instant::now() });
         self.metrics.upstream_idle.inc();
         drop(idle);
         self.filled.notify_one();
@@ -137,7 +155,9 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < self.keep);
+        idle.retain(|idle| {
+            !idle.connection.is_over() && now.duration_since(idle.since) < self.keep
+        });
         self.metrics.upstream_idle.sub((before - idle.len()) as i64);
     }
 }
@@ -159,7 +179,7 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 enum Line {
-    Alone(Option<http1::SendRequest<RequestBody>>),
+    Alone(Option<Alone>),
     Shared(Stream),
 }
 
@@ -183,19 +203,19 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match &mut self.line {
-            Line::Alone(sender) => {
-                let sender = sender.as_mut().expect("it is taken only when the lease ends");
-                sender.try_send_request(request).await
+            Line::Alone(connection) => {
+                let connection = connection.as_mut().expect("it is taken only when the lease ends");
+                connection.sender.try_send_request(request).await
             }
             Line::Shared(stream) => stream.send(request).await,
         }
     }
 
     pub(super) fn give_back(mut self) {
-        if let Line::Alone(sender) = &mut self.line
-            && let Some(sender) = sender.take()
+        if let Line::Alone(connection) = &mut self.line
+            && let Some(connection) = connection.take()
         {
-            self.pool.put(sender);
+            self.pool.put(connection);
         }
     }
 }

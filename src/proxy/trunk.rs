@@ -163,7 +163,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn send(
-        &mut self,
+        &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         self.trunk.sender.clone().try_send_request(request).await

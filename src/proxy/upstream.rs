@@ -23,7 +23,8 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::Shared;
-use super::pool::{Lease, Made, Pool};
+use super::backend_socket::BackendSocket;
+use super::pool::{Alone, Lease, Made, Pool};
 use super::request_body::{Progress, RequestBody};
 use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
@@ -299,12 +300,13 @@ async fn start(
     if protocol == UpstreamProtocol::Http2 {
         return Trunk::start(stream).await.map(Made::Http2).map_err(io::Error::other);
     }
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (socket, deaf) = BackendSocket::new(stream);
+    let handshake = http1::handshake(TokioIo::new(socket)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     // Ends when the lease and the pool have dropped the sender, or the backend closes, or it goes on
     // as something else. What went wrong, the request that was under way is told.
     task::spawn_local(async { drop(connection.with_upgrades().await) });
-    Ok(Made::Http1(sender))
+    Ok(Made::Http1(Alone { sender, deaf }))
 }
 
 impl Drop for Upstream {
