@@ -255,9 +255,10 @@ async fn dos_10_a_log_that_nobody_reads_slows_nobody_down_and_says_what_it_dropp
     let app = App::start(settings, Clock::System, sink.clone(), Threads::Here).await.unwrap();
     let address = app.listening[0].to_string();
 
-    // As many lines as the queue holds, and more.
+    // As many lines as the queue holds and the writer has at hand, and more.
+    let line = format!("{}\n", "x".repeat(100));
     for _ in 0..10_000 {
-        sink.write(b"{}\n".to_vec());
+        sink.write(line.clone().into_bytes());
     }
     let mut client = Client::to(&address).open().await.unwrap();
     for _ in 0..50 {

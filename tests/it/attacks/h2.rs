@@ -197,7 +197,7 @@ async fn h2_07_a_flood_of_small_frames_hurts_nobody_else() {
                 }
             }
         };
-        drop(time::timeout(Duration::from_millis(500), flood).await);
+        drop(time::timeout(Duration::from_millis(100), flood).await);
         others_are_served(&scene).await;
     }
 }
