@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use prometheus::Registry;
 use tokio::task::{self, JoinHandle};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::child::Awaited;
@@ -14,11 +14,12 @@ use crate::clerk_api::{BadSecretKey, ClerkApi};
 use crate::clock::Clock;
 use crate::config::{IssuerSettings, Settings};
 use crate::core::origin::Scheme;
+use crate::descriptors;
 use crate::exposure::Exposure;
 use crate::http_client::{BadClient, HttpClient};
 use crate::keys::{self, Keys};
 use crate::listen::{ListenAddress, Listener};
-use crate::proxy::{self, Drained, Issuer, Parts, Proxy, Threads, UpstreamAddress};
+use crate::proxy::{Drained, Issuer, Parts, Proxy, ProxySettings, Room, Threads, UpstreamAddress};
 use crate::revoked;
 use crate::signing::{self, BadSigning};
 use crate::telemetry::access_log::AccessLog;
@@ -186,7 +187,7 @@ impl App {
             };
             tasks.0.extend(exposure.map(|exposure| task::spawn_local(run(exposure))));
         }
-        let room = proxy::room_for_connections(&settings.limits, descriptors());
+        let room = room(&settings);
         let (addresses, admin) = (shown(&listening), admin_address.to_string());
         let scheme = if upstream_tls.is_some() { Scheme::Https } else { Scheme::Http };
         let upstream = settings.upstream.url(settings.upstream_protocol.scheme(scheme));
@@ -247,7 +248,15 @@ fn shown(addresses: &[ListenAddress]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// How many files the process may have open.
-fn descriptors() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+/// How many connections there is room for.
+fn room(settings: &ProxySettings) -> Room {
+    let descriptors = descriptors::limit();
+    let room = Room::new(&settings.limits, settings.workers, descriptors);
+    if let (Some(written), Some(most)) = (settings.limits.connections, room.cut_to) {
+        warn!(
+            descriptors,
+            "limits.connections is {written}, and the limit of open files leaves room for {most}"
+        );
+    }
+    room
 }

@@ -14,7 +14,8 @@
 //!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
 //!     signing  revoked  listen       request; our own keys; who is not let in any more; sockets;
 //!     tls                            certificates
-//!     child  exposure                the backend as our child; whether it can be reached past us
+//!     child  exposure                the backend as our child; whether it can be reached past us;
+//!     descriptors                    how many files may be open
 //!  1  telemetry  clock  watched       count, log, tell the time, see that a file changed
 //!  0  core                            decide: no I/O, no clock, no randomness
 //! ```
@@ -44,6 +45,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod descriptors;
 pub mod dev;
 pub mod exposure;
 pub mod http_client;

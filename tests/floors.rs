@@ -19,6 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "keys",
             "child",
             "clerk_api",
+            "descriptors",
             "exposure",
             "http_client",
             "listen",

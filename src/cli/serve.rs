@@ -15,6 +15,7 @@ use crate::app::{App, StartError};
 use crate::child::{Child, Port};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Loaded, Settings, Sources, Warning};
+use crate::descriptors::Before;
 use crate::proxy::{Drained, Threads, UpstreamAddress};
 use crate::telemetry::{sink::Sink, trace};
 
@@ -40,6 +41,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let Loaded { settings, warnings, .. } = load(&sources).map_err(Failure::Settings)?;
     let sink = log_of(&settings)?;
     tell(&warnings);
+    let descriptors = Before::raise();
     let runtime = control_runtime().map_err(failed)?;
     let served = runtime.block_on(async {
         // Before anything is served, so that no signal is missed.
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if args.command.is_empty() {
             serve(settings, sink.clone(), stop).await
         } else {
-            serve_child(settings, &args.command, sink.clone(), stop).await
+            serve_child(settings, &args.command, &descriptors, sink.clone(), stop).await
         }
     });
     sink.flush();
@@ -69,6 +71,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 async fn serve_child(
     mut settings: Settings,
     command: &[OsString],
+    descriptors: &Before,
     sink: Sink,
     mut stop: Stop,
 ) -> Result<(), Failure> {
@@ -79,7 +82,8 @@ async fn serve_child(
     let grace = settings.proxy.drain.grace;
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
     let app = app.map_err(Failure::Start)?;
-    let mut child = Child::start(command, port).map_err(Failure::Child)?;
+    let child = descriptors.under(|| Child::start(command, port));
+    let mut child = child.map_err(Failure::Child)?;
 
     let mut asked = tokio::select! {
         () = stop.asked() => true,

@@ -39,5 +39,6 @@ pub mod signing_key;
 pub mod stream;
 pub mod target;
 pub mod time;
+pub mod trace_context;
 pub mod upgrade;
 pub mod verdict;

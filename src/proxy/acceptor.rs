@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time;
+use tokio::{task, time};
 use tracing::warn;
 
+use super::lobby::{self, Lobby};
+use super::room::PATIENCE;
 use super::worker::{Accepted, Slot};
 use super::{Shared, Stage};
 use crate::listen::{Listener, Socket};
@@ -22,8 +24,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 pub(super) struct Acceptor {
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<WorkerEntry>,
-    /// One permit a connection.
+    /// One permit a connection that is served.
     pub(super) room: Arc<Semaphore>,
+    /// Where the others are.
+    pub(super) lobby: Lobby,
     pub(super) alive: mpsc::Sender<()>,
 }
 
@@ -36,8 +40,6 @@ pub(super) struct WorkerEntry {
 
 impl Acceptor {
     /// Accepts on one listener until the proxy closes, then takes what had begun by then.
-    ///
-    /// Where there is no room, connections wait in the system's queue.
     pub(super) async fn run(self, listener: Listener, mut stage: watch::Receiver<Stage>) {
         tokio::select! {
             _ = stage.wait_for(Stage::is_closing) => {}
@@ -55,12 +57,10 @@ impl Acceptor {
     async fn accept_all(&self, listener: &Listener) {
         let mut failing = false;
         loop {
-            let permit = Arc::clone(&self.room).acquire_owned().await;
-            let permit = permit.expect("the semaphore is never closed");
             match listener.accept().await {
                 Ok(socket) => {
                     failing = false;
-                    self.hand_out(socket, Some(permit));
+                    self.admit(socket);
                 }
                 Err(problem) => {
                     if !failing {
@@ -71,6 +71,43 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    fn admit(&self, socket: Socket) {
+        match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(permit) => self.hand_out(socket, Some(permit)),
+            Err(_) => self.keep_waiting(socket),
+        }
+    }
+
+    /// Lets a connection wait for a place: those that wait have theirs in order, and before
+    /// whoever comes later. Not in the system's queue, where nobody would tell it to come back.
+    fn keep_waiting(&self, socket: Socket) {
+        let Some(seat) = self.lobby.seat() else { return self.turn_away(socket) };
+        let acceptor = self.clone();
+        task::spawn_local(async move {
+            let permit = Arc::clone(&acceptor.room).acquire_owned();
+            let permit = time::timeout(PATIENCE, permit).await;
+            drop(seat);
+            match permit {
+                Ok(Ok(permit)) => acceptor.hand_out(socket, Some(permit)),
+                Ok(Err(_)) | Err(_) => acceptor.turn_away(socket),
+            }
+        });
+    }
+
+    /// Tells a client to come back, where that can be told and not too many are being told;
+    /// closes the connection in any case.
+    fn turn_away(&self, socket: Socket) {
+        self.shared.metrics.overload.inc();
+        // Before its handshake a client under TLS understands nothing that we could say.
+        let is_tls = self.shared.tls.is_some() && matches!(socket, Socket::Tcp(_));
+        let Some(exit) = self.lobby.exit().filter(|_| !is_tls) else { return };
+        let (shared, alive) = (Arc::clone(&self.shared), self.alive.clone());
+        task::spawn_local(async move {
+            lobby::turn_away(socket, &shared.metrics).await;
+            drop((exit, alive));
+        });
     }
 
     fn hand_out(&self, socket: Socket, permit: Option<OwnedSemaphorePermit>) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A socket whose end is told by its read half alone.
 ///
@@ -18,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct BackendSocket<S> {
     socket: S,
     deaf: Deaf,
+    /// Held for as long as the socket is open, whatever is spoken on it.
+    _place: OwnedSemaphorePermit,
 }
 
 /// Whether the backend hears nothing any more.
@@ -31,9 +34,9 @@ impl Deaf {
 }
 
 impl<S> BackendSocket<S> {
-    pub(super) fn new(socket: S) -> (Self, Deaf) {
+    pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> (Self, Deaf) {
         let deaf = Deaf::default();
-        (Self { socket, deaf: deaf.clone() }, deaf)
+        (Self { socket, deaf: deaf.clone(), _place: place }, deaf)
     }
 
     /// Takes the end of the connection for a success, in which so much was done.
@@ -106,6 +109,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -114,7 +118,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut backend, _) = listener.accept().await.unwrap();
-        let (mut socket, deaf) = BackendSocket::new(socket);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (mut socket, deaf) = BackendSocket::new(socket, place);
         socket.write_all(b"request").await.unwrap();
         backend.write_all(b"answer").await.unwrap();
         drop(backend); // with something unread: a reset

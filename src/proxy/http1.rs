@@ -26,6 +26,9 @@ use crate::core::reject::Reject;
 
 /// How long a client that is still sending has, once we are done with it.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much of a body a connection holds while the other side takes none: hyper's default is six
+/// times that, which every client that reads slowly would have of us.
+const BUFFER: usize = 64 * 1024;
 /// hyper's default; any other number moves its header table to the heap.
 const USUAL_HEADERS: usize = 100;
 
@@ -105,7 +108,7 @@ pub(super) async fn serve<S>(
 ///
 /// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
 /// still sending would get an error, and lose the answer that says why it can stop.
-async fn linger(mut socket: impl AsyncRead + Unpin) {
+pub(super) async fn linger(mut socket: impl AsyncRead + Unpin) {
     drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
 }
 
@@ -128,6 +131,7 @@ fn builder(limits: Limits, idle: Duration) -> http1::Builder {
         // Armed while the next request is waited for; our own timer guards a head that has begun.
         .header_read_timeout(idle)
         .max_header_size(limits.head)
+        .max_buf_size(BUFFER.max(2 * limits.head))
         .half_close(false);
     if limits.headers != USUAL_HEADERS {
         builder.max_headers(limits.headers);

@@ -15,8 +15,10 @@ mod forwarded;
 mod handshake;
 mod http1;
 mod http2;
+mod in_flight;
 mod lifetime;
 mod link;
+mod lobby;
 mod pipeline;
 mod pool;
 mod preface;
@@ -24,6 +26,7 @@ mod record;
 mod request_body;
 mod respond;
 mod response_body;
+mod room;
 mod seen;
 mod settings;
 mod snapshot;
@@ -33,20 +36,23 @@ mod tunnel;
 mod upstream;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
 use http::HeaderName;
 use rustls::ServerConfig;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task;
 use tokio::time::{self, Instant};
 
 use self::acceptor::{Acceptor, WorkerEntry};
-use self::record::InFlight;
+use self::in_flight::Places;
+use self::lobby::Lobby;
 use self::respond::Respond;
+pub use self::room::Room;
+use self::room::UpstreamRoom;
 use self::seen::Remembered;
 pub use self::settings::{
     Drain, Limits, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress, UpstreamProtocol,
@@ -156,7 +162,9 @@ struct Shared {
     remembered: Remembered,
     respond: Respond,
     routes: RouteMetricsTable,
-    in_flight: AtomicUsize,
+    /// Nothing where any number of requests may be under way.
+    places: Option<Places>,
+    upstream_room: UpstreamRoom,
     leaving: Arc<AtomicBool>,
 }
 
@@ -166,7 +174,7 @@ struct Shared {
 struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, room: Room) -> Self {
         let Parts {
             settings,
             signers,
@@ -191,7 +199,8 @@ impl Shared {
             ours: settings.identity.names().chain(&assertion).cloned().collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
-            in_flight: InFlight::counter(),
+            places: settings.limits.in_flight.map(Places::new),
+            upstream_room: UpstreamRoom::new(room.upstream),
             leaving,
             respond,
             settings,
@@ -255,10 +264,10 @@ impl Proxy {
     pub fn start(
         parts: Parts,
         listeners: Vec<Listener>,
-        room: usize,
+        room: Room,
         threads: Threads,
     ) -> io::Result<Self> {
-        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts)));
+        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts, room)));
         let first = Arc::clone(&shared.borrow());
         let (stage, watched) = watch::channel(Stage::Running);
         let (alive, connections) = mpsc::channel(1);
@@ -267,7 +276,8 @@ impl Proxy {
         let acceptor = Acceptor {
             shared: Arc::clone(&first),
             workers: workers.collect::<io::Result<_>>()?,
-            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
+            room: room::places(room.clients),
+            lobby: Lobby::new(room.waiting),
             alive,
         };
         task::spawn_local(tidy(Arc::downgrade(&first)));
@@ -317,13 +327,4 @@ fn start_worker(
         Threads::Here => drop(task::spawn_local(worker::run(shared, accepted, stage))),
     }
     Ok(WorkerEntry { connections, count: Arc::default() })
-}
-
-/// How many connections there is room for with this many file descriptors: each may need one to
-/// the backend too, and some are for listeners, files and fetches.
-pub fn room_for_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
-    const OTHERS: u64 = 64;
-    let by_descriptors = descriptors.map_or(u64::MAX, |all| all.saturating_sub(OTHERS) / 2);
-    let room = usize::try_from(by_descriptors).unwrap_or(usize::MAX).max(16);
-    limits.connections.unwrap_or(room)
 }

@@ -14,9 +14,10 @@ use super::Shared;
 use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
+use super::in_flight::InFlight;
 use super::lifetime::{self, Lifetime};
 use super::link::{Link, Wire};
-use super::record::{InFlight, Record};
+use super::record::Record;
 use super::request_body::RequestBody;
 use super::respond;
 use super::response_body::{FromUpstream, ResponseBody, Stream, StreamKind};
@@ -38,6 +39,7 @@ use crate::core::reject::{Refusal, Reject};
 use crate::core::stream;
 use crate::core::target::Target;
 use crate::core::time::UnixTime;
+use crate::core::trace_context::TraceContext;
 use crate::core::upgrade::Wish;
 use crate::core::verdict;
 use crate::keys::{Found, Held};
@@ -136,7 +138,8 @@ impl Pipeline {
         let (parts, body) = request.into_parts();
         let (method, mut uri, mut headers) = (parts.method, parts.uri, parts.headers);
         record.origin = respond::origin(&headers);
-        record.hold(InFlight::enter(&self.shared)?);
+        record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
+        record.hold(InFlight::enter(&self.shared).await?);
 
         if link.wire.is_http2() {
             uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -11,10 +12,10 @@ use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
+use super::Shared;
 use super::backend_socket::Deaf;
 use super::request_body::RequestBody;
 use super::trunk::{Stream, Trunk, Trunks};
-use crate::telemetry::metrics::Metrics;
 
 /// How many idle connections a worker keeps. More are closed: a peak is over.
 const MOST: usize = 128;
@@ -28,7 +29,7 @@ pub(super) struct Pool {
     trunks: Rc<Trunks>,
     keep: Duration,
     filled: Notify,
-    metrics: Metrics,
+    shared: Arc<Shared>,
 }
 
 /// A connection over HTTP/1.1, which carries one request after another.
@@ -67,13 +68,13 @@ pub(super) enum Made {
 }
 
 impl Pool {
-    pub(super) fn new(keep: Duration, metrics: Metrics) -> Rc<Self> {
+    pub(super) fn new(keep: Duration, shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
             idle: RefCell::default(),
-            trunks: Trunks::new(metrics.clone()),
+            trunks: Trunks::new(shared.metrics.clone()),
             keep,
             filled: Notify::new(),
-            metrics,
+            shared,
         })
     }
 
@@ -93,7 +94,7 @@ impl Pool {
             idle.connection.is_ready() && now.duration_since(idle.since) < self.keep
         })?;
         let connection = idle.remove(usable).connection;
-        self.metrics.upstream_idle.dec();
+        self.shared.metrics.upstream_idle.dec();
         drop(idle);
         Some(self.alone(connection, true))
     }
@@ -115,7 +116,7 @@ impl Pool {
     }
 
     fn alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
-        self.metrics.upstream_active.inc();
+        self.shared.metrics.upstream_active.inc();
         self.lease(Line::Alone(Some(connection)), reused)
     }
 
@@ -125,16 +126,18 @@ impl Pool {
 
     fn put(&self, connection: Alone) {
         let mut idle = self.idle.borrow_mut();
-        if connection.is_over() || idle.len() >= MOST {
+        let is_full = self.shared.upstream_room.is_full();
+        if connection.is_over() || idle.len() >= MOST || is_full {
             return;
         }
         idle.push(Idle { connection, since: Instant::now() });
-        self.metrics.upstream_idle.inc();
+        self.shared.metrics.upstream_idle.inc();
         drop(idle);
         self.filled.notify_one();
     }
 
-    /// Closes connections that have been idle for too long; never ends.
+    /// Closes connections that have been idle for too long, and all where there is no place for
+    /// another; never ends.
     pub(super) async fn reap(self: Rc<Self>) {
         loop {
             let oldest = self.idle.borrow().first().map(|idle| idle.since);
@@ -142,29 +145,27 @@ impl Pool {
             let oldest = oldest.into_iter().chain(self.trunks.oldest()).min();
             match oldest {
                 None => self.filled.notified().await,
-                Some(since) => {
-                    time::sleep_until(since + self.keep).await;
-                    self.drop_old();
-                    self.trunks.drop_old(self.keep);
-                }
+                Some(since) => tokio::select! {
+                    () = time::sleep_until(since + self.keep) => self.drop_older_than(self.keep),
+                    () = self.shared.upstream_room.is_short() => self.drop_older_than(Duration::ZERO),
+                },
             }
         }
     }
 
-    fn drop_old(&self) {
+    fn drop_older_than(&self, keep: Duration) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| {
-            !idle.connection.is_over() && now.duration_since(idle.since) < self.keep
-        });
-        self.metrics.upstream_idle.sub((before - idle.len()) as i64);
+        idle.retain(|idle| !idle.connection.is_over() && now.duration_since(idle.since) < keep);
+        self.shared.metrics.upstream_idle.sub((before - idle.len()) as i64);
+        self.trunks.drop_old(keep);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.metrics.upstream_idle.sub(self.idle.borrow().len() as i64);
+        self.shared.metrics.upstream_idle.sub(self.idle.borrow().len() as i64);
     }
 }
 
@@ -223,7 +224,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Line::Alone(_) = self.line {
-            self.pool.metrics.upstream_active.dec();
+            self.pool.shared.metrics.upstream_active.dec();
         }
     }
 }

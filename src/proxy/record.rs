@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -12,9 +11,11 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::activity::Busy;
+use super::in_flight::InFlight;
 use super::request_body::Progress;
 use super::seen::Known;
 use crate::core::reject::{Refusal, Reject};
+use crate::core::trace_context::TraceContext;
 use crate::telemetry::access_log::{CallerLine, Line};
 use crate::telemetry::metrics::{Carrier, Decision, StreamEnd};
 
@@ -40,6 +41,8 @@ pub(super) struct Record {
     /// Cookies to set as well where the request was let in.
     pub(super) on_arrival: Vec<HeaderValue>,
     pub(super) client: Option<IpAddr>,
+    /// For the log; nothing where there is none.
+    pub(super) trace: Option<TraceContext>,
     pub(super) auth: Duration,
     pub(super) upstream: Option<Duration>,
     pub(super) body: Option<Rc<Progress>>,
@@ -76,40 +79,6 @@ impl End {
     }
 }
 
-/// A place among the requests under way.
-#[derive(Debug)]
-pub(super) struct InFlight(Arc<Shared>);
-
-impl InFlight {
-    /// Takes a place.
-    ///
-    /// # Errors
-    ///
-    /// [`Reject::Overloaded`] where all are taken.
-    pub(super) fn enter(shared: &Arc<Shared>) -> Result<Self, Reject> {
-        let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(shared));
-        shared.metrics.in_flight.inc();
-        if shared.settings.limits.in_flight.is_some_and(|most| before >= most) {
-            shared.metrics.overload.inc();
-            return Err(Reject::Overloaded);
-        }
-        Ok(place)
-    }
-
-    /// The count that places are taken from.
-    pub(super) fn counter() -> AtomicUsize {
-        AtomicUsize::new(0)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.in_flight.dec();
-    }
-}
-
 impl Record {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -133,6 +102,7 @@ impl Record {
             cookies: Vec::new(),
             on_arrival: Vec::new(),
             client: None,
+            trace: None,
             auth: Duration::ZERO,
             upstream: None,
             body: None,
@@ -235,6 +205,7 @@ impl Drop for Record {
             auth: self.auth,
             upstream: self.upstream,
             client: self.client,
+            trace: self.trace.as_ref(),
         });
     }
 }

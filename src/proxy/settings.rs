@@ -197,9 +197,12 @@ impl Default for Timeouts {
 pub struct Limits {
     /// Client connections at a time; nothing: what the file-descriptor limit leaves room for.
     ///
+    /// One too many waits for a second, and is then answered 503.
+    ///
     /// File: `limits.connections = 10000`.
     pub connections: Option<usize>,
-    /// Requests under way at a time; nothing: any number.
+    /// Requests under way at a time; nothing: any number. One too many waits for a second, and is
+    /// then answered 503.
     ///
     /// File: `limits.in_flight = 1000`.
     pub in_flight: Option<usize>,

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{self, AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
@@ -26,6 +26,7 @@ use super::Shared;
 use super::backend_socket::BackendSocket;
 use super::pool::{Alone, Lease, Made, Pool};
 use super::request_body::{Progress, RequestBody};
+use super::room;
 use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
 use super::trunk::Trunk;
@@ -38,6 +39,10 @@ use crate::core::upgrade::{self, Wish};
 use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
 use crate::tls::{self, Backend, H2, HTTP_1_1};
+
+/// The longest head of an answer, and how much of a body a connection holds while the client takes
+/// none.
+const BUFFER: usize = 128 * 1024;
 
 /// The way to the backend: one a worker.
 #[derive(Debug)]
@@ -93,7 +98,7 @@ impl Upstream {
             server_name,
             configs: Snapshot::new(configs),
         });
-        let pool = Pool::new(keep, shared.metrics.clone());
+        let pool = Pool::new(keep, Arc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
         Self { pool, making: Mutex::new(()), reaper, tls, signers, shared }
     }
@@ -115,6 +120,7 @@ impl Upstream {
             Ok(_) => metrics.upstream(UpstreamResult::Ok),
             Err(Reject::UpstreamUnreachable(_)) => metrics.upstream(UpstreamResult::Unreachable),
             Err(Reject::UpstreamTimeout) => metrics.upstream(UpstreamResult::Timeout),
+            Err(Reject::Overloaded) => metrics.overload.inc(), // nothing was sent
             Err(_) => metrics.upstream(UpstreamResult::Broken),
         }
         answer
@@ -262,46 +268,52 @@ impl Upstream {
 
     async fn connect(&self, wish: Wish) -> Result<Lease, Reject> {
         let at_most = self.shared.settings.timeouts.connect;
+        let place = self.shared.upstream_room.enter(at_most).await?;
         let connected = time::timeout(at_most, async {
             match &self.shared.settings.upstream {
                 UpstreamAddress::Tcp { host, port } => {
                     let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
-                        None => start(stream, self.shared.settings.upstream_protocol).await,
+                        None => start(stream, place, self.shared.settings.upstream_protocol).await,
                         // In a box, so that what TLS needs takes no room in requests without.
-                        Some(tls) => Box::pin(tls.connect(stream, wish)).await,
+                        Some(tls) => Box::pin(tls.connect(stream, place, wish)).await,
                     }
                 }
                 UpstreamAddress::Unix(path) => {
-                    start(UnixStream::connect(path).await?, UpstreamProtocol::Usual).await
+                    let stream = UnixStream::connect(path).await?;
+                    start(stream, place, UpstreamProtocol::Usual).await
                 }
                 UpstreamAddress::Child { port } => {
                     if let Some(awaited) = &self.shared.awaited {
                         awaited.there().await;
                     }
                     let stream = dial((Ipv4Addr::LOCALHOST, *port)).await?;
-                    start(stream, UpstreamProtocol::Usual).await
+                    start(stream, place, UpstreamProtocol::Usual).await
                 }
             }
         });
         match connected.await {
             Ok(Ok(made)) => Ok(self.pool.made(made)),
+            Ok(Err(error)) if room::is_want_of_descriptors(&error) => Err(Reject::Overloaded),
             Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
             Err(_) => Err(Reject::UpstreamTimeout),
         }
     }
 }
 
-/// Begins to speak HTTP over a connection.
+/// Begins to speak HTTP over a connection, which has its place until it is closed.
 async fn start(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: OwnedSemaphorePermit,
     protocol: UpstreamProtocol,
 ) -> io::Result<Made> {
+    let (socket, deaf) = BackendSocket::new(stream, place);
     if protocol == UpstreamProtocol::Http2 {
-        return Trunk::start(stream).await.map(Made::Http2).map_err(io::Error::other);
+        return Trunk::start(socket).await.map(Made::Http2).map_err(io::Error::other);
     }
-    let (socket, deaf) = BackendSocket::new(stream);
-    let handshake = http1::handshake(TokioIo::new(socket)).await;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER);
+    let handshake = builder.handshake(TokioIo::new(socket)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     // Ends when the lease and the pool have dropped the sender, or the backend closes, or it goes on
     // as something else. What went wrong, the request that was under way is told.
@@ -317,7 +329,12 @@ impl Drop for Upstream {
 
 impl Tls {
     /// Speaks what the backend chooses; HTTP/1.1 where that is needed.
-    async fn connect(&self, stream: TcpStream, wish: Wish) -> io::Result<Made> {
+    async fn connect(
+        &self,
+        stream: TcpStream,
+        place: OwnedSemaphorePermit,
+        wish: Wish,
+    ) -> io::Result<Made> {
         let config = Arc::clone(&self.configs.look());
         let config = match wish {
             Wish::Http => config,
@@ -332,7 +349,7 @@ impl Tls {
             Some(name) if name == H2 => UpstreamProtocol::Http2,
             Some(_) | None => UpstreamProtocol::Usual,
         };
-        start(stream, protocol).await
+        start(stream, place, protocol).await
     }
 }
 

@@ -98,7 +98,7 @@ async fn serve(accepted: Accepted, current: Rc<Current>, stage: watch::Receiver<
     let Accepted { socket, slot } = accepted;
     match socket {
         Socket::Tcp(socket) => {
-            let address = socket.peer_addr().map(|peer| peer.ip()).ok();
+            let address = socket.peer_addr().map(|peer| peer.ip().to_canonical()).ok();
             match (TcpStream::from_std(socket), current.pipeline().tls()) {
                 (Ok(socket), None) => connection::serve(socket, address, current, stage).await,
                 // In a box, so that what TLS needs takes no room in connections without.

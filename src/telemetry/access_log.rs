@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use super::sink::Sink;
 use super::{CallerShown, LogFormat, LogSettings};
 use crate::core::time::UnixTime;
+use crate::core::trace_context::TraceContext;
 
 /// Writes a line a request. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Line<'a> {
     pub upstream: Option<Duration>,
     /// Who connected, or whom a trusted proxy names.
     pub client: Option<IpAddr>,
+    /// The trace that it is part of.
+    pub trace: Option<&'a TraceContext>,
 }
 
 /// Who called.
@@ -176,6 +179,12 @@ impl AccessLog {
         if let Some(client) = line.client {
             tell("client", Value::Text(&client.to_string()));
         }
+        if let Some(trace) = line.trace {
+            tell("traceparent", Value::Text(&trace.parent));
+            if let Some(state) = &trace.state {
+                tell("tracestate", Value::Text(state));
+            }
+        }
     }
 }
 
@@ -252,6 +261,7 @@ mod tests {
             auth: Duration::from_micros(7),
             upstream: None,
             client: Some(IpAddr::from([127, 0, 0, 1])),
+            trace: None,
         }
     }
 

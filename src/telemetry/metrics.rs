@@ -171,7 +171,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Requests under way.
     pub in_flight: IntGauge,
-    /// Requests refused because too many were under way.
+    /// Requests and connections refused because there were too many.
     pub overload: IntCounter,
     /// Bugs of ours that ended a connection.
     pub panics: IntCounter,
@@ -272,8 +272,10 @@ impl Metrics {
             upstream_active: upstream_connections.with_label_values(&["active"]),
             connections: made.gauge("connections", "Client connections.")?,
             in_flight: made.gauge("requests_in_flight", "Requests under way.")?,
-            overload: made
-                .counter("overload_total", "Requests refused because too many were under way.")?,
+            overload: made.counter(
+                "overload_total",
+                "Requests and connections refused because there were too many.",
+            )?,
             handshake_loops: made.counter(
                 "handshake_loops_total",
                 "Handshakes and sign-ins not begun because the browser came from three in a row.",
@@ -423,9 +425,11 @@ impl Metrics {
         self.streams_ended[end as usize].inc();
     }
 
-    /// Counts a request that ended before a route was known: its head could not be read.
+    /// Counts a request that ended before a route was known: its head could not be read, or was
+    /// not.
     pub fn unreadable(&self, reject: &Reject) {
-        let labels = ["none", Decision::Rejected.label(), reject.label(), Carrier::None.label()];
+        let decision = if reject.is_failure() { Decision::Failed } else { Decision::Rejected };
+        let labels = ["none", decision.label(), reject.label(), Carrier::None.label()];
         self.requests.with_label_values(&labels).inc();
         self.responses.with_label_values(&["none", reject.status().as_str()]).inc();
     }

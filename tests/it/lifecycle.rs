@@ -1,6 +1,7 @@
 //! From listening to the last answer.
 
 use std::cell::Cell;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use countersign::app::{App, StartError};
 use countersign::clock::Clock;
 use countersign::config::Settings;
 use countersign::listen::ListenAddress;
-use countersign::proxy::{Drained, Threads};
+use countersign::proxy::{Drained, Threads, UpstreamAddress};
 use countersign::telemetry::sink::Sink;
 use http::{Method, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -285,15 +286,88 @@ async fn several_addresses_are_one_proxy() {
     let directory = tempfile::tempdir().unwrap();
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::answering(|_| Response::new(Bytes::from("ok"))).await;
-    let socket = ListenAddress::Unix(directory.path().join("proxy.sock"));
+    let path = directory.path().join("proxy.sock");
     let mut settings = settings(&issuer, &upstream);
-    settings.proxy.listen.push(socket.clone());
+    settings.proxy.listen.push(ListenAddress::Unix(path.clone()));
+    settings.proxy.listen_mode = 0o600;
+    if there_is_ipv6() {
+        settings.proxy.listen.insert(1, ListenAddress::Tcp("[::1]:0".parse().unwrap()));
+    }
+    // One place for all of them: an address that nobody comes to takes none.
+    settings.proxy.limits.connections = Some(1);
     let proxy = Proxy::start(settings).await;
 
-    let over_tcp = proxy.get("/", &issuer.token()).await;
-    let through_file = Client::to(&socket.to_string()).bearer(&issuer.token()).get("/").await;
+    let addresses: Vec<String> = proxy.listening().iter().map(ToString::to_string).collect();
+    for address in &addresses {
+        let answer = Client::to(address).bearer(&issuer.token()).get("/").await;
+        assert_eq!(answer.status, 200, "{address}");
+    }
 
-    assert_eq!((over_tcp.status, through_file.status), (200, 200));
+    let hops =
+        upstream.seen().into_iter().map(|seen| seen.header("x-forwarded-for").map(str::to_owned));
+    let hops: Vec<_> = hops.collect();
+    let want = addresses.iter().map(|address| match address.as_str() {
+        address if address.starts_with("unix:") => None,
+        address if address.starts_with('[') => Some("::1".to_owned()),
+        _ => Some("127.0.0.1".to_owned()),
+    });
+    assert_eq!(hops, want.collect::<Vec<_>>());
     assert_eq!(upstream.connections(), 1, "they share what is kept to the backend");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     assert_eq!(proxy.drain().await, Drained::Clean);
+}
+
+/// Tells whether this machine has IPv6; where it has none, says that something was not tried.
+fn there_is_ipv6() -> bool {
+    let there_is = std::net::TcpListener::bind("[::1]:0").is_ok();
+    if !there_is {
+        // Not by `eprintln`, of which nobody sees anything where the test passes.
+        let line = "NOT TRIED: this machine has no IPv6\n";
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    there_is
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_unspecified_address_of_ipv6_takes_ipv4_too_and_calls_it_that() {
+    if !there_is_ipv6() {
+        return;
+    }
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.listen = vec![ListenAddress::Tcp("[::]:0".parse().unwrap())];
+    let proxy = Proxy::start(settings).await;
+    let port = proxy.listening()[0].tcp().unwrap().port();
+
+    for (host, client) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let to = Client::to(&format!("{host}:{port}"));
+        assert_eq!(to.clone().bearer(&issuer.token()).get("/").await.status, 200);
+        assert_eq!(upstream.last().header("x-forwarded-for"), Some(client));
+        // Refused before anything else was looked at.
+        let logged = proxy.logged().lines().count();
+        assert_eq!(to.header("x-odd", "1").header("host", "a b").get("/").await.status, 400);
+        let logged: Vec<_> = proxy.logged().lines().skip(logged).map(str::to_owned).collect();
+        let told = format!("\"client\":\"{client}\"");
+        assert!(logged.iter().any(|line| line.contains(&told)), "{logged:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_backend_may_listen_on_ipv6() {
+    if !there_is_ipv6() {
+        return;
+    }
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let upstream = Upstream::on(listener, |_| Response::new(Bytes::from("ok")));
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.upstream = UpstreamAddress::Tcp { host: "::1".to_owned(), port };
+    let proxy = Proxy::start(settings).await;
+
+    let answer = proxy.get("/", &issuer.token()).await;
+
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
 }

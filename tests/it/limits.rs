@@ -1,15 +1,23 @@
 //! How much of everything, and for how long.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use countersign::clock::Clock;
 use countersign::config::Settings;
+use countersign::descriptors;
+use countersign::proxy::{Limits, Room};
+use countersign::tls::ClientTlsSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task;
 use tokio::time::{self, Instant};
 
+use crate::support::tls::{Authority, Mounted};
 use crate::support::upstream::head;
-use crate::support::{Issuer, Proxy, Upstream, client, settings, until};
+use crate::support::{Answer, Issuer, Proxy, Upstream, client, settings, until};
 
 /// An issuer, a backend that answers `ok`, and a proxy whose settings were changed by `change`.
 async fn with(change: impl Fn(&mut Settings)) -> (Issuer, Upstream, Proxy) {
@@ -133,13 +141,64 @@ async fn a_body_over_the_limit_is_a_413() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_request_beyond_those_under_way_is_told_to_come_back() {
+async fn the_limits_of_head_and_token_are_to_the_byte() {
     let issuer = Issuer::start(Clock::System).unwrap();
-    let upstream = Upstream::raw(|mut socket| async move {
-        head(&mut socket).await;
-        std::future::pending().await
+    let upstream = Upstream::start().await;
+    let good = issuer.token();
+    let asked = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {good}\r\n\r\n"
+    );
+    let filled = |bytes: usize| {
+        let line = "\r\nx-fill: ";
+        let fill = "a".repeat(bytes - asked.len() - line.len());
+        asked.replacen("\r\n", &format!("{line}{fill}\r\n"), 1)
+    };
+    let usual = Limits::default();
+
+    for (what, limits, bytes, status) in [
+        ("a head of 32 KiB", usual, filled(usual.head), 200),
+        ("and a byte", usual, filled(usual.head + 1), 431),
+        ("a token as long", Limits { token: good.len(), ..usual }, asked.clone(), 200),
+        ("a byte less", Limits { token: good.len() - 1, ..usual }, asked.clone(), 401),
+    ] {
+        let mut settings = settings(&issuer, &upstream);
+        settings.proxy.limits = limits;
+        let proxy = Proxy::start(settings).await;
+        let answer = client::raw(&proxy.address, bytes.as_bytes()).await;
+        assert_eq!(refused(&answer), status, "{what}: {answer}");
+    }
+}
+
+/// A backend that answers a request each time it is told to, and the paths it has got so far.
+async fn patient() -> (Upstream, Rc<Notify>, Rc<RefCell<Vec<String>>>) {
+    let (go, got) = (Rc::new(Notify::new()), Rc::<RefCell<Vec<String>>>::default());
+    let told = (Rc::clone(&go), Rc::clone(&got));
+    let upstream = Upstream::raw(move |mut socket| {
+        let (go, got) = told.clone();
+        async move {
+            loop {
+                let head = head(&mut socket).await;
+                let Some(path) = head.split(' ').nth(1) else { return };
+                got.borrow_mut().push(path.to_owned());
+                go.notified().await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                let _ = socket.write_all(answer).await; // the client may have left
+            }
+        }
     })
     .await;
+    (upstream, go, got)
+}
+
+/// As much of the clock, which is paused, as everything that is ready takes.
+async fn a_moment() {
+    time::sleep(Duration::from_millis(10)).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_too_many_waits_a_second_and_is_told_to_come_back() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let (upstream, _go, got) = patient().await;
     let mut settings = settings(&issuer, &upstream);
     settings.proxy.limits.in_flight = Some(2);
     let proxy = Proxy::start(settings).await;
@@ -151,16 +210,65 @@ async fn a_request_beyond_those_under_way_is_told_to_come_back() {
         socket.write_all(request(&issuer, "GET /", "").as_bytes()).await.unwrap();
         two.push(socket);
     }
-    until("two are under way", async || proxy.metric(in_flight).await == 2.0).await;
+    until("two are under way", async || got.borrow().len() == 2).await;
+    time::pause();
+    let since = Instant::now();
     let third = proxy.get("/", &issuer.token()).await;
+    let waited = since.elapsed();
+    assert_eq!(proxy.metric(in_flight).await, 2.0);
     drop(two);
     until("none is under way", async || proxy.metric(in_flight).await == 0.0).await;
 
     assert_eq!((third.status, third.reason().as_str()), (503, "overloaded"));
-    assert_eq!(third.header("retry-after"), Some("1"));
+    assert_eq!((third.header("retry-after"), waited.as_secs()), (Some("1"), 1));
     assert_eq!(proxy.metric("countersign_overload_total").await, 1.0);
     let active = r#"countersign_upstream_connections{state="active"}"#;
     assert_eq!(proxy.metric(active).await, 0.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn as_many_requests_wait_as_there_are_places_and_in_order() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let (upstream, go, got) = patient().await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.limits.in_flight = Some(2);
+    let proxy = Proxy::start(settings).await;
+    let ask = |path: &'static str| {
+        let client = proxy.client().bearer(&issuer.token());
+        task::spawn_local(async move { client.get(path).await.status })
+    };
+    let (first, second) = (ask("/1"), ask("/2"));
+    until("two are under way", async || got.borrow().len() == 2).await;
+    time::pause();
+
+    let third = ask("/3");
+    a_moment().await;
+    let leaves = ask("/leaves");
+    a_moment().await;
+    let since = Instant::now();
+    let refused = proxy.get("/refused", &issuer.token()).await;
+    let waited = since.elapsed();
+    leaves.abort();
+    a_moment().await;
+    let fourth = ask("/4");
+    a_moment().await;
+    assert_eq!(got.borrow().len(), 2);
+    for number in 3..=4 {
+        go.notify_one();
+        until("another is under way", async || got.borrow().len() == number).await;
+    }
+    assert_eq!(got.borrow()[2..], ["/3", "/4"]);
+    for _ in 0..2 {
+        go.notify_one();
+        a_moment().await;
+    }
+
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "overloaded"));
+    assert!(waited < Duration::from_millis(100), "at once, not after {waited:?}");
+    for served in [first, second, third, fourth] {
+        assert_eq!(served.await.unwrap(), 200);
+    }
+    assert_eq!(proxy.metric("countersign_overload_total").await, 1.0);
 }
 
 #[tokio::test(flavor = "local")]
@@ -169,13 +277,120 @@ async fn a_connection_too_many_waits_for_another_to_close() {
     let open = async || proxy.client().bearer(&issuer.token()).open().await.unwrap();
     let (mut first, mut second, mut third) = (open().await, open().await, open().await);
     assert_eq!((first.get("/").await.status, second.get("/").await.status), (200, 200));
+    time::pause();
 
-    let waiting = tokio::task::spawn_local(async move { third.get("/").await.status });
-    until("two are served", async || proxy.metric("countersign_connections").await == 2.0).await;
+    let waiting = task::spawn_local(async move { third.get("/").await.status });
+    a_moment().await;
+    assert_eq!(proxy.metric("countersign_connections").await, 2.0);
     assert_eq!((first.get("/").await.status, waiting.is_finished()), (200, false));
     drop(second);
 
     assert_eq!(waiting.await.unwrap(), 200);
+    assert_eq!(proxy.metric("countersign_overload_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_waited_a_second_is_told_to_come_back() {
+    let (issuer, upstream, proxy) = with(|it| it.proxy.limits.connections = Some(1)).await;
+    let mut kept = proxy.client().bearer(&issuer.token()).open().await.unwrap();
+    assert_eq!(kept.get("/").await.status, 200);
+    time::pause();
+
+    let since = Instant::now();
+    let asks = task::spawn_local({
+        let (address, asked) = (proxy.address.clone(), request(&issuer, "GET /", ""));
+        async move { Answer::parse(&client::raw(&address, asked.as_bytes()).await) }
+    });
+    a_moment().await;
+    let mut silent = TcpStream::connect(&proxy.address).await.unwrap();
+    let (answer, waited) = (asks.await.unwrap(), since.elapsed());
+    let mut told = Vec::new();
+    silent.read_to_end(&mut told).await.unwrap();
+
+    assert_eq!((answer.status, answer.body.len(), waited.as_secs()), (503, 0, 1));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(told.is_empty(), "who asked nothing is told nothing: {told:?}");
+    assert_eq!(since.elapsed().as_secs(), 2, "and has another second to ask");
+    assert_eq!((kept.get("/").await.status, upstream.seen().len()), (200, 2));
+    let refused = r#"countersign_requests_total{carrier="none",decision="failed",reason="overloaded",route="none"}"#;
+    assert_eq!(proxy.metric(refused).await, 1.0);
+    assert_eq!(proxy.metric("countersign_overload_total").await, 2.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_answer_to_a_connection_too_many_is_not_lost_to_what_is_still_sent() {
+    let (issuer, _upstream, proxy) = with(|it| it.proxy.limits.connections = Some(1)).await;
+    let mut kept = proxy.client().bearer(&issuer.token()).open().await.unwrap();
+    assert_eq!(kept.get("/").await.status, 200);
+    let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+    time::pause();
+
+    let head = request(&issuer, "POST /", "content-length: 100000\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    time::sleep(Duration::from_millis(1500)).await; // it is answered by now
+    socket.write_all(&[b'a'; 100_000]).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_too_many_is_closed_where_only_tls_is_spoken() {
+    let authority = Authority::new();
+    let files = Mounted::of(&authority.pair("localhost"));
+    let (_issuer, _upstream, proxy) = with(|it| {
+        it.proxy.limits.connections = Some(1);
+        it.tls = Some(ClientTlsSettings { pair: files.pair(), client_ca: None, http2: true });
+    })
+    .await;
+    let _held = TcpStream::connect(&proxy.address).await.unwrap();
+    until("it has a place", async || proxy.metric("countersign_connections").await == 1.0).await;
+    time::pause();
+
+    let since = Instant::now();
+    let mut second = TcpStream::connect(&proxy.address).await.unwrap();
+    let mut told = Vec::new();
+    second.read_to_end(&mut told).await.unwrap();
+
+    assert_eq!((told.len(), since.elapsed().as_secs()), (0, 1));
+    assert_eq!(proxy.metric("countersign_overload_total").await, 1.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_flood_takes_nothing_from_those_that_wait() {
+    let (issuer, _upstream, proxy) = with(|it| it.proxy.limits.connections = Some(1)).await;
+    let limits = Limits { connections: Some(1), ..Limits::default() };
+    let Room { waiting, .. } = Room::new(&limits, 1, descriptors::limit());
+    let mut kept = proxy.client().bearer(&issuer.token()).open().await.unwrap();
+    assert_eq!(kept.get("/").await.status, 200);
+    time::pause();
+    let connect = async || TcpStream::connect(&proxy.address).await.unwrap();
+
+    let first = proxy.client().bearer(&issuer.token());
+    let first = task::spawn_local(async move { first.get("/").await.status });
+    a_moment().await;
+    let mut flood = Vec::new();
+    for _ in 1..waiting {
+        flood.push(connect().await);
+    }
+    a_moment().await;
+    let since = Instant::now();
+    let told =
+        Answer::parse(&client::raw(&proxy.address, request(&issuer, "GET /", "").as_bytes()).await);
+    for _ in 0..waiting {
+        flood.push(connect().await);
+    }
+    a_moment().await;
+    let mut beyond = Vec::new();
+    let _ = connect().await.read_to_end(&mut beyond).await; // a reset is a close too
+    let took = since.elapsed();
+    drop(kept);
+
+    assert_eq!(first.await.unwrap(), 200, "it came before the flood");
+    assert_eq!((told.status, beyond.len()), (503, 0));
+    assert!(took < Duration::from_millis(500), "at once, not after {took:?}");
 }
 
 #[tokio::test(flavor = "local")]
@@ -213,7 +428,7 @@ async fn a_head_that_drips_is_closed_after_ten_seconds_first_or_later() {
 
         let since = Instant::now();
         let (mut reader, mut writer) = socket.into_split();
-        let dripping = tokio::task::spawn_local(async move {
+        let dripping = task::spawn_local(async move {
             for byte in b"GET / HTTP/1.1\r\nhost: a\r\n" {
                 if writer.write_all(&[*byte]).await.is_err() {
                     break;
@@ -259,10 +474,10 @@ async fn a_kept_connection_serves_after_a_minute_of_silence() {
 #[tokio::test(flavor = "local")]
 async fn an_idle_connection_to_the_backend_is_closed_after_four_seconds() {
     let issuer = Issuer::start(Clock::System).unwrap();
-    let kept = std::rc::Rc::<std::cell::Cell<Option<Duration>>>::default();
-    let tell = std::rc::Rc::clone(&kept);
+    let kept = Rc::<Cell<Option<Duration>>>::default();
+    let tell = Rc::clone(&kept);
     let upstream = Upstream::raw(move |mut socket| {
-        let tell = std::rc::Rc::clone(&tell);
+        let tell = Rc::clone(&tell);
         async move {
             head(&mut socket).await;
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -286,7 +501,7 @@ async fn an_idle_connection_to_the_backend_is_closed_after_four_seconds() {
 #[tokio::test(flavor = "local")]
 async fn every_count_is_back_at_nothing_when_the_load_is_over() {
     let (issuer, _upstream, proxy) = with(|_| {}).await;
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = task::JoinSet::new();
     for number in 0..200 {
         let (client, token) = (proxy.client(), issuer.token());
         let address = proxy.address.clone();

@@ -294,6 +294,45 @@ async fn each_request_is_one_line_of_the_access_log() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_trace_passes_as_it_is_and_is_logged_where_it_is_one() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (baggage, state) = ("a=1;p=%20, b=2", ["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE"]);
+
+    for (parents, parent, told) in [
+        (&[good][..], json!(good), json!("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")),
+        (&[good, good], Value::Null, Value::Null),
+        (&["00-junk\u{a0}"], Value::Null, Value::Null),
+        (&[], Value::Null, Value::Null),
+    ] {
+        let mut client = proxy.client().bearer(&issuer.token()).header("baggage", baggage);
+        for value in parents {
+            client = client.header("traceparent", value);
+        }
+        for value in state {
+            client = client.header("tracestate", value);
+        }
+        assert_eq!(client.get("/").await.status, 200);
+
+        let seen = upstream.last();
+        let values = |name: &str| -> Vec<&[u8]> {
+            seen.headers.get_all(name).iter().map(|it| it.as_bytes()).collect()
+        };
+        let bytes = |texts: &[&'static str]| -> Vec<&[u8]> {
+            texts.iter().map(|it| it.as_bytes()).collect()
+        };
+        assert_eq!(values("traceparent"), bytes(parents));
+        assert_eq!(values("tracestate"), bytes(&state));
+        assert_eq!(values("baggage"), bytes(&[baggage]));
+        let lines = lines(&proxy);
+        let line = lines.last().unwrap();
+        assert_eq!((&line["traceparent"], &line["tracestate"]), (&parent, &told), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn the_access_log_shows_callers_as_the_settings_say() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;

@@ -6,6 +6,7 @@ pub(crate) mod key_server;
 pub(crate) mod settings;
 pub(crate) mod tls;
 pub(crate) mod upstream;
+pub(crate) mod wires;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,6 +75,11 @@ impl Proxy {
         let address = shown(&app.listening[0]);
         let admin = shown(&app.admin);
         Self { app, address, admin, log, sink, _events: events }
+    }
+
+    /// Every address that clients come to.
+    pub(crate) fn listening(&self) -> &[ListenAddress] {
+        &self.app.listening
     }
 
     /// Sends a GET with this bearer token.

@@ -1,0 +1,72 @@
+//! Requests under way, and those that wait to be.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time;
+
+use super::Shared;
+use super::room::{PATIENCE, places};
+use crate::core::reject::Reject;
+
+/// The places of requests under way, where their number has a limit.
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    /// As many may wait as there are places: who comes after those would not have one in time.
+    queue: Semaphore,
+}
+
+impl Places {
+    pub(super) fn new(most: usize) -> Self {
+        Self { free: places(most), queue: Semaphore::new(most.min(Semaphore::MAX_PERMITS)) }
+    }
+
+    async fn take(&self) -> Result<OwnedSemaphorePermit, Reject> {
+        match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(place) => Ok(place),
+            // In a box, so that it takes no room in requests that do not wait.
+            Err(_) => Box::pin(self.wait()).await,
+        }
+    }
+
+    /// Waits, in order. The places are given to those who wait before anybody who comes later.
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, Reject> {
+        let _queued = self.queue.try_acquire().map_err(|_| Reject::Overloaded)?;
+        match time::timeout(PATIENCE, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Reject::Overloaded),
+        }
+    }
+}
+
+/// A place among the requests under way, which counts while it is held.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    shared: Arc<Shared>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl InFlight {
+    /// Takes a place, and waits a moment for one where all are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Overloaded`] where none is free in time, or too many wait already.
+    pub(super) async fn enter(shared: &Arc<Shared>) -> Result<Self, Reject> {
+        let place = match &shared.places {
+            None => None,
+            Some(places) => {
+                Some(places.take().await.inspect_err(|_| shared.metrics.overload.inc())?)
+            }
+        };
+        shared.metrics.in_flight.inc();
+        Ok(Self { shared: Arc::clone(shared), _place: place })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.shared.metrics.in_flight.dec();
+    }
+}

@@ -1,0 +1,311 @@
+//! HTTP/2 connections and streams: how they are refused, how long they live, and how they end.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign::clock::Clock;
+use countersign::core::access::Access;
+use countersign::core::route::{Case, Routes};
+use countersign::core::time::UnixTime;
+use countersign::proxy::{Drained, StreamLifetime, UpstreamProtocol};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task;
+use tokio::time::{self, Instant};
+
+use crate::support::client::raw;
+use crate::support::settings::{route, settings_for};
+use crate::support::wires::{Back, Backend, Front, Script, Sender, Then};
+use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A token that is good for 10 s from `NOW`, and for the leeway.
+fn brief(issuer: &Issuer) -> String {
+    issuer.mint(json!({"exp": NOW.as_secs() + 10}))
+}
+
+/// A backend over HTTP/2 that begins to answer with one piece, and says no more.
+async fn begins(request: Request<Incoming>) -> Response<Script> {
+    let mut response = Response::new(Script::of(["data: 1\n\n".into()], Then::Wait));
+    let media_type = request.headers().get("content-type").cloned();
+    let media_type = media_type.unwrap_or_else(|| "text/event-stream".parse().unwrap());
+    response.headers_mut().insert("content-type", media_type);
+    response
+}
+
+fn call(path: &str, token: Option<&str>, body: Script) -> Request<Script> {
+    let mut request = Front::H2c.request(path, token.unwrap_or_default(), body);
+    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    if token.is_none() {
+        request.headers_mut().remove("authorization");
+    }
+    request
+}
+
+fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_refused_call_is_told_by_a_code() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await; // it speaks HTTP/1.1: whoever gets there finds it broken
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    settings.proxy.routes = Routes::new(vec![route("/open", Access::Public)], Case::Sensitive);
+    let proxy = Proxy::start(settings).await;
+    let token = issuer.token();
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    for (path, token, code, message) in [
+        ("/s/m", None, "16", "session-token-and-uat-missing"),
+        ("/s/m", Some("junk"), "16", "token-invalid"),
+        ("/s//m", Some(token.as_str()), "13", "request-malformed"),
+        ("/open", None, "14", "upstream-broken"),
+    ] {
+        let answer = sender.send(call(path, token, Script::empty())).await.unwrap();
+        let got = (
+            answer.status().as_u16(),
+            header(&answer, "grpc-status"),
+            header(&answer, "grpc-message"),
+        );
+        assert_eq!(got, (200, Some(code), Some(message)), "{path}");
+        assert_eq!(header(&answer, "content-type"), Some("application/grpc"));
+        let body = answer.into_body().collect().await.unwrap();
+        assert!(body.trailers().is_none() && body.to_bytes().is_empty(), "{path}: a head alone");
+    }
+    let answers = r#"countersign_responses_total{code="200",route="default"}"#;
+    assert_eq!(proxy.metric(answers).await, 2.0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_stream_ends_its_lifetime_after_its_token_in_the_way_its_client_takes() {
+    for media_type in ["text/event-stream", "application/grpc"] {
+        for front in [Front::Http1, Front::H2c] {
+            let clock = Clock::fixed(NOW);
+            let issuer = Issuer::start(clock.clone()).unwrap();
+            let backend = Back::H2c.start(begins).await;
+            let mut settings = settings_for(&issuer.origin(), &backend.address);
+            settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+            settings.proxy.stream_lifetime = StreamLifetime::Beyond(Duration::from_secs(10));
+            settings.proxy.timeouts.body = Duration::from_secs(27);
+            let proxy = Proxy::start_with(settings, clock).await;
+            let mut request = front.request("/", &brief(&issuer), Script::empty());
+            request.headers_mut().insert("content-type", media_type.parse().unwrap());
+            let answer = front.open(&proxy.address).await.send(request).await.unwrap();
+            time::pause();
+
+            let began = Instant::now();
+            let collected = answer.into_body().collect().await;
+
+            let is_call = media_type == "application/grpc" && front.is_http2();
+            let took = began.elapsed().as_secs();
+            // What is no stream to us ends in a fault once nothing has come for `timeouts.body`.
+            if media_type == "application/grpc" && !is_call {
+                assert!(collected.is_err() && took == 27, "{took}");
+                time::resume();
+                continue;
+            }
+            let collected = collected.unwrap();
+            let code = collected.trailers().and_then(|it| it.get("grpc-status")).cloned();
+            assert_eq!(code.is_some_and(|code| code == "16"), is_call, "{media_type} {front:?}");
+            assert_eq!(collected.to_bytes(), "data: 1\n\n", "{media_type} {front:?}");
+            assert!((24..=25).contains(&took), "{media_type} {front:?}: {took}");
+            let ended = r#"countersign_streams_ended_total{cause="lifetime"}"#;
+            assert_eq!(proxy.metric(ended).await, 1.0);
+            time::resume();
+        }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_that_is_not_answered_ends_with_its_callers_time_too() {
+    let clock = Clock::fixed(NOW);
+    let issuer = Issuer::start(clock.clone()).unwrap();
+    let backend = Back::H2c.start(async |_| std::future::pending().await).await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    settings.proxy.stream_lifetime = StreamLifetime::Token;
+    let proxy = Proxy::start_with(settings, clock).await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let token = brief(&issuer);
+    let body = Script::of(["the first of many".into()], Then::Wait);
+    let asked = task::spawn_local(async move { sender.send(call("/", Some(&token), body)).await });
+    until("it is under way", async || proxy.metric("countersign_requests_in_flight").await == 1.0)
+        .await;
+    time::pause();
+
+    let began = Instant::now();
+    let answer = asked.await.unwrap().unwrap();
+
+    assert_eq!(
+        (header(&answer, "grpc-status"), header(&answer, "grpc-message")),
+        (Some("16"), Some("stream-over"))
+    );
+    assert!((14..=15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+/// A proxy before a backend over HTTP/2, less patient than usual: no test takes so long that either
+/// side would be asked whether it still is, which takes the system's time and not the test's.
+async fn proxy() -> (Issuer, Backend, Proxy) {
+    proxy_before(begins).await
+}
+
+async fn proxy_before<A, F>(answer: A) -> (Issuer, Backend, Proxy)
+where
+    A: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<Script>> + 'static,
+{
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Back::H2c.start(answer).await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    settings.proxy.timeouts.body = Duration::from_secs(25);
+    settings.proxy.timeouts.idle = Duration::from_secs(15);
+    let proxy = Proxy::start(settings).await;
+    (issuer, backend, proxy)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_stream_that_its_client_takes_nothing_of_is_reset_and_no_other() {
+    let taken = Rc::<Cell<usize>>::default();
+    let count = Rc::clone(&taken);
+    let answer = move |_| {
+        let pieces = vec![Bytes::from(vec![0; 64 * 1024]); 256];
+        let body = Script::of(pieces, Then::End).counted(&count);
+        async { Response::new(body) }
+    };
+    let (issuer, _backend, proxy) = proxy_before(answer).await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let token = issuer.token();
+    let ask = || Front::H2c.request("/", &token, Script::empty());
+    let stalled = sender.send(ask()).await.unwrap();
+    let mut before = 0;
+    until_every(Duration::from_millis(50), "all windows are full", async || {
+        std::mem::replace(&mut before, taken.get()) == taken.get() && before > 0
+    })
+    .await;
+    time::pause();
+
+    let began = Instant::now();
+    let in_flight = async || proxy.metric("countersign_requests_in_flight").await;
+    until_every(Duration::from_secs(1), "it is given up", async || in_flight().await == 0.0).await;
+    let took = began.elapsed().as_secs();
+    time::resume();
+    let other = sender.send(ask()).await.unwrap();
+
+    assert!((24..=27).contains(&took), "{took}");
+    assert!(stalled.into_body().collect().await.is_err(), "it was reset");
+    assert_eq!(other.status(), 200, "its connection lives on");
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_http2_connection_without_requests_is_closed_when_it_has_been_idle() {
+    let (_issuer, _backend, proxy) = proxy().await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let refused = Front::H2c.request("/", "junk", Script::empty());
+    assert_eq!(sender.send(refused).await.unwrap().status(), 401);
+    let _never_asks = Front::H2c.open(&proxy.address).await;
+    let connections = async || proxy.metric("countersign_connections").await;
+    until("both are there", async || connections().await == 2.0).await;
+    time::pause();
+
+    let began = Instant::now();
+    until_every(Duration::from_secs(1), "both are gone", async || connections().await == 0.0).await;
+
+    let took = began.elapsed().as_secs();
+    assert!((14..=28).contains(&took), "{took}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_never_says_what_it_speaks_is_closed_on() {
+    let (_issuer, _backend, proxy) = proxy().await;
+    time::pause();
+    for (said, want) in [
+        ("", "HTTP/1.1 408 "),
+        ("P", "HTTP/1.1 408 "),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n", "HTTP/1.1 408 "),
+    ] {
+        let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+        socket.write_all(said.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(want), "{said:?}: {answer}");
+        assert_eq!(began.elapsed().as_secs(), 10, "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn http2_can_be_turned_off() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let mut settings = settings(&issuer, &upstream);
+    settings.proxy.http2 = false;
+    let proxy = Proxy::start(settings).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert_eq!(raw(&proxy.address, preface).await, "", "it is closed on");
+    assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_drain_finishes_the_streams_of_a_connection_and_lets_no_other_begin() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Back::H2c
+        .start(async |_| {
+            time::sleep(Duration::from_secs(15)).await;
+            Response::new(Script::of(["done".into()], Then::End))
+        })
+        .await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    let proxy = Proxy::start(settings).await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let idle = Front::H2c.open(&proxy.address).await;
+    let request = Front::H2c.request("/", &issuer.token(), Script::empty());
+    let late = Front::H2c.request("/", &issuer.token(), Script::empty());
+    let under_way = task::spawn_local(async move { (sender.send(request).await, sender) });
+    until("it is under way", async || proxy.metric("countersign_requests_in_flight").await == 1.0)
+        .await;
+    time::pause();
+
+    let began = Instant::now();
+    let drained = task::spawn_local(proxy.drain());
+    let (answer, mut sender) = under_way.await.unwrap();
+    let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let refused = sender.send(late).await;
+
+    assert_eq!(body, "done");
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(drained.await.unwrap(), Drained::Clean);
+    assert!((15..=17).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(matches!(idle, Sender::Http2(sender) if sender.is_closed()));
+}
+
+#[tokio::test(flavor = "local")]
+async fn streams_end_with_a_drain_in_the_way_their_clients_take() {
+    for (media_type, code) in [("text/event-stream", None), ("application/grpc", Some("14"))] {
+        let (issuer, _backend, proxy) = proxy().await;
+        let mut request = Front::H2c.request("/", &issuer.token(), Script::empty());
+        request.headers_mut().insert("content-type", media_type.parse().unwrap());
+        let answer = Front::H2c.open(&proxy.address).await.send(request).await.unwrap();
+        time::pause();
+
+        let began = Instant::now();
+        let drained = task::spawn_local(proxy.drain());
+        let collected = answer.into_body().collect().await.unwrap();
+        let took = began.elapsed().as_secs();
+
+        let told = collected.trailers().and_then(|it| it.get("grpc-status")).cloned();
+        assert_eq!(told.as_ref().map(|it| it.to_str().unwrap()), code, "{media_type}");
+        assert_eq!((drained.await.unwrap(), took), (Drained::Clean, 24), "{media_type}");
+        time::resume();
+    }
+}
