@@ -196,6 +196,9 @@ impl Pipeline {
         } else if settings.routes.look_at_methods() {
             head = head.without_method_overrides();
         }
+        if body.has_a_length() {
+            head = head.without_trailers();
+        }
         if protocol_token {
             head.remove_protocol_token();
         }

@@ -92,6 +92,11 @@ impl RequestBody {
         self.incoming.is_none()
     }
 
+    /// Tells whether it is known how long it is: no trailers follow it then.
+    pub(super) fn has_a_length(&self) -> bool {
+        self.size_hint().exact().is_some()
+    }
+
     pub(super) fn progress(&self) -> Rc<Progress> {
         Rc::clone(&self.progress)
     }

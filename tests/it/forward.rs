@@ -39,7 +39,7 @@ async fn before<F: Future<Output = ()> + 'static>(
 }
 
 /// Writes until nobody takes any more, or all of `size` is written; counts into `written`.
-async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
+pub(crate) async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
     let piece = vec![b'x'; 64 * 1024];
     while written.get() < size {
         let most = piece.len().min(size - written.get());
@@ -49,7 +49,7 @@ async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
 }
 
 /// Waits until a count has not changed for a while, and returns it.
-async fn settled(count: &Cell<usize>) -> usize {
+pub(crate) async fn settled(count: &Cell<usize>) -> usize {
     loop {
         let before = count.get();
         time::sleep(Duration::from_secs(1)).await;
