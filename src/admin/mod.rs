@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 use crate::child::Awaited;
 use crate::clock::Clock;
 use crate::core::jwk::KeyId;
+use crate::core::path::Authority;
 use crate::core::time::UnixTime;
 use crate::keys::Keys;
 use crate::listen::{ListenAddress, Listener, Socket};
@@ -44,7 +45,7 @@ pub struct AdminSettings {
 /// Who may read `/status`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum StatusAccess {
-    /// Who connects from this machine.
+    /// Who connects from this machine, and by an address or as `localhost`.
     #[default]
     Loopback,
     /// Everybody who reaches the listener.
@@ -144,6 +145,7 @@ impl Admin {
     {
         let local = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
         let service = service_fn(|request: Request<_>| {
+            let local = local && !is_led_here(request.headers());
             let answer = self.answer(request.method(), request.uri().path(), local);
             async { Ok::<_, Infallible>(answer.map(Full::new)) }
         });
@@ -184,7 +186,11 @@ impl Admin {
             "/status" if local || told.status == StatusAccess::All => {
                 json_answer(&self.state(&told))
             }
-            "/status" => text(StatusCode::FORBIDDEN, "only from this machine (admin.status)\n"),
+            "/status" => text(
+                StatusCode::FORBIDDEN,
+                "only from this machine, at an address or localhost (admin.status)
+",
+            ),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "here are /livez /readyz /metrics /status /.well-known/jwks.json\n",
@@ -241,6 +247,16 @@ impl Admin {
             "last_error": held.last_error,
         })
     }
+}
+
+/// Tells whether a page may have had a name of its own lead to this machine (DNS rebinding): its
+/// requests come from loopback, and are for a host that is neither an address nor `localhost`.
+fn is_led_here(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| Authority::parse(host.to_str().ok()?).ok());
+    let (Some(host), None) = (host, hosts.next()) else { return true };
+    let name = host.host().trim_start_matches('[').trim_end_matches(']');
+    name != "localhost" && name.parse::<IpAddr>().is_err()
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {

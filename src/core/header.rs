@@ -172,6 +172,13 @@ impl CleanHead {
         head
     }
 
+    /// Takes off the list of trailers of a body that has none.
+    #[must_use]
+    pub fn without_trailers(mut self) -> Self {
+        self.0.remove(TRAILER);
+        self
+    }
+
     /// Asks the backend to go on as a WebSocket.
     pub fn ask_for_websocket(&mut self) {
         go_on_as_websocket(&mut self.0);
@@ -240,6 +247,9 @@ const ALSO_OURS: &[&str] = &[
 /// another path than the one that was matched.
 const OF_A_GATEWAY: [&str; 2] = ["path-info", "script-name"];
 
+/// What says where a body ends, folded.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
 /// Folded.
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method", "x-http-method-override", "x-method-override"];
@@ -289,6 +299,11 @@ impl StripPolicy {
             Cow::Owned(name) if ALSO_OURS.contains(&name.as_str()) => {
                 return Some(Stripped::Identity); // to the letter we set or mend it ourselves
             }
+            // To the letter it frames the body. Of another spelling it says nothing to us, and to
+            // somebody where a body ends that we did not see (CL.0).
+            Cow::Owned(name) if FRAMING.contains(&name.as_str()) => {
+                return Some(Stripped::HopByHop);
+            }
             Cow::Owned(name) => name.as_str(),
         };
         let ours = || self.ours.iter().any(|own| folded(own.as_str()) == name);
@@ -304,19 +319,31 @@ impl StripPolicy {
     }
 }
 
-/// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us.
+/// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us,
+/// and a length is written as it would be counted.
 ///
 /// # Errors
 ///
 /// [`Reject::RequestMalformed`]: another coding before it would pass to the backend as if it were
-/// none, and of two lines each reader takes its own (RFC 9112 §6.1).
+/// none, and of two lines each reader takes its own (RFC 9112 §6.1). A length goes on as it came,
+/// and one with zeros before it is octal to some reader.
 pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
+    let octal = |length: &HeaderValue| length.len() > 1 && length.as_bytes().starts_with(b"0");
+    if headers.get_all(CONTENT_LENGTH).iter().any(octal) {
+        return Err(Reject::RequestMalformed("a length with a zero before it"));
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
     }
+}
+
+/// Tells whether a response says in two ways where its body ends (RFC 9112 §6.3): a client that
+/// is told the length while chunks were counted reads on into the next answer, or waits for one.
+pub fn is_framed_twice(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Takes off a response what ends at us, and the headers we set: a backend that sends back what

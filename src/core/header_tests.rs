@@ -34,6 +34,9 @@ fn whatever_a_client_could_forge_goes() {
         ("X.Forwarded.For", true),
         ("X.Request.Id", true),
         ("Script.Name", true),
+        ("Content_Length", true),
+        ("Transfer.Encoding", true),
+        ("Content-Length", false),
         ("Proxy", true),
         ("X-Real-IP", true),
         ("X-Middleware-Subrequest", true),
@@ -148,8 +151,17 @@ fn a_body_is_framed_in_one_way() {
         (&[("transfer-encoding", "chunked, chunked")], false),
         (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
         (&[("transfer-encoding", "identity")], false),
+        (&[("content-length", "0")], true),
+        (&[("content-length", "10")], true),
+        (&[("content-length", "010")], false),
+        (&[("content-length", "00")], false),
     ] {
         assert_eq!(check_framing(&head(lines)).is_ok(), good, "{lines:?}");
+    }
+    let (chunked, length) = (("transfer-encoding", "chunked"), ("content-length", "2"));
+    for (lines, twice) in [(&[chunked][..], false), (&[length], false), (&[chunked, length], true)]
+    {
+        assert_eq!(is_framed_twice(&head(lines)), twice, "{lines:?}");
     }
 }
 

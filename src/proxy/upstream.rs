@@ -31,7 +31,7 @@ use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
 use super::trunk::Trunk;
 use crate::core::access::Permit;
-use crate::core::header::CleanHead;
+use crate::core::header::{self, CleanHead};
 use crate::core::reject::Reject;
 use crate::core::sign::RequestLine;
 use crate::core::target::Target;
@@ -171,6 +171,9 @@ impl Upstream {
         match answer {
             Ok(response) if is_unasked(&response, wish) => {
                 Attempt::Failed(Reject::UpstreamBroken("101 without an upgrade".into()))
+            }
+            Ok(response) if header::is_framed_twice(response.headers()) => {
+                Attempt::Failed(Reject::UpstreamBroken("an answer that is framed twice".into()))
             }
             Ok(response) => {
                 let took = sent.elapsed();

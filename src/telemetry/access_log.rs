@@ -210,8 +210,23 @@ fn is_bare(byte: u8) -> bool {
 
 fn push_json(text: &mut String, value: &str) {
     match serde_json::to_string(value) {
-        Ok(quoted) => text.push_str(&quoted),
+        Ok(quoted) if quoted.bytes().all(|byte| (0x20..0x7f).contains(&byte)) => {
+            text.push_str(&quoted)
+        }
+        Ok(quoted) => quoted.chars().for_each(|c| push_visible(text, c)),
         Err(_) => text.push_str("null"),
+    }
+}
+
+/// JSON escapes the controls of ASCII alone. There are others that end a line or move a cursor where
+/// a log is shown as text: those of Latin-1, the separators of Unicode, and what turns the direction
+/// of writing around.
+fn push_visible(text: &mut String, c: char) {
+    match c {
+        '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            let _ = write!(text, "\\u{:04x}", u32::from(c)); // writing to a String does not fail
+        }
+        _ => text.push(c),
     }
 }
 
@@ -256,17 +271,18 @@ mod tests {
 
     #[test]
     fn a_line_is_one_object_whatever_the_path_holds() {
-        let path = "/a\"b\r\n{\u{1b}[2J";
+        const CONTROLS: [char; 6] = ['\n', '\r', '\u{1b}', '\u{85}', '\u{2028}', '\u{202e}'];
+        let path = "/a\"b\r\n{\u{1b}[2J\u{85}\u{9b}2J\u{2028}\u{202e}é";
         let mut text = String::new();
         log(LogFormat::Json, Shown::Plain).json(&line(path), &mut text);
-        assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
+        assert!(!text.contains(CONTROLS) && text.contains('é'), "{text}");
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(object["path"], path);
         assert_eq!((&object["sub"], &object["duration_us"]), (&"user_1".into(), &1500.into()));
 
         let mut text = String::new();
         log(LogFormat::Text, Shown::Plain).text(&line(path), &mut text);
-        assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
+        assert!(!text.contains(CONTROLS), "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod client;
 mod pem;
 mod rereader;
 mod server;
+mod short_chain;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 
 use super::rereader::{Configs, Reading, Rereader, Side};
+use super::short_chain::ShortChain;
 use super::{BadTls, H2, HTTP_1_1, PairFiles, VERSIONS, alpn, provider};
 use crate::clock::Clock;
 use crate::telemetry::metrics::CertificateMetrics;
@@ -59,7 +60,7 @@ impl Side for ClientTlsSettings {
                 let roots = Arc::new(reading.authorities(file)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
                 let verifier = verifier.build().expect("there is at least one root");
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(ShortChain(verifier)))
             }
             None => builder.with_no_client_auth(),
         };

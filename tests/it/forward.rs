@@ -39,7 +39,7 @@ async fn before<F: Future<Output = ()> + 'static>(
 }
 
 /// Writes until nobody takes any more, or all of `size` is written; counts into `written`.
-async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
+pub(crate) async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
     let piece = vec![b'x'; 64 * 1024];
     while written.get() < size {
         let most = piece.len().min(size - written.get());
@@ -49,7 +49,7 @@ async fn pour(socket: &mut TcpStream, size: usize, written: &Cell<usize>) {
 }
 
 /// Waits until a count has not changed for a while, and returns it.
-async fn settled(count: &Cell<usize>) -> usize {
+pub(crate) async fn settled(count: &Cell<usize>) -> usize {
     loop {
         let before = count.get();
         time::sleep(Duration::from_secs(1)).await;
@@ -216,6 +216,20 @@ async fn chunks_and_trailers_pass_without_what_a_client_may_not_say() {
     assert_eq!(seen.body, "one more");
     let trailers = seen.trailers.unwrap();
     assert_eq!((trailers.len(), trailers.get("x-sum").unwrap().to_str().unwrap()), (1, "8"));
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_may_have_gone_with_trailers_is_waited_for_by_nobody() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let chunked = "transfer-encoding: chunked\r\n";
+    for trailers in ["x-a: 1\r\n\r\n", "x-a: 1\n\r\nGET /next HTTP/1.1\r\nhost: p\r\n\r\n"] {
+        let asked = request(&issuer, "POST /", chunked);
+        let answer = proxy.raw(format!("{asked}1\r\nx\r\n0\r\n{trailers}")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{trailers:?}");
+        assert_eq!(upstream.take().len(), 1, "{trailers:?}");
+    }
 }
 
 #[tokio::test(flavor = "local")]

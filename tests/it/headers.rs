@@ -14,7 +14,7 @@ use crate::support::upstream::Seen;
 use crate::support::{Issuer, Proxy, Upstream, settings};
 
 /// The identity headers, in the order of the settings.
-const IDENTITY: [&str; 9] = [
+pub(crate) const IDENTITY: [&str; 9] = [
     "x-clerk-principal",
     "x-clerk-token-type",
     "x-clerk-user-id",
@@ -27,7 +27,7 @@ const IDENTITY: [&str; 9] = [
 ];
 
 /// Names that stand for an identity header to somebody: `_` is `-` to CGI and its heirs.
-fn identity_names(seen: &Seen) -> Vec<String> {
+pub(crate) fn identity_names(seen: &Seen) -> Vec<String> {
     let names = seen.headers.iter().map(|(name, _)| name.as_str().to_owned());
     let mut names: Vec<_> = names.filter(|name| folded(name).starts_with("x-clerk-")).collect();
     names.sort();

@@ -31,7 +31,7 @@ use crate::support::upstream::head;
 use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
 
 /// TLS with a certificate out of these files, and clients that show none.
-fn shows(files: &Mounted) -> Option<ClientTlsSettings> {
+pub(crate) fn shows(files: &Mounted) -> Option<ClientTlsSettings> {
     Some(ClientTlsSettings { pair: files.pair(), client_ca: None, http2: true })
 }
 
@@ -46,12 +46,12 @@ async fn with(change: impl FnOnce(&mut Settings)) -> (Issuer, Upstream, Proxy) {
 }
 
 /// The certificate that a new connection is shown.
-async fn shown(proxy: &Proxy, client: &Arc<ClientConfig>) -> CertificateDer<'static> {
+pub(crate) async fn shown(proxy: &Proxy, client: &Arc<ClientConfig>) -> CertificateDer<'static> {
     let socket = connect(&proxy.address, client).await.unwrap();
     socket.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
-fn expiry_of(proxy: &Proxy) -> String {
+pub(crate) fn expiry_of(proxy: &Proxy) -> String {
     let listener = &proxy.address;
     format!("countersign_tls_certificate_expiry_timestamp_seconds{{listener=\"{listener}\"}}")
 }
@@ -365,7 +365,7 @@ async fn nothing_starts_with_certificates_that_cannot_be_used() {
 // With the backend.
 
 /// A backend under TLS that answers each request with its head.
-async fn backend(config: ServerConfig) -> Upstream {
+pub(crate) async fn backend(config: ServerConfig) -> Upstream {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Upstream::raw(move |socket| {
         let acceptor = acceptor.clone();
@@ -387,7 +387,7 @@ async fn backend(config: ServerConfig) -> Upstream {
 
 /// A proxy before a backend whose certificate is to be good for this name, by the authority in
 /// `ca.crt` of these files.
-async fn before(upstream: &Upstream, name: &str, files: &Mounted) -> (Issuer, Proxy) {
+pub(crate) async fn before(upstream: &Upstream, name: &str, files: &Mounted) -> (Issuer, Proxy) {
     let issuer = Issuer::start(Clock::System).unwrap();
     let mut settings = settings_for(&issuer.origin(), &upstream.address);
     settings.upstream_tls = Some(BackendTlsSettings {
@@ -399,7 +399,7 @@ async fn before(upstream: &Upstream, name: &str, files: &Mounted) -> (Issuer, Pr
     (issuer, proxy)
 }
 
-fn only_ca(authority: &Authority) -> Mounted {
+pub(crate) fn only_ca(authority: &Authority) -> Mounted {
     Mounted::new(&[("ca.crt", &authority.pem())])
 }
 

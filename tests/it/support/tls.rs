@@ -63,10 +63,15 @@ impl Authority {
 
     /// A certificate that is good until the beginning of a year.
     pub(crate) fn pair_until(&self, name: &str, year: i32) -> Pair {
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(1990, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign(&params)
+    }
+
+    /// A certificate that says this.
+    pub(crate) fn sign(&self, params: &CertificateParams) -> Pair {
+        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
@@ -90,6 +95,19 @@ impl Authority {
             Some(pair) => builder.with_client_auth_cert(pair.chain(), pair.private()).unwrap(),
             None => builder.with_no_client_auth(),
         })
+    }
+
+    /// A client that believes this authority and shows all of this.
+    pub(crate) fn client_of_chain(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots());
+        Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
     }
 
     /// A server that asks clients for a certificate of this authority's.
