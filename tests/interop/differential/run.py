@@ -74,10 +74,14 @@ RULES = {
 }
 
 
+# By the client: a body that is none, or a client that has left.
+BROKEN_OFF = ["request-malformed", "client-gone"]
+
+
 def compared(outcome, user, counts):
     """What is wrong between both; in order, since one connection has one request after the other."""
     sent_on = [line for line in outcome.lines if may_have_gone_on(line)]
-    counts["refused"] += sum(line["decision"] == "rejected" for line in outcome.lines) or not outcome.lines
+    counts["refused"] += sum(is_refused(line) for line in outcome.lines) or not outcome.lines
     at = 0
     for seen in outcome.records:
         if seen.get("refused"):
@@ -101,16 +105,20 @@ def compared(outcome, user, counts):
             yield "answers", f"{outcome.answers} for {theirs}"
 
 
+def is_refused(line):
+    return line["decision"] == "rejected" and line["reason"] != "client-gone"
+
+
 def may_have_gone_on(line):
     """Also where the body turned out to be malformed, or without an end: then only a part of it can have gone on."""
-    return line["decision"] in ("allowed", "anonymous", "failed") or line["reason"] == "request-malformed"
+    return line["decision"] in ("allowed", "anonymous", "failed") or line["reason"] in BROKEN_OFF
 
 
 def lost(line, counts):
     """A line without a record: for a reason, or not."""
     if line["status"] == 200:
         yield "lost", shown(line)
-    elif line["decision"] == "failed":
+    elif line["decision"] == "failed" or line["reason"] == "client-gone":
         counts[line["reason"]] += 1
     elif line["decision"] != "rejected":
         counts[f"refused by the backend itself, {line['status']}"] += 1
@@ -138,7 +146,7 @@ def together(cases, inputs, outcomes):
         views = collections.defaultdict(list)
         for name, all_of_one in outcomes.items():
             outcome = all_of_one[n]
-            stricter = [line for line in outcome.lines if is_the_backends_refusal(line)]
+            stricter = [line for line in outcome.lines if line["status"] >= 400 and not is_refused(line)]
             if stricter:
                 refused[name].append(f"{stricter[0]['status']} {each.name}")
             else:
@@ -150,10 +158,6 @@ def together(cases, inputs, outcomes):
     for name, those in refused.items():
         families = collections.Counter(told.split(":")[0] for told in those)
         print(f"     {name} itself refuses {len(those)} that others take: {dict(families)}")
-
-
-def is_the_backends_refusal(line):
-    return line["status"] >= 400 and line["decision"] != "rejected"
 
 
 def view(seen):
