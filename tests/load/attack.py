@@ -164,7 +164,6 @@ class Good:
 @dataclasses.dataclass
 class Row:
     name: str
-    told: str
     rate: float
     before: int
     peak: int
@@ -195,12 +194,12 @@ async def attacked(cases, there, good, kind, seconds):
     sent, took, failures = good.since_last()
     await asyncio.sleep(1)
     there.keys.is_up = True
-    fetches = there.keys.most(start)
+    fetches, moments = there.keys.most(start), [round(moment - start, 1) for moment in there.keys.fetches if moment >= start]
     done = told["done"]
     rate = done.pop("attacks", 0) / told["seconds"]
     p50, p99 = (statistics.quantiles(took, n=100)[n] * 1000 for n in (49, 98)) if len(took) > 1 else (0, 0)
-    row = Row(kind.name, str(done), rate, before, peak, there.kernel.resident(), cpu, sent, len(failures), p50, p99, fetches)
-    print(f"     {row.name}: {row.rate:.0f} a second, {done}", flush=True)
+    row = Row(kind.name, rate, before, peak, there.kernel.resident(), cpu, sent, len(failures), p50, p99, fetches)
+    print(f"     {row.name}: {row.rate:.0f} a second, {done}, keys fetched at {moments} s", flush=True)
     cases.check(f"{kind.name}: it was one", rate > 0, done)
     cases.check(f"{kind.name}: {sent} good requests, none failed", not failures and took, f"{len(failures)}: {failures[:3]}")
     most = FETCHES + (0 if kind.keys_are_there else RETRIES)
