@@ -7,7 +7,6 @@ cost, and what the good requests saw of it, is printed as a table. Linux only.
 
 import argparse
 import asyncio
-import collections
 import contextlib
 import dataclasses
 import json
@@ -26,7 +25,6 @@ from kernel import Kernel
 from wire import Http1
 
 RATE = 50  # good requests a second
-KEPT = 5  # connections that half of them go over, the last of which speaks HTTP/2
 PATIENCE = 10  # seconds for a good answer
 SAMPLE = 0.2  # seconds between two looks at memory
 QUIET = 3  # seconds of good requests alone, before the first attack
@@ -102,7 +100,7 @@ class Good:
 
     def __init__(self, port, tokens):
         self.port, self.tokens = port, tokens
-        self.kept, self.locks = {}, collections.defaultdict(asyncio.Lock)
+        self.idle, self.http2 = [], None
         self.sent, self.took, self.failures = 0, [], []
 
     async def run(self):
@@ -113,39 +111,47 @@ class Good:
                 await asyncio.sleep(max(0, start + (number + 1) / RATE - time.monotonic()))
 
     async def ask(self, number):
+        way = [self.over_a_new_one, self.over_a_kept_one, self.over_a_new_one, self.over_http2][number % 4]
         self.sent += 1
         start = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE):
-                await (self.over_a_kept_one if number % 2 else self.over_a_new_one)(number // 2)
+                await way(number)
             self.took.append(time.monotonic() - start)
         except Exception as error:
-            self.failures.append(f"{error!r} after {time.monotonic() - start:.1f} s")
+            self.failures.append(f"{way.__name__}: {error!r} after {time.monotonic() - start:.1f} s")
 
     async def over_a_new_one(self, number):
-        connection = Http1(*await asyncio.open_connection("127.0.0.1", self.port))
+        connection = Http1(*await self.connect())
         try:
             await self.asked(connection, number)
         finally:
             connection.close()
 
     async def over_a_kept_one(self, number):
-        slot = number % KEPT
-        async with self.locks[slot]:  # one request at a time
-            connection = self.kept.get(slot)
-            if connection is None or not connection.is_open():
-                version = Http2 if slot == KEPT - 1 else Http1
-                connection = self.kept[slot] = version(*await asyncio.open_connection("127.0.0.1", self.port))
-            try:
-                await self.asked(connection, number)
-            except BaseException:
-                self.kept.pop(slot).abort()
-                raise
+        """One of those that are idle, or where none is, one more: nobody waits for another's answer on this side."""
+        connection = self.idle.pop() if self.idle else Http1(*await self.connect())
+        try:
+            await self.asked(connection, number)
+        except BaseException:
+            connection.abort()
+            raise
+        self.idle += [connection] if connection.is_open() else []
+
+    async def over_http2(self, number):
+        if self.http2 is None or not self.http2.is_open():
+            self.http2 = Http2(*await self.connect())
+        await self.asked(self.http2, number)
+
+    async def connect(self):
+        return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def asked(self, connection, number):
         user, token = self.tokens[number % len(self.tokens)]
         body = b"x" * 300 if number % 3 == 0 else None
-        answer = await connection.ask("POST" if body else "GET", f"/echo/{number}", [("authorization", f"Bearer {token}")], body)
+        answer = await connection.ask(
+            "POST" if body else "GET", f"/echo/{number}", [("authorization", f"Bearer {token}")], body
+        )
         came = answer.status, answer.headers.get("x-saw-user"), await answer.body()
         if came != (200, user, body or f"/echo/{number}".encode()):
             raise RuntimeError(f"{came} for {user}")
@@ -157,7 +163,7 @@ class Good:
         return seen
 
     def close(self):
-        for connection in self.kept.values():
+        for connection in [*self.idle, *([self.http2] if self.http2 else [])]:
             connection.close()
 
 
@@ -194,14 +200,19 @@ async def attacked(cases, there, good, kind, seconds):
     sent, took, failures = good.since_last()
     await asyncio.sleep(1)
     there.keys.is_up = True
-    fetches, moments = there.keys.most(start), [round(moment - start, 1) for moment in there.keys.fetches if moment >= start]
+    fetches, moments = (
+        there.keys.most(start),
+        [round(moment - start, 1) for moment in there.keys.fetches if moment >= start],
+    )
     done = told["done"]
     rate = done.pop("attacks", 0) / told["seconds"]
     p50, p99 = (statistics.quantiles(took, n=100)[n] * 1000 for n in (49, 98)) if len(took) > 1 else (0, 0)
     row = Row(kind.name, rate, before, peak, there.kernel.resident(), cpu, sent, len(failures), p50, p99, fetches)
     print(f"     {row.name}: {row.rate:.0f} a second, {done}, keys fetched at {moments} s", flush=True)
     cases.check(f"{kind.name}: it was one", rate > 0, done)
-    cases.check(f"{kind.name}: {sent} good requests, none failed", not failures and took, f"{len(failures)}: {failures[:3]}")
+    cases.check(
+        f"{kind.name}: {sent} good requests, none failed", not failures and took, f"{len(failures)}: {failures[:3]}"
+    )
     most = FETCHES + (0 if kind.keys_are_there else RETRIES)
     cases.check(f"{kind.name}: {fetches} fetches of keys, in {WINDOW} s at most {most}", fetches <= most, fetches)
     grown = (peak - before) / MIB
@@ -244,7 +255,8 @@ def table(rows):
     for row in rows:
         sizes = ", ".join(f"{size / MIB:.1f}" for size in (row.before, row.peak, row.after))
         times = f"{row.p50:.1f}, {row.p99:.1f}"
-        print(f"     {row.name} | {row.rate:.0f} | {sizes} | {row.cpu:.1f} | {row.sent}, {row.failed} | {times} | {row.fetches}")
+        good = f"{row.sent}, {row.failed} | {times}"
+        print(f"     {row.name} | {row.rate:.0f} | {sizes} | {row.cpu:.1f} | {good} | {row.fetches}")
 
 
 class There:

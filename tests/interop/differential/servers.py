@@ -1,6 +1,7 @@
 """The backends: how each is started, and where it writes what it saw."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -13,7 +14,17 @@ from backends import server
 from harness import free_port
 
 PYTHON = [sys.executable, "-m"]
-UVICORN = [*PYTHON, "uvicorn", "--app-dir", HERE, "--log-level", "critical", "--no-proxy-headers", "seen:asgi_app", "--http"]
+UVICORN = [
+    *PYTHON,
+    "uvicorn",
+    "--app-dir",
+    HERE,
+    "--log-level",
+    "critical",
+    "--no-proxy-headers",
+    "seen:asgi_app",
+    "--http",
+]
 # One process each, which keeps connections. gunicorn's `gthread` does, its usual worker does not.
 GUNICORN = [
     *PYTHON, "gunicorn", "--chdir", HERE, "--log-level", "critical", "--worker-class", "gthread", "--threads", "4",
@@ -94,14 +105,14 @@ class Records:
             file.seek(self.at)
             lines, newline, _ = file.read().rpartition(b"\n")
         self.at += len(lines + newline)
-        return [record(json.loads(line.decode("latin-1" if b'"body"' in line else "utf-8"))) for line in lines.splitlines()]
+        return [
+            record(json.loads(line.decode("latin-1" if b'"body"' in line else "utf-8"))) for line in lines.splitlines()
+        ]
 
 
 def record(told):
-    """nginx tells a body, and a status where it is not whole; who keeps no `?` without a query is not alone."""
+    """What a backend told, in one form: nginx tells bodies themselves, and not all can tell `?` from nothing."""
     if "body" in told:
-        import hashlib
-
         body, status = told.pop("body").encode("latin-1"), told.pop("status")
         digest = hashlib.sha256(body).hexdigest()[:16]
         told |= {"length": len(body), "digest": digest, "whole": status == 200, "refused": 400 <= status < 499}
