@@ -33,6 +33,7 @@ IDLE = 5  # seconds in which it then does nothing
 TICKS = 3  # of 10 ms each
 MIB = 1024  # KiB
 FETCHES, WINDOW = 6, 60  # for keys that nobody knows: at most so many in so many seconds
+JITTER = 0.5  # seconds: a fetch is seen a little after it began
 RETRIES = 6  # besides, while keys are not to be had and are due: after 1, 2, 4 … 32 s
 
 
@@ -87,7 +88,7 @@ class KeySet:
     def most(self, since):
         """The most fetches in any window since then."""
         times = [moment for moment in self.fetches if moment >= since]
-        return max((sum(first <= moment < first + WINDOW for moment in times) for first in times), default=0)
+        return max((sum(first <= moment < first + WINDOW - JITTER for moment in times) for first in times), default=0)
 
 
 def at(url):
