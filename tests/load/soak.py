@@ -9,14 +9,13 @@ import asyncio
 import collections
 import contextlib
 import itertools
-import os
-import pathlib
 import random
 import statistics
 import time
 
 import scene
 from harness import main
+from kernel import Kernel
 from wire import WebSocket
 
 LIFE = 15, 60  # seconds that a connection lives
@@ -209,31 +208,6 @@ class Clients:
             await asyncio.sleep(max(0, until - time.monotonic()))
             if not connection.is_open():
                 raise Wrong("closed while idle")
-
-
-class Kernel:
-    """What the kernel knows of a process."""
-
-    def __init__(self, pid):
-        self.directory = pathlib.Path(f"/proc/{pid}")
-
-    def resident(self):
-        """Memory in KiB, less the pages of its file: these come in as code is first used."""
-        lines = (self.directory / "status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
-
-    def ticks(self):
-        """CPU time, by itself and for it."""
-        after_name = (self.directory / "stat").read_text().rpartition(")")[2].split()
-        return int(after_name[11]) + int(after_name[12])
-
-    def descriptors(self):
-        """What its file descriptors are, how many of each; of a socket only that it is one."""
-        kinds = collections.Counter()
-        for entry in (self.directory / "fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                kinds[os.readlink(entry).split("[")[0]] += 1
-        return kinds
 
 
 async def soak(cases, there, minutes, connections):
