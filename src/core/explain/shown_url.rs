@@ -77,7 +77,10 @@ fn shown_value(name: &str, value: &str) -> String {
 
 /// Says how long a value is that is not to be seen; nothing where anybody may see it.
 fn hidden(name: &str, value: &str) -> Option<String> {
-    let is_token = || UnverifiedToken::parse(BearerToken::of(value)).is_ok();
+    // Every JSON object that begins a token begins so in base64url: one that is cut off or damaged
+    // is none that can be read, and no less a secret.
+    let is_token =
+        || value.contains("eyJ") || UnverifiedToken::parse(BearerToken::of(value)).is_ok();
     let is_secret = SECRET.contains(&name) || is_token();
     (is_secret && !value.is_empty()).then(|| format!("{} bytes", value.len()))
 }
@@ -95,6 +98,8 @@ mod tests {
             ("https://a.com/x?__clerk_db_jwt=dvb_1&z", "https://a.com/x?__clerk_db_jwt=5+bytes&z"),
             ("/?%5F_session=abc", "/?__session=3+bytes"),
             (&format!("/?t={token}"), "/?t=12+bytes"),
+            ("/?t=eyJhbGciOiJSUzI1NiJ9.cut", "/?t=24+bytes"),
+            ("/?t=Bearer%20eyJhbGciOiJSUzI1NiJ9", "/?t=27+bytes"),
         ] {
             assert_eq!(shown(address), want);
         }
