@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod activity;
+mod authenticate;
 mod backend_socket;
 mod body;
 mod browser;

@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
-use tokio::time::{self, Instant};
+use tokio::time::{self};
 
 use super::Shared;
 use super::body::Patience;
@@ -21,40 +21,35 @@ use super::record::Record;
 use super::request_body::RequestBody;
 use super::respond;
 use super::response_body::{FromUpstream, ResponseBody, Stream, StreamKind};
-use super::seen::{Known, Proof, Seen};
+use super::seen::Seen;
 use super::settings::UpstreamProtocol;
 use super::snapshot::Snapshot;
 use super::tunnel::Tunnel;
 use super::upstream::{Answer, Outgoing, Upstream};
-use crate::clerk_api::SessionState;
-use crate::core::access::{Access, Presented, Rule, Session, Testimony};
-use crate::core::caller::Caller;
+use crate::core::access::{Access, Rule};
 use crate::core::clerk::revoked::Revoked;
-use crate::core::credential::{self, BearerToken};
+use crate::core::credential::{self};
 use crate::core::grpc;
 use crate::core::header;
 use crate::core::http2;
-use crate::core::jwk::VerificationKey;
 use crate::core::reject::{Refusal, Reject};
 use crate::core::stream;
 use crate::core::target::Target;
-use crate::core::time::UnixTime;
 use crate::core::trace_context::TraceContext;
 use crate::core::upgrade::Wish;
-use crate::core::verdict;
-use crate::keys::{Found, Held};
+use crate::keys::Held;
 use crate::signing::Signers;
-use crate::telemetry::metrics::{AuthSource, Carrier, Lookup, StreamEnd};
+use crate::telemetry::metrics::StreamEnd;
 
 /// What handles the requests of one worker.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The keys of each issuer, in their order.
-    keys: Vec<Snapshot<Held>>,
-    seen: RefCell<Seen>,
-    signers: Rc<Snapshot<Signers>>,
-    revoked: Snapshot<Revoked>,
+    pub(super) keys: Vec<Snapshot<Held>>,
+    pub(super) seen: RefCell<Seen>,
+    pub(super) signers: Rc<Snapshot<Signers>>,
+    pub(super) revoked: Snapshot<Revoked>,
     /// What is asked of a CORS preflight that goes to the backend: nothing.
     of_preflights: Rule,
     upstream: Upstream,
@@ -238,102 +233,8 @@ impl Pipeline {
     }
 
     /// Tells whether a token may stand among the protocols that a request offers.
-    fn takes_protocol_token(&self, wish: Wish) -> bool {
+    pub(super) fn takes_protocol_token(&self, wish: Wish) -> bool {
         self.shared.settings.websocket_protocol_token && wish == Wish::WebSocket
-    }
-
-    /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.
-    async fn authenticate(
-        &self,
-        visit: &Visit<'_>,
-        rule: &Rule,
-        record: &mut Record,
-    ) -> Result<Option<Testimony>, Reject> {
-        let found = match self.takes_protocol_token(visit.wish) {
-            true => BearerToken::of_websocket(visit.headers),
-            false => BearerToken::from_headers(visit.headers),
-        };
-        if !matches!(found, Ok(None)) {
-            record.carrier = Carrier::Header; // one that cannot be read stood there too
-        }
-        let started = Instant::now();
-        let (answer, presented) = match (found?, &self.shared.settings.browsers) {
-            (Some(token), _) => (self.bear(token, visit, record).await, Presented::Bearer),
-            (None, Some(browsers)) => {
-                (self.browse(visit, browsers, record).await, Presented::Cookie)
-            }
-            (None, None) => return Ok(None),
-        };
-        record.auth = started.elapsed();
-        let testimony = match answer {
-            Ok((known, source)) => self.testimony(known, source, presented, visit, record),
-            Err(reject) => Err(reject),
-        };
-        match (testimony, presented) {
-            (Ok(testimony), _) => self.ask_clerk(testimony, rule, record).await.map(Some),
-            (Err(reject), Presented::Bearer) => Err(reject),
-            (Err(reject), Presented::Cookie) => rule.access.without_cookie(reject),
-        }
-    }
-
-    /// Says who calls with a token in `Authorization`.
-    async fn bear(
-        &self,
-        token: BearerToken<'_>,
-        visit: &Visit<'_>,
-        record: &mut Record,
-    ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        match self.identify(token).await {
-            Err(reject) if reject.is_of_a_date() => self.renew(token, reject, visit, record).await,
-            answer => answer,
-        }
-    }
-
-    /// Says what is told of somebody whose token is good, and who may still come.
-    fn testimony(
-        &self,
-        known: Arc<Known>,
-        source: AuthSource,
-        presented: Presented,
-        visit: &Visit<'_>,
-        record: &mut Record,
-    ) -> Result<Testimony, Reject> {
-        self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
-        if !known.names_party {
-            self.shared.metrics.azp_missing(record.carrier);
-        }
-        if self.revoked.look().holds(known.class, &known.subject, known.session_id.as_deref()) {
-            return Err(Reject::SessionRevoked);
-        }
-        if let (Presented::Cookie, Some(browsers)) = (presented, &self.shared.settings.browsers) {
-            self.check_page(visit, browsers, &known)?;
-        }
-        let now = self.shared.clock.now();
-        let testimony = known.testimony(presented, self.signers.look().assertions.as_ref(), now);
-        record.caller = Some(known);
-        Ok(testimony)
-    }
-
-    /// Asks Clerk whether the session still is, where the route wants that and the caller has all
-    /// else that it asks.
-    async fn ask_clerk(
-        &self,
-        testimony: Testimony,
-        rule: &Rule,
-        record: &Record,
-    ) -> Result<Testimony, Reject> {
-        if rule.session == Session::Token || rule.access.check(Some(&testimony)).is_err() {
-            return Ok(testimony);
-        }
-        let session = record.caller.as_ref().and_then(|known| known.session_id.as_deref());
-        let (Some(session), Some(api)) = (session, &self.shared.clerk_api) else {
-            return Err(Reject::TokenClassRefused); // it has no session that could have ended
-        };
-        match api.session(session).await {
-            Ok(SessionState::Active) => Ok(testimony),
-            Ok(SessionState::Over) => Err(Reject::SessionRevoked),
-            Err(problem) => Err(Reject::ClerkUnavailable(problem.to_string())),
-        }
     }
 
     /// Sends whoever is signed out to sign in, where the route does so and the request is a page's.
@@ -345,89 +246,6 @@ impl Pipeline {
             Some(sign_in) => refusal.with_sign_in(sign_in),
             None => refusal,
         }
-    }
-
-    /// Says who calls with this token, and what it took to know.
-    pub(super) async fn identify(
-        &self,
-        token: BearerToken<'_>,
-    ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let now = self.shared.clock.now();
-        match self.recall(token, now)? {
-            Some(known) => Ok((known, AuthSource::Cache)),
-            None => self.verify(token, now).await,
-        }
-    }
-
-    /// Finds who was found to call with this token before. That its signature was good is
-    /// remembered; that it is good now, and that its key still is, is asked again.
-    fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
-        let mut seen = self.seen.borrow_mut();
-        let Some(known) = seen.find(token) else {
-            self.shared.metrics.looked_up(Lookup::Miss);
-            return Ok(None);
-        };
-        let held = self.keys[known.place].look();
-        let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
-        if !held.usable(max_stale, now) {
-            return Ok(None); // whoever finds keys has them fetched, or says there are none
-        }
-        if !known.key_is_held(&held) {
-            seen.forget(token);
-            self.shared.metrics.looked_up(Lookup::Miss);
-            return Ok(None);
-        }
-        self.shared.metrics.looked_up(Lookup::Hit);
-        known.check_dates(now)?;
-        Ok(Some(known))
-    }
-
-    /// Finds out who calls with a token that nobody came with before.
-    async fn verify(
-        &self,
-        token: BearerToken<'_>,
-        now: UnixTime,
-    ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let settings = &self.shared.settings;
-        let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
-        let (place, admitted) = verdict::admit(token, settings.limits.token, policies)?;
-        let issuer = &self.shared.issuers[place];
-        let kid = admitted.kid();
-        let mut found = issuer.keys.find(kid.as_ref(), now).await?;
-        let judge = |admitted, held: &Held| {
-            let now = self.shared.clock.now(); // it may have taken a while
-            verdict::caller(admitted, &issuer.policy, held.set.find(kid.as_ref()), now)
-        };
-        let mut judged = judge(admitted, &found.held);
-        if matches!(judged, Err(Reject::SignatureInvalid))
-            && let Some(held) = issuer.keys.replaced(kid.as_ref(), &found.held).await
-        {
-            let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
-            let (_, again) = verdict::admit(token, settings.limits.token, policies)?;
-            found = Found { held, waited: true };
-            judged = judge(again, &found.held);
-        }
-        let (caller, key) = judged?;
-        let known = self.known(caller, key, place, &found.held);
-        self.seen.borrow_mut().remember(token, &known, now);
-        let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
-        Ok((known, source))
-    }
-
-    /// Makes everything that is made once per token.
-    pub(super) fn known(
-        &self,
-        caller: Caller,
-        key: Arc<VerificationKey>,
-        place: usize,
-        held: &Held,
-    ) -> Arc<Known> {
-        let settings = &self.shared.settings;
-        let leeway = self.shared.issuers[place].policy.leeway(caller.class);
-        let proof = Proof { place, leeway, key, generation: held.generation };
-        let signers = self.signers.look();
-        let assertion = signers.assertions.as_ref();
-        Arc::new(Known::new(caller, proof, &settings.identity, &settings.routes, assertion))
     }
 
     fn admit_body(
