@@ -39,20 +39,10 @@ impl Exposure {
     /// Takes a first look; nothing where the tables cannot be read.
     ///
     /// `gauge` is made where they can.
-    ///
-    /// # Errors
-    ///
-    /// Where the gauge cannot be made.
-    pub fn of<E>(
-        port: u16,
-        own: Vec<SocketAddr>,
-        gauge: impl FnOnce() -> Result<IntGauge, E>,
-    ) -> Result<Option<Self>, E> {
+    pub fn of(port: u16, own: Vec<SocketAddr>, gauge: impl FnOnce() -> IntGauge) -> Option<Self> {
         let tables = TABLES.map(PathBuf::from);
-        if listening(&tables).is_err() {
-            return Ok(None);
-        }
-        Ok(Some(Self { port, own, tables, gauge: gauge()?, known: Vec::new() }))
+        listening(&tables).ok()?;
+        Some(Self { port, own, tables, gauge: gauge(), known: Vec::new() })
     }
 
     /// Looks every minute, until the task is ended.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -27,7 +28,7 @@ use crate::core::time::UnixTime;
 use crate::watched::{self, Watched};
 
 /// What proves to the backend that the identity headers are ours.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SigningSettings {
     /// What a signature over each request covers; nothing: requests are not signed.
     ///
@@ -69,6 +70,14 @@ impl Secret {
         &self.0
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +124,18 @@ pub struct Signers {
     pub assertions: Option<AssertionSigner>,
     /// The public halves of our keys, as a JWK Set.
     pub published: Value,
+    /// What other settings go on with.
+    kept: Kept,
+}
+
+/// Keys that outlive a change of the settings: whoever verifies knows them.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    ring: Option<Keyring>,
+    /// The pair that was made to sign requests.
+    requests: Option<Arc<SigningKey>>,
+    /// The pair that was made to sign assertions.
+    assertions: Option<Arc<SigningKey>>,
 }
 
 /// Reads our keys again and again.
@@ -127,7 +148,7 @@ pub struct Rereader {
     clock: Clock,
 }
 
-/// What signers are made of beside the keyring: it stays as it was at the start.
+/// What signers are made of beside the keyring: it stays as it was made.
 #[derive(Debug)]
 struct Recipe {
     settings: SigningSettings,
@@ -140,6 +161,9 @@ struct Recipe {
 
 /// Reads or makes our keys: those who sign get the first, a task runs the second, if there is one.
 ///
+/// What was `had` under other settings is gone on with: a pair that was made is not made again, and
+/// a key that is new in a directory is published before it signs.
+///
 /// # Errors
 ///
 /// [`BadSigning`] where a key cannot be read or made, or the wrong one would sign.
@@ -147,12 +171,19 @@ pub fn signers(
     settings: SigningSettings,
     identity: IdentityPolicy,
     clock: Clock,
+    had: Option<&Signers>,
 ) -> Result<(watch::Receiver<Arc<Signers>>, Option<Rereader>), BadSigning> {
+    let had = had.map(|had| had.kept.clone()).unwrap_or_default();
     let signs = match (settings.requests, &settings.secret) {
         (Some(_), None) => Signs::Requests,
         (Some(_), Some(_)) | (None, _) => Signs::Assertions,
     };
-    let ring = settings.keys.as_ref().map(|dir| first(dir, signs, clock.now())).transpose()?;
+    let had_ring = had.ring.filter(|ring| ring.signs() == signs);
+    let ring = match (&settings.keys, had_ring) {
+        (Some(dir), Some(had)) => Some(next(&had, dir, clock.now())?),
+        (Some(dir), None) => Some(first(dir, signs, clock.now())?),
+        (None, _) => None,
+    };
     let shared = settings.secret.as_ref();
     let shared = shared.map(|(secret, id)| SharedSecret::new(secret.reveal(), id.clone()));
     let mut recipe = Recipe {
@@ -162,12 +193,20 @@ pub fn signers(
         identity,
     };
     if ring.is_none() && recipe.settings.requests.is_some() && recipe.requests.is_none() {
-        recipe.requests =
-            Some(RequestKey::Pair(announced(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref())));
+        let pair = match had.requests {
+            Some(pair) => pair,
+            None => announced(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref()),
+        };
+        recipe.requests = Some(RequestKey::Pair(pair));
     }
     if ring.is_none() && recipe.settings.assertion.is_some() {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-        recipe.assertions = Some(announced(pair.to_pkcs8v1()?.as_ref()));
+        recipe.assertions = Some(match had.assertions {
+            Some(pair) => pair,
+            None => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+                announced(pair.to_pkcs8v1()?.as_ref())
+            }
+        });
     }
     let (publish, signers) = watch::channel(Arc::new(recipe.signers(ring.as_ref())));
     let rereader = recipe.settings.keys.clone().zip(ring);
@@ -203,6 +242,11 @@ impl Recipe {
             signer: Signer::new(&self.identity, header, requests),
             assertions: assertions.map(|(policy, key)| AssertionSigner::new(policy, key)),
             published: keyring::jwks(ring.into_iter().flat_map(Keyring::published).chain(made)),
+            kept: Kept {
+                ring: ring.cloned(),
+                requests: pair.cloned(),
+                assertions: self.assertions.clone(),
+            },
         }
     }
 }
@@ -224,17 +268,10 @@ impl Rereader {
     }
 
     fn reread(&mut self) {
-        let (found, mut problems) = match read_dir(&self.dir.path) {
-            Ok(found) => found,
-            Err(problem) => return warn!(%problem, "the signing keys were not read again"),
-        };
-        let wanted = self.dir.active.as_ref();
-        let (ring, oddities) = self.ring.reread(found, wanted, self.clock.now());
-        problems.extend(oddities.iter().map(ToString::to_string));
-        for problem in problems {
-            warn!(dir = %self.dir.path.display(), problem, "signing keys");
+        match next(&self.ring, &self.dir, self.clock.now()) {
+            Ok(ring) => self.publish(ring),
+            Err(problem) => warn!(%problem, "the signing keys were not read again"),
         }
-        self.publish(ring);
     }
 
     fn publish(&mut self, ring: Keyring) {
@@ -263,6 +300,17 @@ fn first(dir: &KeysDir, signs: Signs, now: UnixTime) -> Result<Keyring, BadSigni
         return Err(BadSigning::NotForRequests(key.id().clone()));
     }
     Keyring::new(keys, &active, signs, now).ok_or_else(|| BadSigning::NoActive(dir.path.clone()))
+}
+
+/// Reads the keys that follow on those of `ring`, and tells what is odd about them.
+fn next(ring: &Keyring, dir: &KeysDir, now: UnixTime) -> Result<Keyring, BadSigning> {
+    let (found, mut problems) = read_dir(&dir.path)?;
+    let (ring, oddities) = ring.reread(found, dir.active.as_ref(), now);
+    problems.extend(oddities.iter().map(ToString::to_string));
+    for problem in problems {
+        warn!(dir = %dir.path.display(), problem, "signing keys");
+    }
+    Ok(ring)
 }
 
 /// Reads every key of a directory, and says what is wrong with those that are none.

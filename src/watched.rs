@@ -60,6 +60,12 @@ impl Watched {
         &self.path
     }
 
+    /// Tells whether the path still looks as at the end of the last call of [`changed`](Self::changed):
+    /// what was read of it in between is whole.
+    pub fn is_settled(&self) -> bool {
+        self.seen.as_ref() == Some(&Looks::of(&self.path))
+    }
+
     /// Waits until the path looks other than at the last call, and has for one look; the first
     /// call returns at once.
     ///

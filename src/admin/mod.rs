@@ -65,24 +65,31 @@ pub enum Readiness {
 /// What the admin listener tells about.
 #[derive(Debug)]
 pub struct Admin {
-    /// Who may read `/status`.
-    pub status: StatusAccess,
-    /// What readiness waits for.
-    pub readiness: Readiness,
-    /// The keys of each issuer.
-    pub keys: Vec<Keys>,
+    /// What follows from the settings in force.
+    pub told: watch::Receiver<Arc<Told>>,
     /// A backend that may not listen yet; nothing where it is no child of ours.
     pub awaited: Option<Awaited>,
     /// Everything that is counted.
     pub metrics: Metrics,
     /// The present.
     pub clock: Clock,
+    /// Set once the proxy is on its way out.
+    pub leaving: Arc<AtomicBool>,
+}
+
+/// What is told of the settings in force.
+#[derive(Debug)]
+pub struct Told {
+    /// Who may read `/status`.
+    pub status: StatusAccess,
+    /// What readiness waits for.
+    pub readiness: Readiness,
+    /// The keys of each issuer.
+    pub keys: Vec<Keys>,
     /// What signs for us, with the public keys that backends verify it with.
     pub signers: watch::Receiver<Arc<Signers>>,
     /// A fingerprint of the settings without their secrets.
     pub fingerprint: String,
-    /// Set once the proxy is on its way out.
-    pub leaving: Arc<AtomicBool>,
 }
 
 /// How long a head, or a wait for the next request, may take.
@@ -159,23 +166,26 @@ impl Admin {
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
+        let told = Arc::clone(&self.told.borrow());
         match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.missing() {
+            "/readyz" => match self.missing(&told) {
                 None => text(StatusCode::OK, "ok\n"),
                 Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, what),
             },
             "/metrics" => {
                 let now = self.clock.now();
-                self.keys.iter().for_each(|keys| keys.measure(now));
-                told(Metrics::content_type(), self.metrics.render())
+                told.keys.iter().for_each(|keys| keys.measure(now));
+                answer(Metrics::content_type(), self.metrics.render())
             }
             "/.well-known/jwks.json" => {
-                let mut answer = json_answer(&self.signers.borrow().published);
+                let mut answer = json_answer(&told.signers.borrow().published);
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_FRESH);
                 answer
             }
-            "/status" if local || self.status == StatusAccess::All => json_answer(&self.state()),
+            "/status" if local || told.status == StatusAccess::All => {
+                json_answer(&self.state(&told))
+            }
             "/status" => text(
                 StatusCode::FORBIDDEN,
                 "only from this machine, at an address or localhost (admin.status)\n",
@@ -188,13 +198,13 @@ impl Admin {
     }
 
     /// What keeps the proxy from being ready; nothing where it is.
-    fn missing(&self) -> Option<&'static str> {
+    fn missing(&self, told: &Told) -> Option<&'static str> {
         if self.leaving.load(Ordering::Relaxed) {
             return Some("draining\n");
         }
         let now = self.clock.now();
         let waiting =
-            self.readiness == Readiness::Keys && !self.keys.iter().any(|keys| keys.are_usable(now));
+            told.readiness == Readiness::Keys && !told.keys.iter().any(|keys| keys.are_usable(now));
         if waiting {
             return Some("no usable key set of any issuer yet\n");
         }
@@ -202,12 +212,12 @@ impl Admin {
         (!is_up).then_some("the backend does not listen yet\n")
     }
 
-    fn state(&self) -> Value {
+    fn state(&self, told: &Told) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "settings_fingerprint": self.fingerprint,
+            "settings_fingerprint": told.fingerprint,
             "draining": self.leaving.load(Ordering::Relaxed),
-            "issuers": self.keys.iter().map(|keys| self.state_of(keys)).collect::<Vec<_>>(),
+            "issuers": told.keys.iter().map(|keys| self.state_of(keys)).collect::<Vec<_>>(),
         })
     }
 
@@ -249,17 +259,17 @@ fn is_led_here(headers: &HeaderMap) -> bool {
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    let mut answer = told("text/plain; charset=utf-8", body);
-    *answer.status_mut() = status;
-    answer
+    let mut text = answer("text/plain; charset=utf-8", body);
+    *text.status_mut() = status;
+    text
 }
 
 fn json_answer(value: &Value) -> Response<Bytes> {
-    told("application/json", value.to_string())
+    answer("application/json", value.to_string())
 }
 
 /// What is told is of this moment, so nobody keeps it, unless the address says otherwise.
-fn told(media_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+fn answer(media_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut answer = Response::new(body.into());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

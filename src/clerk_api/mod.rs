@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -32,6 +33,13 @@ pub struct ClerkApiSettings {
     pub url: FetchUrl,
     /// File: `clerk.secret_key_file`; environment: `CLERK_SECRET_KEY`.
     pub secret_key: String,
+}
+
+impl PartialEq for ClerkApiSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let keys = [self, other].map(|it| it.secret_key.as_bytes());
+        self.url == other.url && verify_slices_are_equal(keys[0], keys[1]).is_ok()
+    }
 }
 
 impl fmt::Debug for ClerkApiSettings {

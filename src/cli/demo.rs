@@ -68,11 +68,11 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let Loaded { settings, warnings, .. } =
         config::load(&sources(args, &issuer, upstream, &secret)).map_err(Failure::Settings)?;
     let scheme = if settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let sink = log_of(&settings)?;
+    let (sink, _) = log_of(&settings)?;
     tell(&warnings);
     let app = App::start(settings, Clock::System, sink.clone(), Threads::Own).await;
     let app = app.map_err(Failure::Start)?;
-    app.keys[0].usable(&Clock::System).await;
+    app.usable().await;
     sink.flush();
     let shown = Shown {
         issuer: &issuer,

@@ -1,6 +1,7 @@
 //! `countersign serve`: the proxy, until it is told to end.
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Failure;
-use crate::app::{App, StartError};
+use crate::app::{App, Load, Reloader, StartError};
 use crate::child::{Child, Port};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Loaded, Settings, Sources, Warning};
 use crate::descriptors::Before;
 use crate::proxy::{Drained, Threads, UpstreamAddress};
-use crate::telemetry::{sink::Sink, trace};
+use crate::telemetry::sink::Sink;
+use crate::telemetry::trace::{self, Level};
 
 /// The settings, and the backend where it is ours to run.
 #[derive(Debug, clap::Args)]
@@ -37,9 +39,11 @@ pub struct Args {
 /// [`Failure`], by what kept it from serving, or from ending in peace.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let sources = Sources::of_this_process(args.flags.clone());
-    let load = if args.command.is_empty() { config::load } else { config::load_for_child };
-    let Loaded { settings, warnings, .. } = load(&sources).map_err(Failure::Settings)?;
-    let sink = log_of(&settings)?;
+    let load: Load = if args.command.is_empty() { config::load } else { config::load_for_child };
+    let (loaded, reloader) = Reloader::start(sources, load).map_err(Failure::Settings)?;
+    let Loaded { settings, warnings, .. } = loaded;
+    let (sink, level) = log_of(&settings)?;
+    let reloader = reloader.with_level(level);
     tell(&warnings);
     let descriptors = Before::raise();
     let runtime = control_runtime().map_err(failed)?;
@@ -47,19 +51,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // Before anything is served, so that no signal is missed.
         let stop = Stop::listen().map_err(failed)?;
         if args.command.is_empty() {
-            serve(settings, sink.clone(), stop).await
+            let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+            Box::pin(serve(settings, reloader, hangup, sink.clone(), stop)).await
         } else {
-            serve_child(settings, &args.command, &descriptors, sink.clone(), stop).await
+            let command = &args.command;
+            let child = serve_child(settings, reloader, command, &descriptors, sink.clone(), stop);
+            Box::pin(child).await
         }
     });
     sink.flush();
     served
 }
 
-async fn serve(settings: Settings, sink: Sink, mut stop: Stop) -> Result<(), Failure> {
+async fn serve(
+    settings: Settings,
+    reloader: Reloader,
+    mut hangup: Signal,
+    sink: Sink,
+    mut stop: Stop,
+) -> Result<(), Failure> {
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
-    let app = app.map_err(Failure::Start)?;
-    stop.asked().await;
+    let mut app = app.map_err(Failure::Start)?;
+    let told = async || {
+        hangup.recv().await;
+    };
+    tokio::select! {
+        () = stop.asked() => {}
+        never = reloader.run(&mut app, told) => match never {},
+    }
     drain(app, &mut stop).await
 }
 
@@ -70,6 +89,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 /// last; what is left of `drain.grace` is for its own end.
 async fn serve_child(
     mut settings: Settings,
+    reloader: Reloader,
     command: &[OsString],
     descriptors: &Before,
     sink: Sink,
@@ -79,16 +99,18 @@ async fn serve_child(
     let own: Vec<u16> = own.filter_map(|it| it.tcp().map(|address| address.port())).collect();
     let port = Port::choose(&own).map_err(Failure::Child)?;
     settings.proxy.upstream = UpstreamAddress::Child { port: port.number() };
-    let grace = settings.proxy.drain.grace;
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
-    let app = app.map_err(Failure::Start)?;
+    let mut app = app.map_err(Failure::Start)?;
     let child = descriptors.under(|| Child::start(command, port));
     let mut child = child.map_err(Failure::Child)?;
 
     let mut asked = tokio::select! {
         () = stop.asked() => true,
         _ = child.ended() => false,
+        // A SIGHUP is the backend's.
+        never = reloader.run(&mut app, async || pending().await) => match never {},
     };
+    let grace = app.grace();
     let since = Instant::now();
     let drained = {
         let mut draining = pin!(app.drain());
@@ -107,12 +129,12 @@ async fn serve_child(
 }
 
 /// Starts the log and makes it the place for the process's own events.
-pub(super) fn log_of(settings: &Settings) -> Result<Sink, Failure> {
+pub(super) fn log_of(settings: &Settings) -> Result<(Sink, Level), Failure> {
     let sink = Sink::start(io::stderr()).map_err(failed)?;
-    let subscriber = trace::subscriber(&settings.log, sink.clone());
+    let (subscriber, level) = trace::subscriber(&settings.log, sink.clone());
     // Fails where there is one already, as in a test that runs two commands: that one stays.
     drop(tracing::subscriber::set_global_default(subscriber));
-    Ok(sink)
+    Ok((sink, level))
 }
 
 pub(super) fn tell(warnings: &[Warning]) {

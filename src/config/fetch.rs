@@ -7,7 +7,7 @@ use super::reader::Reader;
 pub(super) fn settings(reader: &mut Reader<'_>) -> HttpClientSettings {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
     let settings = HttpClientSettings {
-        ca_pem: reader.content("keys.ca_file").map(|file| file.bytes),
+        ca_pem: reader.own_content("keys.ca_file").map(|file| file.bytes),
         proxy: ProxySettings {
             https_proxy: reader.one("https_proxy", text),
             no_proxy: reader.one("no_proxy", text),

@@ -59,7 +59,7 @@ use crate::telemetry::LogSettings;
 use self::browsers::Known;
 pub use self::error::{ConfigError, Origin, Warning};
 use self::file::FileContent;
-pub use self::files::{Disk, Files};
+pub use self::files::{Contents, Disk, DiskAgain, Files, Noted};
 pub use self::flags::Flags;
 use self::key::Home;
 use self::listen::Addresses;
@@ -209,7 +209,8 @@ fn file_content(sources: &Sources<'_>) -> FileContent {
         variable.map(|path| (Path::new(path), Origin::Environment(environment::CONFIG.to_owned())));
     let Some((path, origin)) = flag.or(variable) else { return FileContent::default() };
 
-    let bytes = sources.files.read(path).map_err(|error| format!("cannot be read: {error}"));
+    let bytes =
+        sources.files.read_settings(path).map_err(|error| format!("cannot be read: {error}"));
     let text = bytes.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| "its bytes are not UTF-8, as TOML is".to_owned())
     });

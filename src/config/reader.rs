@@ -1,8 +1,9 @@
 //! How a section reads its keys: each text through a parser, each mistake with its place.
 
 use std::fmt::Display;
+use std::io;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Files;
@@ -123,12 +124,26 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads the file that a key names.
+    /// Reads the file that a key names, and that the room it is for watches.
     pub(super) fn content(&mut self, name: &'static str) -> Option<Content> {
         let files = self.files;
+        self.file(name, |path| files.read(path))
+    }
+
+    /// Reads the file that a key names, and whose content is the setting.
+    pub(super) fn own_content(&mut self, name: &'static str) -> Option<Content> {
+        let files = self.files;
+        self.file(name, |path| files.read_settings(path))
+    }
+
+    fn file(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+    ) -> Option<Content> {
         self.one(name, |text| {
             let path = PathBuf::from(text);
-            let bytes = files.read(&path).map_err(|error| format!("cannot be read: {error}"))?;
+            let bytes = read(&path).map_err(|error| format!("cannot be read: {error}"))?;
             Ok::<_, String>(Content { path, bytes })
         })
     }

@@ -19,7 +19,7 @@ pub(super) fn one_of<T>(
     if let Some(secret) = reader.one(value, |text| parse(text.as_bytes())) {
         return Some(secret);
     }
-    let content = reader.content(file)?;
+    let content = reader.own_content(file)?;
     warn_of_open_file(reader, file, &content.path);
     match parse(without_newline(&content.bytes)) {
         Ok(secret) => Some(secret),

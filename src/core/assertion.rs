@@ -33,7 +33,7 @@ const ENOUGH: Duration = Duration::from_secs(10);
 pub const REGISTERED: [&str; 7] = ["iss", "aud", "sub", "iat", "nbf", "exp", "jti"];
 
 /// What an assertion says, and for whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AssertionPolicy {
     /// The header it stands in.
     pub header: HeaderName,

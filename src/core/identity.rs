@@ -9,7 +9,7 @@ use crate::core::fact::Fact;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
 /// always there, and what a caller has not is an empty value. So none can be added beside them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IdentityPolicy {
     headers: Vec<(HeaderName, Source)>,
 }

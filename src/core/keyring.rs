@@ -167,6 +167,11 @@ impl Keyring {
         &self.entry(&self.active).expect("the active key is one of the keys").key
     }
 
+    /// Returns what the key that signs is for.
+    pub fn signs(&self) -> Signs {
+        self.signs
+    }
+
     /// Returns the public halves of all keys, each as a JWK.
     pub fn published(&self) -> impl Iterator<Item = Value> {
         self.keys.iter().map(|entry| entry.key.public_jwk())

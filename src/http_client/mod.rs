@@ -48,7 +48,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION")));
 
 /// How fetches are made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HttpClientSettings {
     /// Certificates, in PEM, of authorities to trust beside the public ones.
     pub ca_pem: Option<Vec<u8>>,
@@ -61,7 +61,7 @@ pub struct HttpClientSettings {
 /// The way out of the network, spelled as in the environment variables of the same names.
 ///
 /// `Debug` tells what is set and not to what: the proxy's URL may carry a password.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct ProxySettings {
     /// The proxy for `https` addresses; one with a password reads `http://user:password@host:3128`.
     pub https_proxy: Option<String>,

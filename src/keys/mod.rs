@@ -42,7 +42,7 @@ use crate::http_client::{FetchUrl, HttpClient};
 use crate::telemetry::metrics::{KeyMetrics, UnknownKid};
 
 /// How one issuer's keys are had.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeySettings {
     /// What metrics and logs call the issuer: its URL.
     pub issuer: String,
@@ -61,6 +61,11 @@ pub struct KeySettings {
 impl KeySettings {
     /// One day: longer than any outage that nobody mends, shorter than a key that leaked is let live.
     pub const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Tells whether the keys are the same ones, however long they serve.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        Self { max_stale: other.max_stale, ..self.clone() } == *other
+    }
 }
 
 /// Where an issuer's keys are.
@@ -119,6 +124,11 @@ impl Keys {
     /// Returns what every later key set comes through.
     pub fn watch(&self) -> watch::Receiver<Arc<Held>> {
         self.held.clone()
+    }
+
+    /// Tells whether these are the keys of the same refresher.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.held.same_channel(&other.held)
     }
 
     /// Returns what the keys were set up with.
@@ -289,13 +299,17 @@ impl Shared {
 }
 
 /// Sets up an issuer's keys: those who verify get the first, a task runs the second.
+///
+/// What it `had` under other settings, it has until the first fetch, where it is of the same source.
 pub fn keys(
     settings: KeySettings,
+    had: Option<&Keys>,
     client: HttpClient,
     clock: Clock,
     metrics: KeyMetrics,
 ) -> (Keys, Refresher) {
-    let (publish, held) = watch::channel(Arc::new(Held::default()));
+    let had = had.filter(|had| had.settings().has_keys_of(&settings));
+    let (publish, held) = watch::channel(had.map(Keys::snapshot).unwrap_or_default());
     let shared =
         Arc::new(Shared { settings, metrics, wanted: Notify::new(), unknown: Mutex::default() });
     let keys = Keys { held, shared: Arc::clone(&shared) };

@@ -22,7 +22,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// Hands connections out.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: watch::Receiver<Arc<Shared>>,
     pub(super) workers: Vec<WorkerEntry>,
     /// One permit a connection that is served.
     pub(super) room: Arc<Semaphore>,
@@ -99,11 +99,12 @@ impl Acceptor {
     /// Tells a client to come back, where that can be told and not too many are being told;
     /// closes the connection in any case.
     fn turn_away(&self, socket: Socket) {
-        self.shared.metrics.overload.inc();
+        let shared = Arc::clone(&self.shared.borrow());
+        shared.metrics.overload.inc();
         // Before its handshake a client under TLS understands nothing that we could say.
-        let is_tls = self.shared.tls.is_some() && matches!(socket, Socket::Tcp(_));
+        let is_tls = shared.tls.is_some() && matches!(socket, Socket::Tcp(_));
         let Some(exit) = self.lobby.exit().filter(|_| !is_tls) else { return };
-        let (shared, alive) = (Arc::clone(&self.shared), self.alive.clone());
+        let alive = self.alive.clone();
         task::spawn_local(async move {
             lobby::turn_away(socket, &shared.metrics).await;
             drop((exit, alive));
@@ -114,10 +115,11 @@ impl Acceptor {
         let fewest = self.workers.iter().min_by_key(|worker| worker.count.load(Ordering::Relaxed));
         let Some(worker) = fewest else { return };
         worker.count.fetch_add(1, Ordering::Relaxed);
-        self.shared.metrics.connections.inc();
+        let connections = self.shared.borrow().metrics.connections.clone();
+        connections.inc();
         let slot = Slot {
             of_worker: Arc::clone(&worker.count),
-            shared: Arc::clone(&self.shared),
+            connections,
             _permit: permit,
             _alive: self.alive.clone(),
         };

@@ -42,9 +42,8 @@ pub(super) async fn serve<S>(
     match known {
         Some(protocol) => speak(protocol, socket, peer, activity, current, stage).await,
         None => {
-            let shared = Arc::clone(current.pipeline().shared());
             if !stage.borrow().is_closing() {
-                shared.metrics.unreadable(&Reject::RequestTimeout);
+                current.pipeline().shared().metrics.unreadable(&Reject::RequestTimeout);
                 http1::give_up(socket).await;
             }
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Shared;
 use super::pipeline::Pipeline;
+use super::{Limits, Shared, Timeouts};
 
 /// The pipeline of one worker, made anew whenever what all workers share is.
 ///
@@ -24,6 +24,14 @@ impl Current {
     pub(super) fn new(mut shared: watch::Receiver<Arc<Shared>>) -> Self {
         let first = Rc::new(Pipeline::new(Arc::clone(&shared.borrow_and_update())));
         Self { shared: RefCell::new(shared), pipeline: RefCell::new(first) }
+    }
+
+    /// Returns how long things may take on a connection that begins now, and how much there may
+    /// be; without holding on to the settings, which may be replaced before it ends.
+    pub(super) fn limits(&self) -> (Timeouts, Limits) {
+        let pipeline = self.pipeline();
+        let settings = &pipeline.shared().settings;
+        (settings.timeouts, settings.limits)
     }
 
     /// Returns the pipeline for a request that begins now.

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -47,9 +46,7 @@ pub(super) async fn serve<S>(
     let tunnel = Rc::<Handover>::default();
     let wire = Wire::Http1 { tunnel: Rc::clone(&tunnel) };
     let link = Link { activity: activity.clone(), stage: stage.clone(), wire };
-    let shared = Arc::clone(current.pipeline().shared());
-    let timeouts = shared.settings.timeouts;
-    let limits = shared.settings.limits;
+    let (timeouts, limits) = current.limits();
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, link) = (current.pipeline(), link.clone());
         link.activity.has_body(!request.body().is_end_stream());
@@ -63,7 +60,7 @@ pub(super) async fn serve<S>(
             biased;
             ended = &mut connection => {
                 match (ended, tunnel.take()) {
-                    (Err(error), _) => observe(&error, &shared),
+                    (Err(error), _) => observe(&error, current.pipeline().shared()),
                     (Ok(()), Some(tunnel)) => {
                         let parts = connection.into_parts();
                         // In a box, so that it takes no room in connections without.
@@ -83,7 +80,7 @@ pub(super) async fn serve<S>(
                 let now = Instant::now();
                 let head_due = activity.head_due(timeouts.head);
                 if head_due.is_some_and(|due| due <= now) {
-                    shared.metrics.unreadable(&Reject::RequestTimeout);
+                    current.pipeline().shared().metrics.unreadable(&Reject::RequestTimeout);
                     give_up(connection.into_parts().io.into_inner()).await;
                     return;
                 }

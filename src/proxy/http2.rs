@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -60,8 +59,7 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     activity.speaks_http2();
-    let shared = Arc::clone(current.pipeline().shared());
-    let timeouts = shared.settings.timeouts;
+    let (timeouts, limits) = current.limits();
     let streams = Streams::new(timeouts.body);
     let own_stage = stage.clone();
     let service = service_fn(|request: Request<Incoming>| {
@@ -73,8 +71,7 @@ pub(super) async fn serve<S>(
         }
     });
     let socket = TokioIo::new(socket);
-    let mut connection =
-        builder(shared.settings.limits, streams.clone()).serve_connection(socket, service);
+    let mut connection = builder(limits, streams.clone()).serve_connection(socket, service);
     let grows_old = Instant::now() + age();
     let mut timer = pin!(time::sleep(timeouts.idle));
     let mut closing = None;
@@ -84,12 +81,12 @@ pub(super) async fn serve<S>(
             biased;
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    observe(&error, &shared);
+                    observe(&error, current.pipeline().shared());
                 }
                 return;
             }
             bug = streams.panicked() => {
-                shared.metrics.panics.inc();
+                current.pipeline().shared().metrics.panics.inc();
                 error!(%bug, "a request ended in a panic");
             }
             () = timer.as_mut() => {

@@ -5,21 +5,30 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
-use super::Shared;
 use super::room::{PATIENCE, places};
+use super::{Limits, Shared};
 use crate::core::reject::Reject;
 
 /// The places of requests under way, where their number has a limit.
 #[derive(Debug)]
 pub(super) struct Places {
+    most: usize,
     free: Arc<Semaphore>,
     /// As many may wait as there are places: who comes after those would not have one in time.
     queue: Semaphore,
 }
 
 impl Places {
-    pub(super) fn new(most: usize) -> Self {
-        Self { free: places(most), queue: Semaphore::new(most.min(Semaphore::MAX_PERMITS)) }
+    fn new(most: usize) -> Self {
+        Self { most, free: places(most), queue: Semaphore::new(most.min(Semaphore::MAX_PERMITS)) }
+    }
+
+    /// The places that these limits allow; those there were `before`, with whoever has one, where
+    /// that is as many.
+    pub(super) fn of(limits: &Limits, before: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        let most = limits.in_flight?;
+        let same = before.filter(|before| before.most == most);
+        Some(same.map_or_else(|| Arc::new(Self::new(most)), Arc::clone))
     }
 
     async fn take(&self) -> Result<OwnedSemaphorePermit, Reject> {

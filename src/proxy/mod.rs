@@ -36,8 +36,8 @@ mod tunnel;
 mod upstream;
 mod worker;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -143,7 +143,8 @@ impl Stage {
     }
 }
 
-/// What all workers share. Nothing in it changes but counters and snapshots.
+/// What all workers share. Nothing in it changes but counters and snapshots; other settings come
+/// with another one.
 struct Shared {
     settings: ProxySettings,
     signers: watch::Receiver<Arc<Signers>>,
@@ -163,8 +164,8 @@ struct Shared {
     respond: Respond,
     routes: RouteMetricsTable,
     /// Nothing where any number of requests may be under way.
-    places: Option<Places>,
-    upstream_room: UpstreamRoom,
+    places: Option<Arc<Places>>,
+    upstream_room: Arc<UpstreamRoom>,
     leaving: Arc<AtomicBool>,
 }
 
@@ -174,7 +175,7 @@ struct Shared {
 struct RouteMetricsTable(Vec<RouteMetrics>);
 
 impl Shared {
-    fn new(parts: Parts, room: Room) -> Self {
+    fn new(parts: Parts, places: Option<Arc<Places>>, upstream_room: Arc<UpstreamRoom>) -> Self {
         let Parts {
             settings,
             signers,
@@ -199,8 +200,8 @@ impl Shared {
             ours: settings.identity.names().chain(&assertion).cloned().collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
-            places: settings.limits.in_flight.map(Places::new),
-            upstream_room: UpstreamRoom::new(room.upstream),
+            places,
+            upstream_room,
             leaving,
             respond,
             settings,
@@ -267,24 +268,37 @@ impl Proxy {
         room: Room,
         threads: Threads,
     ) -> io::Result<Self> {
-        let (publish, shared) = watch::channel(Arc::new(Shared::new(parts, room)));
-        let first = Arc::clone(&shared.borrow());
+        let count = if threads == Threads::Own { parts.settings.workers } else { 1 };
+        let places = Places::of(&parts.settings.limits, None);
+        let upstream_room = Arc::new(UpstreamRoom::new(room.upstream));
+        let shared = Shared::new(parts, places, upstream_room);
+        let (publish, shared) = watch::channel(Arc::new(shared));
         let (stage, watched) = watch::channel(Stage::Running);
         let (alive, connections) = mpsc::channel(1);
-        let count = if threads == Threads::Own { first.settings.workers } else { 1 };
         let workers = (0..count).map(|number| start_worker(number, &shared, &watched, threads));
         let acceptor = Acceptor {
-            shared: Arc::clone(&first),
+            shared: shared.clone(),
             workers: workers.collect::<io::Result<_>>()?,
             room: room::places(room.clients),
             lobby: Lobby::new(room.waiting),
             alive,
         };
-        task::spawn_local(tidy(Arc::downgrade(&first)));
+        task::spawn_local(tidy(shared));
         for listener in listeners {
             task::spawn_local(acceptor.clone().run(listener, watched.clone()));
         }
         Ok(Self { shared: publish, stage, connections })
+    }
+
+    /// Has requests that begin from now on decided by other parts; those under way end by theirs.
+    ///
+    /// What cannot change while the proxy lives, it goes on with: where it listens, how many
+    /// workers and connections there are, and whether clients come under TLS.
+    pub fn replace(&self, parts: Parts) {
+        let before = Arc::clone(&self.shared.borrow());
+        let places = Places::of(&parts.settings.limits, before.places.as_ref());
+        let next = Shared::new(parts, places, Arc::clone(&before.upstream_room));
+        self.shared.send_replace(Arc::new(next));
     }
 
     /// Stops: accepts for `drain.delay` more, asking each client to close; then takes nothing new
@@ -306,10 +320,11 @@ impl Proxy {
 const TIDY: Duration = Duration::from_secs(5);
 
 /// Lets go of tokens that have expired, without a request to cause it; ends with the proxy.
-async fn tidy(shared: Weak<Shared>) {
-    while let Some(shared) = shared.upgrade() {
-        shared.metrics.cache_entries.set(shared.remembered.tidied() as i64);
-        drop(shared);
+async fn tidy(shared: watch::Receiver<Arc<Shared>>) {
+    while shared.has_changed().is_ok() {
+        let newest = Arc::clone(&shared.borrow());
+        newest.metrics.cache_entries.set(newest.remembered.tidied() as i64);
+        drop(newest);
         time::sleep(TIDY).await;
     }
 }

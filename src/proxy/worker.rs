@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
+use prometheus::IntGauge;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
@@ -26,7 +27,7 @@ pub(super) struct Accepted {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) of_worker: Arc<AtomicUsize>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) connections: IntGauge,
     /// Nothing for what a drain found in the queue where there was no room.
     pub(super) _permit: Option<tokio::sync::OwnedSemaphorePermit>,
     /// The last of these to go ends the drain.
@@ -36,7 +37,7 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.of_worker.fetch_sub(1, Ordering::Relaxed);
-        self.shared.metrics.connections.dec();
+        self.connections.dec();
     }
 }
 
@@ -78,6 +79,7 @@ pub(super) async fn run(
     mut connections: mpsc::UnboundedReceiver<Accepted>,
     stage: watch::Receiver<Stage>,
 ) {
+    let mut replaced = shared.clone();
     let current = Rc::new(Current::new(shared));
     let mut tasks = JoinSet::new();
     loop {
@@ -87,6 +89,8 @@ pub(super) async fn run(
                 tasks.spawn_local(serve(accepted, Rc::clone(&current), stage.clone()));
             }
             Some(ended) = tasks.join_next() => observe(ended, &current),
+            // Without a request to cause it, so that nothing of the old settings lives on.
+            Ok(()) = replaced.changed() => drop(current.pipeline()),
         }
     }
     while let Some(ended) = tasks.join_next().await {

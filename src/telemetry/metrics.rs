@@ -181,6 +181,10 @@ pub struct Metrics {
     session_checks: IntCounterVec,
     clerk_requests: IntCounterVec,
     certificate_expiry: GaugeVec,
+    /// Nothing in it where nobody can tell.
+    exposed: IntGaugeVec,
+    /// How the settings were last reloaded.
+    pub reloads: ReloadMetrics,
     keys: KeyMetricVecs,
 }
 
@@ -297,6 +301,21 @@ impl Metrics {
                 "When the certificate that clients are shown expires.",
                 &["listener"],
             )?,
+            exposed: made.gauges(
+                "upstream_exposed",
+                "1 where the port of a backend on loopback is open on other addresses too.",
+                &[],
+            )?,
+            reloads: ReloadMetrics {
+                successful: made.gauge(
+                    "config_last_reload_successful",
+                    "1 where the settings were good when they were last read, else 0.",
+                )?,
+                last_success: made.float_gauge(
+                    "config_last_reload_success_timestamp_seconds",
+                    "When settings were last put in force.",
+                )?,
+            },
             panics: made.counter("panics_total", "Bugs of the proxy that ended a connection.")?,
             keys: KeyMetricVecs {
                 refreshes: made.counters(
@@ -375,17 +394,23 @@ impl Metrics {
         }
     }
 
-    /// Adds the metric of a backend that can be reached past the proxy: there is none where nobody
-    /// can tell.
-    ///
-    /// # Errors
-    ///
-    /// Where there is one already.
-    pub fn of_exposure(&self) -> prometheus::Result<IntGauge> {
-        Maker(&self.registry).gauge(
-            "upstream_exposed",
-            "1 where the port of a backend on loopback is open on other addresses too.",
-        )
+    /// Takes the metric of a backend that can be reached past the proxy, which is there from now on.
+    pub fn of_exposure(&self) -> IntGauge {
+        self.exposed.with_label_values::<&str>(&[])
+    }
+
+    /// Takes that metric away again: there is none where nobody can tell.
+    pub fn forget_exposure(&self) {
+        self.exposed.reset();
+    }
+
+    /// Takes away what is said of the keys of an issuer that is none any more; what was counted
+    /// stays.
+    pub fn forget_issuer(&self, issuer: &str) {
+        // Fails where there is nothing to take away.
+        let _ = self.keys.keys.remove_label_values(&[issuer]);
+        let _ = self.keys.last_success.remove_label_values(&[issuer]);
+        let _ = self.keys.stale.remove_label_values(&[issuer]);
     }
 
     /// Counts how long it took to know who calls, in seconds.
@@ -562,6 +587,26 @@ impl KeyMetrics {
     }
 }
 
+/// The metrics of settings that are read again.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    successful: IntGauge,
+    last_success: Gauge,
+}
+
+impl ReloadMetrics {
+    /// Says that settings were put in force at this time.
+    pub fn succeeded(&self, at: UnixTime) {
+        self.successful.set(1);
+        self.last_success.set(at.as_secs() as f64);
+    }
+
+    /// Says that there was a mistake in them.
+    pub fn failed(&self) {
+        self.successful.set(0);
+    }
+}
+
 /// The metrics of a certificate, one a listener that shows it.
 #[derive(Clone, Debug, Default)]
 pub struct CertificateMetrics(Vec<Gauge>);
@@ -607,6 +652,10 @@ impl Maker<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.added(IntGauge::with_opts(options(name, help))?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.added(Gauge::with_opts(options(name, help))?)
     }
 
     fn histograms(

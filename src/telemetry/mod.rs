@@ -8,7 +8,7 @@ pub mod trace;
 use tracing::level_filters::LevelFilter;
 
 /// What is written to standard error, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LogSettings {
     /// File: `log.level = "info"`; `error`, `warn`, `info`, `debug`, `trace`, `off`.
     pub level: LevelFilter,

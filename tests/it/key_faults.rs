@@ -105,6 +105,21 @@ fn what_is_proven_elsewhere_is() {
     }
 }
 
+/// Plays each row of this id, and returns how many there are.
+pub(crate) async fn play(id: &str) -> usize {
+    let scene = Scene::set().await;
+    let rows = rows::rows(&published_by(&scene.issuer).await);
+    let rows: Vec<_> = rows.into_iter().filter(|row| row.id == id).collect();
+    time::pause();
+    let count = rows.len();
+    for row in rows {
+        let (what, want) = (row.what, row.want.clone());
+        let got = scene.play(row).await;
+        assert!(agree(&got, &want), "{id} {what}\n  want {want}\n   got {got}");
+    }
+    count
+}
+
 fn agree(got: &Outcome, want: &Outcome) -> bool {
     let in_bounds = want.next.contains(got.next.start());
     in_bounds && Outcome { next: want.next.clone(), ..got.clone() } == *want

@@ -334,7 +334,8 @@ async fn the_keys_of_one_issuer_do_not_wait_for_those_of_another() {
         let mut settings = scene.settings().issuers.remove(0).keys;
         (settings.source, settings.issuer) = (server.source(), issuer.to_owned());
         let metrics = metrics.of_issuer(issuer);
-        let (keys, refresher) = keys::keys(settings, client.clone(), scene.clock.clone(), metrics);
+        let (keys, refresher) =
+            keys::keys(settings, None, client.clone(), scene.clock.clone(), metrics);
         task::spawn_local(refresher.run());
         keys
     };

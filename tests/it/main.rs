@@ -24,6 +24,7 @@ mod limits;
 mod observe;
 mod paths;
 mod protocols;
+mod reload;
 mod report;
 mod revoked;
 mod signature;

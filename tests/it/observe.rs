@@ -24,6 +24,8 @@ const METRICS: &[&str] = &[
     "countersign_auth_duration_seconds",
     "countersign_azp_missing_total",
     "countersign_build_info",
+    "countersign_config_last_reload_success_timestamp_seconds",
+    "countersign_config_last_reload_successful",
     "countersign_connections",
     "countersign_handshake_loops_total",
     "countersign_jwks_keys",
@@ -137,6 +139,8 @@ async fn every_metric_appears_with_its_labels() {
         ("requests_in_flight", 0.0),
         ("overload_total", 0.0),
         ("panics_total", 0.0),
+        ("config_last_reload_successful", 1.0),
+        ("config_last_reload_success_timestamp_seconds", f64::NAN),
         (concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
     ] {
         let line = format!("countersign_{} ", line.replace("ISSUER", &origin));

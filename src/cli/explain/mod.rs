@@ -204,7 +204,7 @@ async fn keys_of(
 ) -> Result<KeysFound, StartError> {
     let metrics = Metrics::register(Registry::new())?.of_issuer(&issuer.keys.issuer);
     let client = HttpClient::new(client)?;
-    let (keys, refresher) = keys::keys(issuer.keys.clone(), client, clock.clone(), metrics);
+    let (keys, refresher) = keys::keys(issuer.keys.clone(), None, client, clock.clone(), metrics);
     let refreshing = task::spawn_local(refresher.run());
     let mut found = keys.find(kid, now).await;
     for _ in 1..PATIENCE {

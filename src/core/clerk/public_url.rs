@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use crate::core::origin::Scheme;
+use crate::core::path::Authority;
+
 /// A page's address as the browser knows it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PublicUrl {
@@ -98,23 +101,13 @@ pub fn push_parameter(address: &mut String, name: &str, value: &str) {
 }
 
 /// Returns the origin of an absolute http address: scheme, host and port, written in one way only;
-/// nothing where it is none.
+/// nothing where it is none, or where what stands for its port is no number.
 pub fn origin_of(address: &str) -> Option<String> {
     let uri: http::Uri = address.trim().parse().ok()?;
-    let scheme = uri.scheme_str()?.to_ascii_lowercase();
-    let usual = match scheme.as_str() {
-        "https" => 443,
-        "http" => 80,
-        _ => return None,
-    };
-    let host = uri.host()?.to_ascii_lowercase();
-    let port = uri.port_u16().filter(|port| *port != usual);
-    Some(
-        port.map_or_else(
-            || format!("{scheme}://{host}"),
-            |port| format!("{scheme}://{host}:{port}"),
-        ),
-    )
+    let scheme = Scheme::parse(&uri.scheme_str()?.to_ascii_lowercase())?;
+    let host = uri.authority()?.as_str().rsplit('@').next()?; // without the name of a user
+    let authority = Authority::under(scheme, host).ok()?;
+    Some(format!("{}://{}", scheme.as_str(), authority.as_str()))
 }
 
 #[cfg(test)]
@@ -177,6 +170,8 @@ mod tests {
             ("http://a.com:443/", Some("http://a.com:443")),
             ("http://a.com:80", Some("http://a.com")),
             ("https://user@a.com/", Some("https://a.com")),
+            ("https://a.com:8443.evil.com/", None),
+            ("https://a.com:x", None),
             ("ftp://a.com/", None),
             ("nota url", None),
             ("/a", None),

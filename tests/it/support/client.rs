@@ -160,7 +160,8 @@ impl Answer {
 /// Sends `bytes` as they are and returns everything that comes until the other side closes.
 pub(crate) async fn raw(address: &str, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.write_all(bytes).await.unwrap();
+    // Who is refused before everything was sent may find the connection closed.
+    let _ = socket.write_all(bytes).await;
     let mut answer = Vec::new();
     // A reset after the answer is a close too.
     let _ = socket.read_to_end(&mut answer).await;

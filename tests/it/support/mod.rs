@@ -27,7 +27,7 @@ pub(crate) use self::upstream::Upstream;
 
 /// The proxy, whole, on the test's own runtime.
 pub(crate) struct Proxy {
-    app: App,
+    pub(crate) app: App,
     pub(crate) address: String,
     pub(crate) admin: String,
     log: Log,
@@ -59,8 +59,8 @@ impl Proxy {
 
     /// Starts the proxy with a clock of the test's and waits until it has keys.
     pub(crate) async fn start_with(settings: Settings, clock: Clock) -> Self {
-        let proxy = Self::start_at(settings, clock.clone()).await;
-        let usable = proxy.app.keys[0].usable(&clock);
+        let proxy = Self::start_at(settings, clock).await;
+        let usable = proxy.app.usable();
         time::timeout(Duration::from_secs(30), usable).await.expect("there are keys");
         proxy
     }
@@ -69,9 +69,9 @@ impl Proxy {
     pub(crate) async fn start_at(settings: Settings, clock: Clock) -> Self {
         let log = Log::default();
         let sink = Sink::start(log.clone()).unwrap();
-        let events = trace::subscriber(&settings.log, sink.clone());
+        let (events, _) = trace::subscriber(&settings.log, sink.clone());
         let events = tracing::subscriber::set_default(events);
-        let app = App::start(settings, clock, sink.clone(), Threads::Here).await.unwrap();
+        let app = Box::pin(App::start(settings, clock, sink.clone(), Threads::Here)).await.unwrap();
         let address = shown(&app.listening[0]);
         let admin = shown(&app.admin);
         Self { app, address, admin, log, sink, _events: events }
