@@ -188,7 +188,8 @@ impl Admin {
             }
             "/status" => text(
                 StatusCode::FORBIDDEN,
-                "only from this machine, at an address or localhost (admin.status)\n",
+                "only from this machine, at an address or localhost (admin.status)
+",
             ),
             _ => text(
                 StatusCode::NOT_FOUND,

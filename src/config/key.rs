@@ -81,6 +81,9 @@ pub(super) enum Shown {
     Plain,
     /// An address: everybody, but for a password or a query in it.
     Address,
+    /// The name of a file with a secret: everybody, once the file was read. Until then it may be
+    /// the secret itself, which somebody put where its file belongs.
+    SecretFile,
     /// Nobody; how long it is.
     Length,
 }
@@ -165,9 +168,9 @@ pub(super) const KEYS: &[Key] = &[
     key("upstream.ca_file", Text),
     key("upstream.server_name", Text),
     key("upstream.certificate_file", Text),
-    key("upstream.key_file", Text),
+    key("upstream.key_file", Text).shown(Shown::SecretFile),
     key("tls.certificate_file", Text),
-    key("tls.key_file", Text),
+    key("tls.key_file", Text).shown(Shown::SecretFile),
     key("tls.client_ca_file", Text),
     key("admin.listen", Text).default("127.0.0.1:4601").flag("--admin-listen"),
     key("admin.status", Text).default("loopback"),
@@ -176,7 +179,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("clerk.publishable_key", Text).flag("--publishable-key").env(PUBLISHABLE_KEY),
     key("clerk.secret_key", Text).outside().env(&["CLERK_SECRET_KEY"]).shown(Shown::Length),
-    key("clerk.secret_key_file", Text).env(&["CLERK_SECRET_KEY_FILE"]),
+    key("clerk.secret_key_file", Text).env(&["CLERK_SECRET_KEY_FILE"]).shown(Shown::SecretFile),
     key("clerk.api_url", Text).default("https://api.clerk.com").env(&["CLERK_API_URL"]).shown(Shown::Address),
     key("clerk.issuer", List),
     key("clerk.jwks_url", Text).flag("--jwks-url").shown(Shown::Address),
@@ -243,8 +246,8 @@ pub(super) const KEYS: &[Key] = &[
     key("signing.cover", List),
     key("signing.audience", Text),
     key("signing.secret", Text).outside().shown(Shown::Length),
-    key("signing.secret_file", Text),
-    key("signing.keys_dir", Text),
+    key("signing.secret_file", Text).shown(Shown::SecretFile),
+    key("signing.keys_dir", Text).shown(Shown::SecretFile),
     key("signing.active", Text),
     key("signing.key_id", Text),
 

@@ -196,14 +196,20 @@ impl<'a> Reader<'a> {
         let text = &item.text;
         let problem = if text.is_empty() {
             "empty; take it out, or write what belongs there".to_owned()
-        } else if shown != Shown::Length && text.chars().any(char::is_control) {
-            format!("{}: a control character has no place here", quoted(text))
         } else {
-            match parse(text) {
-                Ok(value) => return Some(value),
-                // What may hold a password or a secret key is not repeated.
-                Err(error) if shown != Shown::Plain || text.starts_with("sk_") => error.to_string(),
-                Err(error) => format!("{}: {error}", quoted(text)),
+            let parsed = match shown != Shown::Length && text.chars().any(char::is_control) {
+                true => Err("a control character has no place here".to_owned()),
+                false => parse(text).map_err(|error| error.to_string()),
+            };
+            match (parsed, shown) {
+                (Ok(value), _) => return Some(value),
+                (Err(error), Shown::Plain) if !may_be_secret(text) => {
+                    format!("{}: {error}", quoted(text))
+                }
+                (Err(error), Shown::SecretFile) => {
+                    format!("{error}; the name of a file stands here, never the secret itself")
+                }
+                (Err(error), Shown::Plain | Shown::Address | Shown::Length) => error,
             }
         };
         let (key, origin) = (self.label(name), item.origin.clone());
@@ -217,6 +223,11 @@ impl<'a> Reader<'a> {
             None => name.to_owned(),
         }
     }
+}
+
+/// Tells whether a text may hold a password or a secret key: such a one is not repeated.
+fn may_be_secret(text: &str) -> bool {
+    text.starts_with("sk_") || text.contains('@') || text.contains("-----BEGIN")
 }
 
 fn within<T: PartialOrd + Display>(value: &T, bounds: &RangeInclusive<T>) -> Result<(), String> {

@@ -77,7 +77,7 @@ fn shown(key: &Key, text: &str) -> String {
         (Shown::Length, _) => format!("({} bytes)", text.len()),
         (Shown::Address, _) => format!("{:?}", without_secrets(text)),
         (Shown::Plain, Kind::Bool | Kind::Int | Kind::Values) => text.to_owned(),
-        (Shown::Plain, _) => format!("{text:?}"),
+        (Shown::Plain | Shown::SecretFile, _) => format!("{text:?}"),
     }
 }
 

@@ -243,14 +243,14 @@ mod tests {
     fn bad_values_earn_these_sentences() {
         for (text, want) in [
             ("secret = \"x\"", "secret: unknown key; a secret does not stand in this file"),
-            ("secret_file = \"nowhere\"", "secret_file: \"nowhere\": cannot be read: "),
+            ("secret_file = \"nowhere\"", "secret_file: cannot be read: "),
             (
                 "secret_file = \"short\"",
                 "secret_file: short: 4 bytes, where a secret has at least 32",
             ),
             ("key_id = \"k\"", "key_id: names a secret, and there is none"),
             ("key_id = \"a b\", secret_file = \"secret\"", "key_id: \"a b\": a key id is"),
-            ("keys_dir = \"nowhere\"", "keys_dir: \"nowhere\": cannot be read: "),
+            ("keys_dir = \"nowhere\"", "keys_dir: cannot be read: "),
             ("keys_dir = \"twice\", active = \"a\"", "keys_dir: two files have a key called `a`"),
             ("keys_dir = \"bad\"", "keys_dir: bad/a.pem: not a private key"),
             ("keys_dir = \"ec\"", "keys_dir: `a` is a P-256 key, which signs assertions alone"),

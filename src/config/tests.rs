@@ -377,6 +377,25 @@ fn no_secret_is_shown() {
 }
 
 #[test]
+fn a_secret_that_stands_where_its_file_or_an_address_belongs_is_not_repeated() {
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----";
+    for (name, text) in [
+        ("COUNTERSIGN_SIGNING_SECRET_FILE", "hunter2hunter2hunter2hunter2hunter2"),
+        ("COUNTERSIGN_SIGNING_KEYS_DIR", PEM),
+        ("CLERK_SECRET_KEY_FILE", "hunter2"),
+        ("COUNTERSIGN_TLS_KEY_FILE", PEM),
+        ("COUNTERSIGN_UPSTREAM_KEY_FILE", PEM),
+        ("COUNTERSIGN_CLERK_REVOKED_FILE", PEM),
+        ("COUNTERSIGN_AUTHORIZED_PARTIES", "https://user:hunter2@app.test"),
+        ("CLERK_DOMAIN", "user:hunter2@app.test"),
+        ("COUNTERSIGN_LISTEN", "user:hunter2@127.0.0.1:1"),
+    ] {
+        let mistakes = Scene::default().env(name, text).mistakes();
+        assert!(!mistakes.is_empty() && !mistakes.concat().contains("hunter2"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn routes_and_claims_are_shown_row_by_row() {
     let loaded = loaded(
         "identity.claims = {x-a = \"/a\"}\n[[route]]\npath = \"/b\"\nmethods = [\"GET\", \"PUT\"]\nclaims.n = [5, \"5\", true]\nreverification = {level = \"first_factor\", after_minutes = 5}",

@@ -169,7 +169,7 @@ mod tests {
             ("tls.certificate_file = \"a.crt\"", "tls.key_file: not set; which file holds"),
             (
                 "tls = {certificate_file = \"a.crt\", key_file = \"no\"}",
-                "tls.key_file: \"no\": cannot be read",
+                "tls.key_file: cannot be read",
             ),
             (
                 "tls = {certificate_file = \"a.half\", key_file = \"a.key\"}",

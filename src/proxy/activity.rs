@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What a connection is doing. Shared by its socket, its requests and its timers.
@@ -24,6 +25,8 @@ struct Told {
     body: Cell<bool>,
     /// Requests under way: over HTTP/1.1 one at most.
     under_way: Cell<usize>,
+    /// Told where the request under way is the last that may come.
+    last: Notify,
     /// Whether requests come side by side: bytes then are no sign that a head has begun.
     multiplexed: Cell<bool>,
 }
@@ -48,6 +51,7 @@ impl Activity {
             blocked: Cell::default(),
             body: Cell::default(),
             under_way: Cell::default(),
+            last: Notify::new(),
             multiplexed: Cell::default(),
         }))
     }
@@ -56,6 +60,16 @@ impl Activity {
     pub(super) fn speaks_http2(&self) {
         self.0.multiplexed.set(true);
         self.0.state.set((State::Idle, Instant::now()));
+    }
+
+    /// Says that nothing may be read as a request any more after the one that is under way.
+    pub(super) fn is_last(&self) {
+        self.0.last.notify_one();
+    }
+
+    /// Waits until that is said.
+    pub(super) async fn until_last(&self) {
+        self.0.last.notified().await;
     }
 
     /// A request has begun; it is over when what is returned is dropped.

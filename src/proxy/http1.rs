@@ -93,6 +93,9 @@ pub(super) async fn serve<S>(
                 let due = [head_due, read_due].into_iter().flatten().fold(again, Instant::min);
                 timer.as_mut().reset(due);
             }
+            () = activity.until_last() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
             Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
                 closing = stage.closing_since();
                 timer.as_mut().reset(Instant::now() + GLANCE);

@@ -185,7 +185,7 @@ impl Pipeline {
         if is_known {
             record.cookies.append(&mut record.on_arrival);
         }
-        let body = self.admit_body(body, &headers, preflight)?;
+        let body = self.admit_body(body, &headers, preflight, link)?;
         record.body = Some(body.progress());
         let protocol_token = self.takes_protocol_token(wish) && credential::in_protocols(&headers);
 
@@ -435,6 +435,7 @@ impl Pipeline {
         body: Incoming,
         headers: &HeaderMap,
         preflight: bool,
+        link: &Link,
     ) -> Result<RequestBody, Reject> {
         let shared = Arc::clone(&self.shared);
         if preflight {
@@ -448,7 +449,7 @@ impl Pipeline {
         {
             return Err(Reject::BodyTooLarge);
         }
-        Ok(RequestBody::new(body, shared))
+        Ok(RequestBody::new(body, shared, link))
     }
 
     /// Passes the backend's answer on.

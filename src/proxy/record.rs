@@ -190,7 +190,7 @@ impl Drop for Record {
         log.write(&Line {
             time: self.shared.clock.now(),
             request_id: self.request_id.to_str().unwrap_or_default(),
-            method: self.method.as_str(),
+            method: shown(&self.method),
             route: metrics.name(),
             path: &self.path,
             status: self.status.as_u16(),
@@ -208,6 +208,13 @@ impl Drop for Record {
             trace: self.trace.as_ref(),
         });
     }
+}
+
+/// A method as the log has it. A client may make one up, of any length: one put its token there.
+fn shown(method: &Method) -> &str {
+    const LONGEST: usize = "UPDATEREDIRECTREF".len(); // of those that are registered
+    let method = method.as_str();
+    if method.len() <= LONGEST { method } else { "(longer than any)" }
 }
 
 fn caller_line(known: &Known) -> CallerLine<'_> {

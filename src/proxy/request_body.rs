@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::activity::Activity;
 use super::body::{BrokenOff, Patience};
+use super::link::Link;
 use crate::core::reject::Reject;
 
 /// A request's body on its way to the backend.
@@ -22,6 +24,8 @@ pub(super) struct RequestBody {
     shared: Arc<Shared>,
     patience: Patience,
     progress: Rc<Progress>,
+    /// The connection, where no other request is on it.
+    alone: Option<Activity>,
 }
 
 /// How far a request's body has come. The body itself is with the connection to the backend.
@@ -61,17 +65,18 @@ impl Progress {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(incoming: Incoming, shared: Arc<Shared>, link: &Link) -> Self {
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        Self::of(incoming, shared)
+        let alone = Some(&link.activity).filter(|_| !link.wire.is_http2()).cloned();
+        Self::of(incoming, shared, alone)
     }
 
     /// A body of nothing.
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
-        Self::of(None, shared)
+        Self::of(None, shared, None)
     }
 
-    fn of(incoming: Option<Incoming>, shared: Arc<Shared>) -> Self {
+    fn of(incoming: Option<Incoming>, shared: Arc<Shared>, alone: Option<Activity>) -> Self {
         let patience = Patience::new(shared.settings.timeouts.body);
         let progress = Progress {
             bytes: Cell::new(0),
@@ -80,7 +85,7 @@ impl RequestBody {
             last: Cell::new(Instant::now()),
             fault: RefCell::new(None),
         };
-        Self { incoming, shared, patience, progress: Rc::new(progress) }
+        Self { incoming, shared, patience, progress: Rc::new(progress), alone }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,6 +114,11 @@ impl RequestBody {
                 return Err(self.break_off(Reject::BodyTooLarge, None));
             }
         } else if let Some(trailers) = frame.trailers_mut() {
+            // A lone LF ends no line of trailers for hyper, and the section for its parser: what was
+            // meant for another request may have gone with them, and nobody would answer it.
+            if let Some(activity) = &self.alone {
+                activity.is_last();
+            }
             self.shared.settings.strip.strip_trailers(trailers);
         }
         Ok(frame)

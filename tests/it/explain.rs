@@ -222,11 +222,13 @@ async fn the_token_may_be_an_argument_and_goes_nowhere() {
     let token = scene.issuer.token();
 
     let as_argument = scene.explain(&["--json", &token], "").await;
+    let in_two_words = scene.explain(&["--json", "Bearer", &token], "").await;
     let refused = scene.explain(&["--json"], "pk_test_Y2xlcmsuYS5jb20k").await;
 
-    assert_eq!((as_argument.status, refused.status), (0, 1));
-    assert_eq!(scene.issuer.fetches(), 1, "nobody's keys are fetched for what is no token");
+    assert_eq!((as_argument.status, in_two_words.status, refused.status), (0, 0, 1));
+    assert_eq!(scene.issuer.fetches(), 2, "nobody's keys are fetched for what is no token");
     as_argument.assert_hides(&token);
+    in_two_words.assert_hides(&token);
     assert!(!refused.out.contains("Y2xlcmsuYS5jb20k"), "{}", refused.out);
 }
 

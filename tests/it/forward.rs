@@ -219,6 +219,20 @@ async fn chunks_and_trailers_pass_without_what_a_client_may_not_say() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_may_have_gone_with_trailers_is_waited_for_by_nobody() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let chunked = "transfer-encoding: chunked\r\n";
+    for trailers in ["x-a: 1\r\n\r\n", "x-a: 1\n\r\nGET /next HTTP/1.1\r\nhost: p\r\n\r\n"] {
+        let asked = request(&issuer, "POST /", chunked);
+        let answer = proxy.raw(format!("{asked}1\r\nx\r\n0\r\n{trailers}")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{trailers:?}");
+        assert_eq!(upstream.take().len(), 1, "{trailers:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn trailers_of_an_answer_pass_to_a_client_that_wants_them() {
     let (issuer, _upstream, proxy) = before(|mut socket| async move {
         let asked = head(&mut socket).await;
@@ -483,6 +497,45 @@ async fn an_answer_that_is_none_is_a_502() {
         let got = proxy.get("/", &issuer.token()).await;
         assert_eq!((got.status, got.reason().as_str()), (502, "upstream-broken"), "{bytes:?}");
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_backend_that_answers_twice_gives_its_second_answer_to_nobody() {
+    const FIRST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst";
+    const SECOND: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond";
+    for pause in [Pause::None, Pause::UntilIdle] {
+        let idle = Rc::new(tokio::sync::Notify::new());
+        let is_idle = Rc::clone(&idle);
+        let (issuer, upstream, proxy) = before(move |mut socket| {
+            let is_idle = Rc::clone(&is_idle);
+            async move {
+                head(&mut socket).await;
+                socket.write_all(FIRST).await.unwrap();
+                if pause == Pause::UntilIdle {
+                    is_idle.notified().await;
+                }
+                socket.write_all(SECOND).await.unwrap();
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        for number in 1..=3 {
+            let answer = proxy.get("/", &issuer.token()).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "first"), "{pause:?}");
+            idle.notify_one();
+            let kept = r#"countersign_upstream_connections{state="idle"}"#;
+            until("it is not kept", async || proxy.metric(kept).await == 0.0).await;
+            assert_eq!(upstream.connections(), number, "{pause:?}");
+        }
+    }
+}
+
+/// When a second answer comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    None,
+    /// Once the connection has no request.
+    UntilIdle,
 }
 
 #[tokio::test(flavor = "local")]

@@ -367,6 +367,26 @@ async fn the_access_log_shows_callers_as_the_settings_say() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_method_that_somebody_made_up_does_not_fill_the_log() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let token = issuer.token();
+    for (method, logged) in [
+        ("UPDATEREDIRECTREF", "UPDATEREDIRECTREF"),
+        ("UPDATEREDIRECTREFS", "(longer than any)"),
+        (token.as_str(), "(longer than any)"),
+    ] {
+        let asked = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(proxy.raw(asked).await.status, 401);
+        let log = proxy.logged();
+        let line = log.lines().rfind(|line| line.contains("\"target\":\"access\"")).unwrap();
+        assert!(line.contains(&format!("\"method\":\"{logged}\"")), "{line}");
+        assert!(!log.contains(&token[..40]));
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn no_access_log_is_written_where_none_is_wanted() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::start().await;

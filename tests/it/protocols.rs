@@ -155,7 +155,7 @@ impl Scene {
 #[tokio::test(flavor = "local")]
 async fn bodies_and_trailers_pass_both_ways() {
     for scene in scenes().await {
-        let pieces = (0..30).map(|number| Bytes::from(vec![number; MIB / 10]));
+        let pieces = (0..10).map(|number| Bytes::from(vec![number; MIB / 10]));
         let body = Script::of(pieces, Then::End).with_trailer("x-sum", "42");
         let mut request = scene.request("/echo", body);
         request.headers_mut().insert("trailer", "x-sum".parse().unwrap());
@@ -173,7 +173,7 @@ async fn bodies_and_trailers_pass_both_ways() {
         let collected = answer.into_body().collect().await.unwrap();
         let length = collected.trailers().and_then(|it| it.get("x-length")).cloned();
         let bytes = collected.to_bytes();
-        assert_eq!(bytes.len(), 30 * (MIB / 10), "{name}");
+        assert_eq!(bytes.len(), 10 * (MIB / 10), "{name}");
         assert!(
             bytes
                 .chunks(MIB / 10)

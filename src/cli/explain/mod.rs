@@ -33,8 +33,9 @@ use crate::telemetry::metrics::Metrics;
 pub struct Args {
     /// The token; as an argument it shows in the list of processes, and stays in the shell's history
     /// [default: standard input]
+    // Several words, so that a `Bearer` in front is none that is not expected, and told of.
     #[arg(value_name = "TOKEN", conflicts_with = "request")]
-    pub token: Option<String>,
+    pub token: Vec<String>,
     /// Print one line of JSON instead
     #[arg(long)]
     pub json: bool,
@@ -71,9 +72,9 @@ fn answer(args: &Args) -> Result<ExitCode, Failure> {
     if args.request.is_given() {
         return answer_request(args, &settings);
     }
-    let text = match &args.token {
-        Some(token) => token.clone(),
-        None => read("a token").map_err(failed)?,
+    let text = match &*args.token {
+        [] => read("a token").map_err(failed)?,
+        words => words.join(" "),
     };
     let runtime = control_runtime().map_err(failed)?;
     let report = runtime.block_on(report(&text, &settings, &Clock::System));

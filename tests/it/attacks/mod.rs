@@ -1,10 +1,10 @@
-//! Nothing gets past: what was tried on others in fifteen years, tried on this proxy.
+//! Nothing gets past: the attacks of fifteen years on proxies, tokens and their readers, each tried
+//! on the whole proxy.
 //!
-//! A module a family, a function a row of the catalogue: its name starts with the row's id and
-//! then says the rule. Where an attack cannot be, its test shows what it would need and does not
-//! find. The scene and the tokens of those about tokens are in `tokens`; those about messages and
-//! connections have theirs in `raw`, with the bytes of HTTP/2 in `frames` and a backend that keeps
-//! every byte in `recorder`.
+//! A module a family, a function a row of the catalogue: its name starts with the row's id and then
+//! says the rule that stands against it. Where an attack cannot be, its test shows what it would
+//! need and does not find. The scene and the tokens of those about tokens are in `tokens`; what sends
+//! any bytes and any frames, and keeps what a backend got, in `raw`, `frames` and `recorder`.
 
 mod alg;
 mod cch;
