@@ -313,12 +313,13 @@ async fn h1_14_the_last_chunk_and_the_trailers_end_in_lines_of_their_own() {
         breaks_off(&scene, body).await;
     }
     // To a lone line feed among trailers the lines go on: what follows is read as more of them, and
-    // is nobody's request, here or at the backend.
+    // is nobody's request, here or at the backend. Nobody waits for its answer: the connection ends.
     let mut client = Socket::open(&scene.proxy.address).await;
     let head = post(&scene, "Transfer-Encoding: chunked\r\n");
     let body = format!("5\r\nhello\r\n0\r\nX-A: 1\n\r\n{}", canary(&scene));
     client.send(format!("{head}{body}").as_bytes()).await;
     assert!([200, 400].contains(&client.answer().await.unwrap().status));
+    assert!(client.rest().await.is_empty());
     assert!(targets(&scene).iter().all(|target| target == "/api"));
     // Zeros and white space mean what they mean to every reader (RFC 9112 §7.1); they stay here.
     for body in

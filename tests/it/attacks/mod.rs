@@ -29,5 +29,3 @@ mod sig;
 mod spf;
 mod tokens;
 mod upg;
-
-use self::settings_file::settings_text;

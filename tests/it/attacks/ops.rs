@@ -28,7 +28,7 @@ use super::raw::{Ask, PLAIN, Scene, Socket};
 use super::recorder::Recorder;
 use super::settings_file::{settings_text, settings_with};
 use crate::signature::verify;
-use crate::support::settings::{SECRET, settings_for};
+use crate::support::settings::{SECRET, settings_for, settings_with_public};
 use crate::support::tls::{Authority, Mounted, Pair, connect};
 use crate::support::{Client, Issuer, Proxy, Upstream, settings, until};
 
@@ -404,10 +404,23 @@ fn ops_11_a_mistake_in_the_settings_is_told_with_its_line_and_nothing_starts() {
     }
 }
 
-/// What is read again while the proxy runs are the files that it watches, each as a whole or not at
-/// all.
+/// Settings and files are exchanged whole or not at all. That a mistake in them leaves the last good
+/// ones is held where reloading is.
 #[tokio::test(flavor = "local")]
 async fn ops_12_no_request_is_lost_and_nothing_half_read_while_files_change() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let mut proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    let mut kept = proxy.client().open().await.unwrap();
+    for round in 0..100 {
+        let (new, status) = match round % 2 {
+            0 => (settings_with_public(&issuer, &upstream), 200),
+            _ => (settings(&issuer, &upstream), 401),
+        };
+        proxy.app.reload(new).await.unwrap();
+        assert_eq!(kept.get("/public/a").await.status, status, "{round}");
+    }
+
     let authority = Authority::new();
     let client = authority.client(None);
     let files = Mounted::of(&authority.pair("localhost"));

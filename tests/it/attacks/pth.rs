@@ -9,7 +9,7 @@ use countersign::proxy::TrustedProxies;
 use http::Method;
 
 use super::raw::{Ask, LANES, PLAIN, Scene, Wire, on_every_lane, only_ours};
-use crate::attacks::settings_text;
+use super::settings_file::settings_text;
 use crate::support::settings::route;
 
 /// A target that nobody can be served, whoever asks.
