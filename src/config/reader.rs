@@ -179,16 +179,19 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let shown = key::find(name).map_or(Shown::Length, |key| key.shown);
         let text = &item.text;
+        // What may hold a password or a secret key is not repeated.
+        let said = |problem: String| match shown {
+            Shown::Plain if !text.starts_with("sk_") => format!("{}: {problem}", quoted(text)),
+            Shown::Plain | Shown::Address | Shown::Length => problem,
+        };
         let problem = if text.is_empty() {
             "empty; take it out, or write what belongs there".to_owned()
         } else if shown != Shown::Length && text.chars().any(char::is_control) {
-            format!("{}: a control character has no place here", quoted(text))
+            said("a control character has no place here".to_owned())
         } else {
             match parse(text) {
                 Ok(value) => return Some(value),
-                // What may hold a password or a secret key is not repeated.
-                Err(error) if shown != Shown::Plain || text.starts_with("sk_") => error.to_string(),
-                Err(error) => format!("{}: {error}", quoted(text)),
+                Err(error) => said(error.to_string()),
             }
         };
         let (key, origin) = (self.label(name), item.origin.clone());
