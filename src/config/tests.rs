@@ -396,6 +396,21 @@ fn a_secret_that_stands_where_its_file_or_an_address_belongs_is_not_repeated() {
 }
 
 #[test]
+fn no_mistake_repeats_a_secret() {
+    for (name, value) in [
+        ("HTTPS_PROXY", "http://user:hunter2@proxy\u{7}:3128"),
+        ("HTTPS_PROXY", "gopher://user:hunter2@proxy"),
+        ("CLERK_FAPI_URL", "https://user:hunter2@b.com\u{7}"),
+        ("CLERK_PUBLISHABLE_KEY", "sk_live_hunter2\u{7}"),
+        ("CLERK_SECRET_KEY", "hunter2\u{7}"),
+    ] {
+        let got = Scene::default().env(name, value).mistakes();
+        assert!(!got.is_empty(), "{name}");
+        assert!(!got.concat().contains("hunter2"), "{name}: {got:?}");
+    }
+}
+
+#[test]
 fn routes_and_claims_are_shown_row_by_row() {
     let loaded = loaded(
         "identity.claims = {x-a = \"/a\"}\n[[route]]\npath = \"/b\"\nmethods = [\"GET\", \"PUT\"]\nclaims.n = [5, \"5\", true]\nreverification = {level = \"first_factor\", after_minutes = 5}",

@@ -13,20 +13,26 @@ impl<'a> BearerToken<'a> {
     /// Finds the bearer token of a request; nothing where it has no `Authorization` or one of
     /// another scheme, which may be the backend's own business.
     ///
-    /// The scheme's case is free (RFC 9110 §11.1), one space follows, the rest is the token.
+    /// The scheme's case is free (RFC 9110 §11.1), one space follows, the rest is the token. Blanks
+    /// around a value are no part of it (§5.5), and HTTP/2 hands them on all the same.
     ///
     /// # Errors
     ///
     /// [`Reject::CredentialRepeated`] where there are two `Authorization` headers: two callers,
     /// and the backend may take the one we did not check. [`Reject::TokenMalformed`] where the
-    /// scheme is `Bearer` and no single token follows.
+    /// scheme is `Bearer` and no single token follows, or where what stands before or after a
+    /// scheme is a blank to some backends: those would find a token.
     pub fn from_headers(headers: &'a HeaderMap) -> Result<Option<Self>, Reject> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), second) = (values.next(), values.next()) else { return Ok(None) };
         if second.is_some() {
             return Err(Reject::CredentialRepeated);
         }
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(BEARER.len()) else {
+        let value = value.as_bytes().trim_ascii();
+        if value.first().is_some_and(|byte| !byte.is_ascii()) {
+            return Err(Reject::TokenMalformed);
+        }
+        let Some((scheme, token)) = value.split_at_checked(BEARER.len()) else {
             return Ok(None);
         };
         if !scheme.eq_ignore_ascii_case(BEARER) {
@@ -34,7 +40,7 @@ impl<'a> BearerToken<'a> {
         }
         let token = match token {
             [b' ', token @ ..] => token,
-            [] | [b'\t', ..] => token,
+            [] | [b'\t' | 0x80.., ..] => token,
             _ => return Ok(None), // `Bearerfoo`: a scheme of its own
         };
         let one_word = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
@@ -130,6 +136,10 @@ mod tests {
             ("Bearer\ta.b.c", Err(Reject::TokenMalformed)),
             ("Bearer a.b.c junk", Err(Reject::TokenMalformed)),
             ("Bearer a.b.c, Bearer d.e.f", Err(Reject::TokenMalformed)),
+            (" Bearer a.b.c\t", Ok(Some("a.b.c"))),
+            ("\u{a0}Bearer a.b.c", Err(Reject::TokenMalformed)),
+            ("Bearer\u{a0}a.b.c", Err(Reject::TokenMalformed)),
+            ("Bearer\u{3000}a.b.c", Err(Reject::TokenMalformed)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, value.parse().unwrap());

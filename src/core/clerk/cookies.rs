@@ -334,7 +334,9 @@ fn latin1(bytes: &[u8]) -> String {
 
 /// Reads a number as JavaScript's `parseInt(text) || 0` does: what follows the digits is ignored.
 fn parse_int(text: &str) -> i64 {
-    let text = text.trim_start();
+    // A byte order mark is white space to JavaScript, the character for a next line is none.
+    let is_blank = |c: char| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}';
+    let text = text.trim_start_matches(is_blank);
     let (sign, text) = match text.as_bytes().first() {
         Some(b'-') => (-1, &text[1..]),
         Some(b'+') => (1, &text[1..]),

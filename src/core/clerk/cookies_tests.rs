@@ -86,6 +86,8 @@ fn numbers_are_read_as_javascript_reads_them() {
         ("", 0),
         ("x", 0),
         (" 5", 5),
+        ("\u{feff}5", 5),
+        ("\u{85}5", 0),
         ("5x", 5),
         ("5.9", 5),
         ("-5", -5),

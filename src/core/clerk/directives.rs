@@ -39,7 +39,7 @@ impl Directives {
 
     fn of_list(list: Option<&Value>) -> Self {
         let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let ours = texts.filter(|text| cookie::is_clerk(cookie::name(text.as_bytes())));
+        let ours = texts.filter(|text| text.is_ascii() && is_clerks(text));
         let lines = ours.filter_map(|text| HeaderValue::from_str(text).ok());
         let hidden = lines.map(|mut line| {
             line.set_sensitive(true);
@@ -52,10 +52,8 @@ impl Directives {
     /// its plain name or with a suffix. Nothing where there is none, or it is taken away.
     pub fn session_token(&self) -> Option<&str> {
         let texts = self.0.iter().rev().filter_map(|value| value.to_str().ok());
-        let mut sessions = texts.filter(|text| is_session(text));
-        let value = sessions.next()?.split('=').nth(1)?;
-        let value = value.split(';').next().unwrap_or_default().trim();
-        (!value.is_empty()).then_some(value)
+        let mut sessions = texts.filter_map(pair).filter(|(name, _)| is_session(name));
+        sessions.next().map(|(_, value)| value).filter(|value| !value.is_empty())
     }
 
     /// Returns the lines, in order.
@@ -64,8 +62,18 @@ impl Directives {
     }
 }
 
-fn is_session(directive: &str) -> bool {
-    let name = directive.split('=').next().unwrap_or_default().trim();
+/// Takes a directive apart as browsers do (RFC 6265 §5.2): what is before the first `;`, at its
+/// first `=`.
+fn pair(directive: &str) -> Option<(&str, &str)> {
+    let (name, value) = directive.split(';').next()?.split_once('=')?;
+    Some((name.trim(), value.trim()))
+}
+
+fn is_clerks(directive: &str) -> bool {
+    pair(directive).is_some_and(|(name, _)| cookie::is_clerk(name.as_bytes()))
+}
+
+fn is_session(name: &str) -> bool {
     name.strip_prefix("__session").is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
@@ -92,6 +100,9 @@ mod tests {
             "=5",
             "",
             "__session=\r\nSet-Cookie: admin=true",
+            "__session=a; \u{e9}",
+            "__clerk_; admin=true",
+            "__session_",
             5,
         ]));
         let names: Vec<_> =
@@ -108,6 +119,9 @@ mod tests {
             (json!(["__session=a; Path=/"]), Some("a")),
             (json!(["__session=a", "__session_x=b; Path=/"]), Some("b")),
             (json!(["__session=a", "__session=; Max-Age=0"]), None),
+            (json!(["__session=a", "__session=b; \u{e9}"]), Some("a")),
+            (json!(["__session=a", "__session_;x=b"]), Some("a")),
+            (json!(["__session=a=b; Path=/"]), Some("a=b")),
             (json!(["__client_uat=1"]), None),
             (json!("x"), None),
             (json!(null), None),
