@@ -42,14 +42,17 @@ async fn ext_01_no_token_is_no_caller() {
 #[tokio::test(flavor = "local")]
 async fn ext_03_one_space_stands_between_scheme_and_token() {
     let scene = Scene::set().await;
-    let malformed =
-        ["Authorization: Bearer\t@", "Authorization: Bearer  @", "Authorization: Bearer \t@"];
+    let malformed = [
+        "Authorization: Bearer\t@",
+        "Authorization: Bearer  @",
+        "Authorization: Bearer \t@",
+        "Authorization: Bearer\u{a0}@", // a blank to some backends
+    ];
     refuses_each(&scene, &malformed, MALFORMED).await;
     let missing = [
         "Authorization: Bearer=@",
         "Authorization: Bearer:@",
         "Authorization: Bearer@",
-        "Authorization: Bearer\u{a0}@",
         "Authorization: Bearer,@",
         "Authorization: Bearer/@",
     ];
