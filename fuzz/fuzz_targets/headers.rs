@@ -51,7 +51,10 @@ fuzz_target!(|data: &[u8]| {
         .iter()
         .map(|it| it.as_bytes().to_ascii_lowercase())
         .collect();
-    assert_eq!(check_framing(&client).is_ok(), codings.is_empty() || codings == [b"chunked"]);
+    let octal = |length: &[u8]| length.len() > 1 && length[0] == b'0';
+    let octal = client.get_all("content-length").iter().any(|it| octal(it.as_bytes()));
+    let is_one = codings.is_empty() || codings == [b"chunked"];
+    assert_eq!(check_framing(&client).is_ok(), is_one && !octal);
 });
 
 fn policy(credentials: Credentials) -> StripPolicy {
@@ -95,7 +98,14 @@ fn is_forged(name: &str) -> bool {
 
 /// Another spelling of a header that we set ourselves or that frames the request.
 fn is_alias(name: &str) -> bool {
-    let set = ["host", "signature", "signature-input", "x-request-id"];
+    let set = [
+        "content-length",
+        "host",
+        "signature",
+        "signature-input",
+        "transfer-encoding",
+        "x-request-id",
+    ];
     folded(name) != name && set.contains(&&*folded(name))
 }
 
