@@ -29,6 +29,8 @@ struct Told {
     last: Notify,
     /// Whether requests come side by side: bytes then are no sign that a head has begun.
     multiplexed: Cell<bool>,
+    /// When bytes last passed, either way; kept where requests come side by side.
+    moved: Cell<Instant>,
 }
 
 /// What a connection is doing.
@@ -53,6 +55,7 @@ impl Activity {
             under_way: Cell::default(),
             last: Notify::new(),
             multiplexed: Cell::default(),
+            moved: Cell::new(Instant::now()),
         }))
     }
 
@@ -98,6 +101,12 @@ impl Activity {
         }
     }
 
+    /// Returns since when nothing has been under way and no byte has passed; nothing where something
+    /// is. Over HTTP/2 a request is over before all of its answer was sent.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.quiet_since().map(|quiet| quiet.max(self.0.moved.get()))
+    }
+
     /// Returns when the client must have taken something, if something waits for it.
     pub(super) fn read_due(&self, at_most: Duration) -> Option<Instant> {
         self.0.blocked.get().map(|since| since + at_most)
@@ -116,13 +125,21 @@ impl Activity {
     fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
         if polled.is_ready() {
             self.0.blocked.set(None);
+            self.moved();
         } else if self.0.blocked.get().is_none() {
             self.0.blocked.set(Some(Instant::now()));
         }
         polled
     }
 
+    fn moved(&self) {
+        if self.0.multiplexed.get() {
+            self.0.moved.set(Instant::now());
+        }
+    }
+
     fn bytes_came(&self) {
+        self.moved();
         match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
             (State::New, since) => self.0.state.set((State::Head, since)),

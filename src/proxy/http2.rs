@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 use tracing::{debug, error};
 
 use super::activity::{Activity, Watched};
-use super::connection::{GLANCE, QUIET, is_quiet};
+use super::borrowed;
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Link, Wire};
@@ -30,8 +30,8 @@ use crate::core::reject::Reject;
 const STREAMS: u32 = 100;
 /// What a client may send of one body before the backend takes it: 64 KiB, as the standard has it.
 const STREAM_WINDOW: u32 = 65_535;
-/// And of all bodies on the connection: so that one that stands still does not stop the others.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// And of all bodies on the connection: those that stand still do not stop the others.
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW + 1024 * 1024;
 /// What waits to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that are reset before we have looked at them, as many as may wait. More at a time is an
@@ -47,6 +47,9 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 const AGE: Duration = Duration::from_secs(60 * 60);
 /// By how much that differs, so that those that began together do not end together.
 const AGE_SPREAD: Duration = Duration::from_secs(6 * 60);
+/// How long a client that was told to begin nothing more may be silent before it is taken for gone.
+/// One that is there has said so by then, or is reading what was sent.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve<S>(
@@ -70,20 +73,21 @@ pub(super) async fn serve<S>(
             Ok::<_, Infallible>(pipeline.serve(request, peer, &link).await)
         }
     });
+    let (owner, socket) = borrowed::lend(socket);
     let socket = TokioIo::new(socket);
     let mut connection = builder(limits, streams.clone()).serve_connection(socket, service);
     let grows_old = Instant::now() + age();
     let mut timer = pin!(time::sleep(timeouts.idle));
-    let mut closing = None;
-    let mut farewell = None;
+    let mut farewell = Farewell::Unsaid;
+    let mut leaving = false;
     loop {
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    observe(&error, current.pipeline().shared());
+                match ended {
+                    Ok(()) => break,
+                    Err(error) => return observe(&error, current.pipeline().shared()),
                 }
-                return;
             }
             bug = streams.panicked() => {
                 current.pipeline().shared().metrics.panics.inc();
@@ -92,32 +96,59 @@ pub(super) async fn serve<S>(
             () = timer.as_mut() => {
                 let now = Instant::now();
                 let read_due = activity.read_due(timeouts.body);
+                let silent_due = match farewell {
+                    Farewell::Unsaid => activity.quiet_since().map(|since| since + timeouts.idle),
+                    Farewell::Said => activity.silent_since().map(|since| since + SILENCE),
+                };
                 if read_due.is_some_and(|due| due <= now) {
                     debug!("connection ended: the client takes nothing");
                     return;
                 }
-                let is_over = |since: Instant| now.duration_since(since) >= QUIET;
-                if closing.is_some_and(|since| is_quiet(&activity, since))
-                    || farewell.is_some_and(is_over) && activity.quiet_since().is_some()
-                {
-                    return; // it was told, and has nothing under way
+                match farewell {
+                    Farewell::Said if silent_due.is_some_and(|due| due <= now) => return,
+                    Farewell::Unsaid if grows_old <= now || silent_due.is_some_and(|due| due <= now) => {
+                        farewell = Farewell::Said;
+                        std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    }
+                    Farewell::Said | Farewell::Unsaid => {}
                 }
-                let idle_due = activity.quiet_since().map(|since| since + timeouts.idle);
-                if farewell.is_none() && idle_due.into_iter().chain([grows_old]).any(|due| due <= now) {
-                    farewell = Some(now);
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
-                }
-                let again = if closing.or(farewell).is_some() { GLANCE } else { timeouts.head };
-                let due = [read_due, idle_due].into_iter().flatten().filter(|due| *due > now);
-                timer.as_mut().reset(due.fold(now + again, Instant::min));
+                let due = [read_due, silent_due].into_iter().flatten().filter(|due| *due > now);
+                timer.as_mut().reset(due.fold(now + timeouts.head, Instant::min));
             }
-            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
-                closing = stage.closing_since();
+            Ok(_) = stage.wait_for(Stage::is_closing), if !leaving => {
+                leaving = true;
+                farewell = Farewell::Said;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                timer.as_mut().reset(Instant::now() + GLANCE);
+                timer.as_mut().reset(Instant::now() + timeouts.head.min(SILENCE));
             }
         }
     }
+    drop(connection);
+    if let Some(socket) = owner.back() {
+        see_off(socket, timeouts.body).await;
+    }
+}
+
+/// Whether the client was told to begin nothing more (GOAWAY).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Farewell {
+    Unsaid,
+    Said,
+}
+
+/// Reads on, for nothing, until the client has closed, too: for so long at most, and while it says
+/// something.
+///
+/// All was written, and lies with the system. Whoever reads it goes on to open windows, and a
+/// socket that is closed answers that with a reset: the rest of the answer would be lost.
+async fn see_off(mut socket: impl AsyncRead + AsyncWrite + Unpin, at_most: Duration) {
+    let mut unwanted = [0; 512];
+    let reads = async {
+        socket.shutdown().await.ok()?; // where hyper has not
+        while let Ok(Ok(1..)) = time::timeout(SILENCE, socket.read(&mut unwanted)).await {}
+        Some(())
+    };
+    drop(time::timeout(at_most, reads).await);
 }
 
 fn builder(limits: Limits, streams: Streams) -> http2::Builder<Streams> {

@@ -9,6 +9,7 @@ mod activity;
 mod authenticate;
 mod backend_socket;
 mod body;
+mod borrowed;
 mod browser;
 mod connection;
 mod current;

@@ -15,10 +15,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task;
 use tokio::time::{self, Instant};
 
+use crate::attacks::frames::{self, H2};
 use crate::support::client::raw;
 use crate::support::settings::{route, settings_for};
 use crate::support::wires::{Back, Backend, Front, Script, Sender, Then};
@@ -287,6 +288,98 @@ async fn a_drain_finishes_the_streams_of_a_connection_and_lets_no_other_begin() 
     assert_eq!(drained.await.unwrap(), Drained::Clean);
     assert!((14..=17).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert!(matches!(idle, Sender::Http2(sender) if sender.is_closed()));
+}
+
+/// Opens a connection over HTTP/2 whose windows are wide and whose socket holds little, asks on it
+/// and reads nothing.
+async fn ask_and_wait(address: &str, token: &str) -> H2 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = H2::over(socket.connect(address.parse().unwrap()).await.unwrap());
+    let authorization = format!("Bearer {token}");
+    let head =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/")];
+    let head = head.into_iter().chain([("authorization", &*authorization)]);
+    let block: Vec<u8> = head.flat_map(|(name, value)| frames::literal(name, value)).collect();
+    let widest = 0x7fff_ffff_u32;
+    let sent = [
+        frames::PREFACE.to_vec(),
+        frames::frame(frames::SETTINGS, 0, 0, &frames::setting(4, widest)),
+        frames::frame(frames::WINDOW_UPDATE, 0, 0, &(widest - 65_535).to_be_bytes()),
+        frames::frame(frames::HEADERS, frames::END_HEADERS | frames::END_STREAM, 1, &block),
+    ];
+    assert!(client.send(&sent.concat()).await);
+    client
+}
+
+/// Reads an answer to its end, opening windows as it goes; returns how long its body was.
+async fn read_slowly(client: &mut H2) -> usize {
+    let mut body = 0;
+    while let Some(came) = client.frame().await {
+        if came.kind == frames::DATA {
+            body += came.payload.len();
+        }
+        if came.kind == frames::DATA && came.flags & frames::END_STREAM != 0 {
+            break;
+        }
+    }
+    body
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_is_read_to_its_end_however_slowly_in_a_drain_and_after_an_idle_while() {
+    const SIZE: usize = 1024 * 1024;
+    for end in [Ends::Drained, Ends::Idle] {
+        let answer = async |_| Response::new(Script::of([Bytes::from(vec![0; SIZE])], Then::End));
+        let (issuer, _backend, proxy) = proxy_before(answer).await;
+        let mut client = ask_and_wait(&proxy.address, &issuer.token()).await;
+        let served = r#"countersign_responses_total{code="200",route="default"}"#;
+        until("all is handed on", async || proxy.metric(served).await == 1.0).await;
+        time::pause();
+
+        let (proxy, draining) = match end {
+            Ends::Drained => (None, Some(task::spawn_local(proxy.drain()))),
+            Ends::Idle => (Some(proxy), None),
+        };
+        time::sleep(Duration::from_secs(if end == Ends::Idle { 17 } else { 5 })).await;
+        time::resume();
+        let body = read_slowly(&mut client).await;
+        drop(client);
+
+        assert_eq!(body, SIZE, "{end:?}");
+        if let Some(draining) = draining {
+            assert_eq!(draining.await.unwrap(), Drained::Clean);
+        }
+        drop(proxy);
+    }
+}
+
+/// What ends a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ends {
+    Drained,
+    Idle,
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_is_gone_without_a_word_holds_no_drain_up() {
+    let (_issuer, _backend, proxy) = proxy().await;
+    // It says that it speaks HTTP/2, and never anything more: no acknowledgement, no end.
+    let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    client.write_all(frames::PREFACE).await.unwrap();
+    let settings = frames::frame(frames::SETTINGS, 0, 0, &[]);
+    client.write_all(&settings).await.unwrap();
+    until("it is there", async || proxy.metric("countersign_connections").await == 1.0).await;
+    let mut greeting = [0; 9];
+    client.read_exact(&mut greeting).await.unwrap();
+    time::pause();
+
+    let began = Instant::now();
+    let drained = proxy.drain().await;
+
+    let took = began.elapsed().as_secs();
+    assert_eq!(drained, Drained::Clean);
+    assert!((10..=12).contains(&took), "{took}");
 }
 
 #[tokio::test(flavor = "local")]

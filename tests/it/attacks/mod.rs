@@ -11,7 +11,7 @@ mod cch;
 mod clm;
 mod dos;
 mod ext;
-mod frames;
+pub(crate) mod frames;
 mod h1;
 mod h2;
 mod hdr;
