@@ -132,7 +132,8 @@ def is_the_same(line, seen):
     # The log does not repeat a method that is longer than any there is.
     is_made_up = line["method"] == "(longer than any)" and len(seen["method"]) > len("UPDATEREDIRECTREF")
     is_one = (line["method"] == seen["method"] or is_made_up) and came == went
-    is_whole = line["bytes_in"] == seen["length"] and line["decision"] != "rejected"
+    # Who has left may have sent the whole of it before.
+    is_whole = line["bytes_in"] == seen["length"] and not is_refused(line)
     return is_one and (is_whole or not seen["whole"])
 
 
