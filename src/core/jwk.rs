@@ -281,6 +281,12 @@ impl VerificationKey {
         self.prepared.iter().map(|(algorithm, _)| algorithm.as_str())
     }
 
+    /// Tells whether it is an RSA key whose exponent is not 65537, the one that everybody makes keys
+    /// with: a smaller one has made forgeries possible wherever a verifier was careless.
+    pub fn has_unusual_exponent(&self) -> bool {
+        matches!(&self.material, Material::Rsa { e, .. } if e != &[1, 0, 1])
+    }
+
     /// Tells whether the key was published for `algorithm`.
     pub fn is_for(&self, algorithm: Algorithm) -> bool {
         self.prepared.iter().any(|(own, _)| *own == algorithm)

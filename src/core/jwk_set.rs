@@ -37,6 +37,8 @@ pub struct KeySetNotes {
     pub skipped: Vec<(usize, BadKey)>,
     /// The places of keys that were published with their private parts.
     pub private: Vec<usize>,
+    /// The places of RSA keys whose exponent is not 65537.
+    pub unusual: Vec<usize>,
 }
 
 /// An answer that is no key set.
@@ -102,6 +104,9 @@ impl KeySet {
                 Ok((key, PrivateParts(private))) => {
                     if private {
                         notes.private.push(place);
+                    }
+                    if key.has_unusual_exponent() {
+                        notes.unusual.push(place);
                     }
                     match key.kid().cloned() {
                         Some(kid) => drop(named.insert(kid, Arc::new(key))),

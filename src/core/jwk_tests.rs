@@ -348,7 +348,7 @@ fn an_answer_that_is_no_key_set_is_a_failure_and_not_an_empty_set() {
         ),
         (json!([nested(200)]), vec![(0, BadKey::Malformed("no JSON that can be read in one way"))]),
     ] {
-        let notes = KeySetNotes { skipped, private: vec![] };
+        let notes = KeySetNotes { skipped, ..KeySetNotes::default() };
         assert_eq!(set(&keys).err(), Some(BadKeySet::NoUsableKey(notes)), "{keys}");
     }
 }

@@ -104,6 +104,9 @@ pub(super) fn parse(settings: &KeySettings, text: &[u8]) -> Result<KeySet, Failu
     if !notes.private.is_empty() {
         warn!(issuer, keys = ?notes.private, "the key set was published with private parts; they are ignored, and known to everybody");
     }
+    if !notes.unusual.is_empty() {
+        warn!(issuer, keys = ?notes.unusual, "RSA keys with another exponent than 65537 are used");
+    }
     for (place, problem) in &notes.skipped {
         warn!(issuer, key = place, %problem, "a key of the set is not used");
     }

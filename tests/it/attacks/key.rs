@@ -256,6 +256,14 @@ async fn key_12_a_weak_rsa_key_is_no_key() {
         (what.to_owned(), json!({"kty": "RSA", "n": encode(n), "e": encode(e)}))
     };
     uses_none_of(rows.into_iter().map(key).collect()).await;
+
+    // What is unusual but strong enough is used, and the log says so.
+    let (_, odd) = key(("e = 3", number(2048, 1), vec![3]));
+    let set = json!({"keys": [rsa_jwk(&A, "rs_A"), with(odd, &json!({"kid": "odd"}))]});
+    let scene = publishing(&set).await;
+    assert_eq!(scene.other_keys().await, 2.0);
+    let log = scene.proxy.logged();
+    assert!(log.contains("RSA keys with another exponent than 65537 are used"), "{log}");
 }
 
 #[tokio::test(flavor = "local")]
