@@ -191,7 +191,8 @@ impl CleanHead {
         let mut kept = Vec::new();
         while let Some(protocol) = offered.next() {
             match protocol == BEARER_PROTOCOL {
-                true => drop(offered.next()),
+                // The word twice is no token: what stands behind it may be one.
+                true => drop(offered.find(|protocol| *protocol != BEARER_PROTOCOL)),
                 false => kept.push(protocol),
             }
         }
