@@ -341,6 +341,22 @@ pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
     }
 }
 
+/// Says on a connection of HTTP/1.1 what only that has to be told: that a body comes in chunks where
+/// nothing says how long it is, whatever the method (RFC 9112 §6.3), and that `TE` ends at the
+/// other side (RFC 9110 §10.1.4).
+pub fn for_one_connection(headers: &mut HeaderMap, has_a_length: bool) {
+    if !has_a_length && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    match headers.contains_key(CONNECTION) {
+        true => drop(headers.remove(TE)), // it is to be a WebSocket, which has no trailers
+        false if headers.contains_key(TE) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        false => {}
+    }
+}
+
 /// Tells whether a response says in two ways where its body ends (RFC 9112 §6.3): a client that
 /// is told the length while chunks were counted reads on into the next answer, or waits for one.
 pub fn is_framed_twice(headers: &HeaderMap) -> bool {

@@ -151,7 +151,8 @@ impl Upstream {
             path: target.path.as_str(),
             query: target.uri.query(),
         };
-        let (is_empty, progress) = (body.is_empty(), body.progress());
+        let (is_empty, has_a_length) = (body.is_empty(), body.has_a_length());
+        let progress = body.progress();
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
         let now = self.shared.clock.now();
@@ -163,6 +164,7 @@ impl Upstream {
             *request.uri_mut() = self.absolute(target);
         } else {
             *request.uri_mut() = target.uri.clone();
+            header::for_one_connection(request.headers_mut(), has_a_length);
         }
 
         let sent = Instant::now();
