@@ -80,10 +80,12 @@ impl Pool {
 
     /// Takes a connection that can be used at once, if there is one.
     pub(super) fn take(self: &Rc<Self>) -> Option<Lease> {
-        match self.trunks.take() {
-            Some(stream) => Some(self.lease(Line::Shared(stream), true)),
-            None => self.take_alone(),
-        }
+        self.take_shared().or_else(|| self.take_alone())
+    }
+
+    /// Takes a place on one over HTTP/2.
+    pub(super) fn take_shared(self: &Rc<Self>) -> Option<Lease> {
+        self.trunks.take().map(|stream| self.lease(Line::Shared(stream), true))
     }
 
     /// Takes one over HTTP/1.1.
@@ -209,6 +211,13 @@ impl Lease {
                 connection.sender.try_send_request(request).await
             }
             Line::Shared(stream) => stream.send(request).await,
+        }
+    }
+
+    /// Says that the connection takes no other request.
+    pub(super) fn is_the_last(&self) {
+        if let Line::Shared(stream) = &self.line {
+            stream.is_the_last();
         }
     }
 

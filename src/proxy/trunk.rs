@@ -1,8 +1,12 @@
 //! Connections to the backend over HTTP/2, which carry many requests side by side.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -11,15 +15,16 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{self, AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
 use crate::telemetry::metrics::Metrics;
 
-/// Requests at a time on one connection; for more there is another. What servers allow by default
-/// is this or more, and one that allows less has the rest wait.
+/// Requests at a time on one connection, or less where the backend allows less; for more there is
+/// another.
 const STREAMS: usize = 100;
 /// What the backend may send of one answer before the client takes it.
 const STREAM_WINDOW: u32 = 65_535;
@@ -36,7 +41,11 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 /// A connection over HTTP/2.
 pub(super) struct Trunk {
     sender: http2::SendRequest<RequestBody>,
+    /// How many streams the backend allows at the moment.
+    allowed: Box<dyn Fn() -> usize>,
     streams: Cell<usize>,
+    /// Whether the backend has said that it takes no more requests on it.
+    is_spent: Cell<bool>,
     /// When the last of its streams ended, or it was made.
     since: Cell<Instant>,
 }
@@ -47,40 +56,98 @@ impl fmt::Debug for Trunk {
     }
 }
 
-/// Runs what hyper has to do beside a connection.
-#[derive(Clone, Copy, Debug)]
-struct Here;
+/// Runs what hyper has to do beside a connection, and tells whoever waits for what comes of it.
+#[derive(Clone, Debug, Default)]
+struct Here(Rc<Notify>);
 
 impl<F: Future + 'static> Executor<F> for Here {
     fn execute(&self, future: F) {
-        drop(task::spawn_local(async { drop(future.await) }));
+        let told = Rc::clone(&self.0);
+        drop(task::spawn_local(async move {
+            let mut future = pin!(future);
+            poll_fn(|context| {
+                let polled = future.as_mut().poll(context);
+                told.notify_waiters();
+                polled.map(drop)
+            })
+            .await;
+        }));
     }
 }
 
 impl Trunk {
-    /// Begins to speak HTTP/2 over a connection.
+    /// Begins to speak HTTP/2 over a connection. It is there once the backend has spoken, too, and
+    /// has said how many streams it allows: more than those it might refuse.
     pub(super) async fn start(
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    ) -> hyper::Result<Self> {
-        let mut builder = http2::Builder::new(Here);
+    ) -> io::Result<Self> {
+        let here = Here::default();
+        let mut builder = http2::Builder::new(here.clone());
         builder
             .timer(TokioTimer::new())
+            .initial_max_send_streams(0) // until it speaks
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEAD)
             .keep_alive_interval(PING.0)
             .keep_alive_timeout(PING.1);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        // Ends when nobody has its sender any more, or the backend closes. What went wrong, the
-        // requests that were under way are told.
-        task::spawn_local(async { drop(connection.await) });
-        Ok(Self { sender, streams: Cell::new(0), since: Cell::new(Instant::now()) })
+        let handshake = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let mut connection = Box::pin(connection);
+        while connection.current_max_send_streams() == 0 {
+            let more = here.0.notified();
+            tokio::select! {
+                ended = &mut connection => return Err(no_http2(ended)),
+                () = more => {}
+            }
+        }
+        Ok(Self {
+            sender,
+            allowed: run(connection),
+            streams: Cell::new(0),
+            is_spent: Cell::new(false),
+            since: Cell::new(Instant::now()),
+        })
     }
 
     fn takes_more(&self) -> bool {
-        !self.sender.is_closed() && self.streams.get() < STREAMS
+        !self.is_over() && self.streams.get() < (self.allowed)().min(STREAMS)
     }
+
+    fn is_over(&self) -> bool {
+        self.is_spent.get() || self.sender.is_closed()
+    }
+}
+
+/// What is wrong with a backend whose connection was over before it said how it speaks HTTP/2.
+fn no_http2(ended: hyper::Result<()>) -> io::Error {
+    let problem = match &ended {
+        Ok(()) => "closed".to_owned(),
+        Err(error) => error.source().map_or_else(|| error.to_string(), ToString::to_string),
+    };
+    io::Error::other(format!("it did not begin to speak HTTP/2: {problem}"))
+}
+
+/// Runs a connection: until nobody has its sender any more, or the backend closes. What went wrong,
+/// the requests that were under way are told.
+///
+/// Returns what tells how many streams it may have.
+fn run<T>(connection: Pin<Box<http2::Connection<T, RequestBody, Here>>>) -> Box<dyn Fn() -> usize>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let connection = Rc::new(RefCell::new(Some(connection)));
+    let same = Rc::clone(&connection);
+    drop(task::spawn_local(async move {
+        poll_fn(|context| match &mut *same.borrow_mut() {
+            Some(connection) => connection.as_mut().poll(context).map(drop),
+            None => Poll::Ready(()),
+        })
+        .await;
+        same.take(); // what it has of the socket goes at once
+    }));
+    Box::new(move || connection.borrow().as_ref().map_or(0, |it| it.current_max_send_streams()))
 }
 
 /// The connections over HTTP/2 of one worker.
@@ -138,12 +205,16 @@ impl Trunks {
     pub(super) fn drop_old(&self, keep: Duration) {
         let is_kept = |trunk: &Rc<Trunk>| {
             let is_used = trunk.streams.get() > 0;
-            is_used || !trunk.sender.is_closed() && trunk.since.get().elapsed() < keep
+            is_used || !trunk.is_over() && trunk.since.get().elapsed() < keep
         };
         let mut all = self.all.borrow_mut();
         let before = all.len();
         all.retain(is_kept);
         self.metrics.upstream_idle.sub((before - all.len()) as i64);
+    }
+
+    fn forget(&self, trunk: &Rc<Trunk>) {
+        self.all.borrow_mut().retain(|other| !Rc::ptr_eq(other, trunk));
     }
 }
 
@@ -168,6 +239,11 @@ impl Stream {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         self.trunk.sender.clone().try_send_request(request).await
     }
+
+    /// Says that there will be no other request on this connection.
+    pub(super) fn is_the_last(&self) {
+        self.trunk.is_spent.set(true);
+    }
 }
 
 impl Drop for Stream {
@@ -177,7 +253,10 @@ impl Drop for Stream {
         if left == 0 {
             self.trunk.since.set(Instant::now());
             self.trunks.metrics.upstream_active.dec();
-            self.trunks.metrics.upstream_idle.inc();
+            match self.trunk.is_over() {
+                true => self.trunks.forget(&self.trunk),
+                false => self.trunks.metrics.upstream_idle.inc(),
+            }
         }
     }
 }

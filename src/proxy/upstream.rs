@@ -137,7 +137,7 @@ impl Upstream {
             Attempt::Failed(reject) => Err(reject),
             Attempt::Stale(body) => {
                 self.shared.metrics.upstream(UpstreamResult::Retried);
-                let lease = self.connect(outgoing.wish).await?;
+                let lease = self.make(outgoing.wish).await?;
                 self.send(lease, outgoing, body).await.last()
             }
         }
@@ -191,6 +191,9 @@ impl Upstream {
                 }
                 _ => {
                     let error = error.error();
+                    if !is_of_a_stream(error) {
+                        lease.is_the_last();
+                    }
                     let may_be_repeated = lease.is_reused() && may_be_repeated(target.method);
                     let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
                     self.failed(error, repeatable, &progress)
@@ -246,14 +249,18 @@ impl Upstream {
 
     /// Takes a connection that is there, or makes one.
     async fn lease(&self, wish: Wish) -> Result<Lease, Reject> {
-        let kept = || match wish {
+        let kept = match wish {
             Wish::Http => self.pool.take(),
             Wish::WebSocket => self.pool.take_alone(),
         };
-        if let Some(lease) = kept() {
-            return Ok(lease);
+        match kept {
+            Some(lease) => Ok(lease),
+            None => self.make(wish).await,
         }
-        // Where one connection serves many, whoever comes while it is made waits for it.
+    }
+
+    /// Makes a connection. Where one serves many, whoever comes while it is made waits for it.
+    async fn make(&self, wish: Wish) -> Result<Lease, Reject> {
         let is_shared = self.shared.settings.upstream_protocol == UpstreamProtocol::Http2
             || self.pool.has_trunks();
         if !is_shared || wish == Wish::WebSocket {
@@ -262,7 +269,7 @@ impl Upstream {
         let at_most = self.shared.settings.timeouts.connect;
         let making = time::timeout(at_most, self.making.lock()).await;
         let _making = making.map_err(|_| Reject::UpstreamTimeout)?;
-        match kept() {
+        match self.pool.take_shared() {
             Some(lease) => Ok(lease),
             None => self.connect(wish).await,
         }
@@ -311,7 +318,7 @@ async fn start(
 ) -> io::Result<Made> {
     let (socket, deaf) = BackendSocket::new(stream, place);
     if protocol == UpstreamProtocol::Http2 {
-        return Trunk::start(socket).await.map(Made::Http2).map_err(io::Error::other);
+        return Trunk::start(socket).await.map(Made::Http2);
     }
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER);
@@ -392,6 +399,12 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         cause.reason() == Some(h2::Reason::REFUSED_STREAM)
             || cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR)
     })
+}
+
+/// Tells whether no more is over than one stream of a connection that has others.
+pub(super) fn is_of_a_stream(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(h2::Error::is_reset)
 }
 
 fn is_reset(error: &hyper::Error) -> bool {
