@@ -5,7 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, UnixListener};
 
 /// An address to listen on.
@@ -58,6 +60,14 @@ enum Kind {
     Unix(UnixListener, SocketFile),
 }
 
+/// A client that says nothing for a minute is asked whether it is there, and is gone when it has
+/// not said so a minute later.
+fn keepalive() -> TcpKeepalive {
+    const ASKED_AFTER: Duration = Duration::from_secs(60);
+    const AGAIN_AFTER: Duration = Duration::from_secs(15);
+    TcpKeepalive::new().with_time(ASKED_AFTER).with_interval(AGAIN_AFTER).with_retries(4)
+}
+
 /// Removes a Unix socket's file when nobody listens there any more.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
@@ -80,6 +90,9 @@ impl Listener {
         match address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
+                // What it accepts has it, too: a client that is gone without a word, from a
+                // WebSocket on which nobody speaks, is noticed.
+                socket2::SockRef::from(&listener).set_tcp_keepalive(&keepalive())?;
                 let address = ListenAddress::Tcp(listener.local_addr()?);
                 Ok(Self { kind: Kind::Tcp(listener), address })
             }
@@ -182,4 +195,20 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return std::fs::remove_file(path);
     }
     Err(io::Error::new(io::ErrorKind::AddrInUse, "the path exists, and not as an abandoned socket"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_asked_whether_it_is_there() {
+        let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = Listener::bind(&any_port, 0o600).await.unwrap();
+        let _client = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
+        let Socket::Tcp(socket) = listener.accept().await.unwrap() else { panic!("it is TCP") };
+        let socket = socket2::SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    }
 }

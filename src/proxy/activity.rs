@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 /// What a connection is doing. Shared by its socket, its requests and its timers.
 #[derive(Clone, Debug)]
@@ -110,6 +110,17 @@ impl Activity {
     /// Returns when the client must have taken something, if something waits for it.
     pub(super) fn read_due(&self, at_most: Duration) -> Option<Instant> {
         self.0.blocked.get().map(|since| since + at_most)
+    }
+
+    /// Waits until the client has taken nothing of what there is for it for so long.
+    pub(super) async fn takes_nothing(&self, at_most: Duration) {
+        loop {
+            let due = self.read_due(at_most);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                return;
+            }
+            time::sleep_until(due.unwrap_or_else(|| Instant::now() + at_most)).await;
+        }
     }
 
     /// Says whether the request that has begun has a body.

@@ -15,13 +15,20 @@ pub(super) struct BrokenOff(#[source] pub(super) Option<hyper::Error>);
 /// Ends a body that nothing was heard of for a while. Costs a timer only while somebody waits.
 #[derive(Debug)]
 pub(super) struct Patience {
-    at_most: Duration,
+    /// Nothing where a body may be silent for as long as it likes.
+    at_most: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     pub(super) fn new(at_most: Duration) -> Self {
-        Self { at_most, timer: None }
+        Self { at_most: Some(at_most), timer: None }
+    }
+
+    /// Waits for a side of a call of gRPC, which may have nothing to say for hours. Whether it is
+    /// there at all, HTTP/2 asks (PING).
+    pub(super) fn endless() -> Self {
+        Self { at_most: None, timer: None }
     }
 
     /// Something came.
@@ -31,7 +38,7 @@ impl Patience {
 
     /// Nothing came yet: ready once that has been so for too long.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let at_most = self.at_most;
+        let Some(at_most) = self.at_most else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep(at_most)));
         timer.as_mut().poll(context)
     }

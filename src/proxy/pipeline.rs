@@ -180,7 +180,7 @@ impl Pipeline {
         if is_known {
             record.cookies.append(&mut record.on_arrival);
         }
-        let body = self.admit_body(body, &headers, preflight, link)?;
+        let body = self.admit_body(body, &headers, preflight, record.is_call, link)?;
         record.body = Some(body.progress());
         let protocol_token = self.takes_protocol_token(wish) && credential::in_protocols(&headers);
 
@@ -253,6 +253,7 @@ impl Pipeline {
         body: Incoming,
         headers: &HeaderMap,
         preflight: bool,
+        is_call: bool,
         link: &Link,
     ) -> Result<RequestBody, Reject> {
         let shared = Arc::clone(&self.shared);
@@ -267,7 +268,10 @@ impl Pipeline {
         {
             return Err(Reject::BodyTooLarge);
         }
-        Ok(RequestBody::new(body, shared, link))
+        Ok(match is_call {
+            true => RequestBody::of_call(body, shared, link),
+            false => RequestBody::new(body, shared, link),
+        })
     }
 
     /// Passes the backend's answer on.
@@ -287,7 +291,9 @@ impl Pipeline {
         if let (StatusCode::SWITCHING_PROTOCOLS, Wire::Http1 { tunnel }) = (status, &link.wire) {
             header::go_on_as_websocket(&mut parts.headers);
             let lifetime = Lifetime::of(&record, link, &self.shared);
-            tunnel.put(Tunnel { backend: goes_on, lease, lifetime, record });
+            let client = link.activity.clone();
+            let at_most = self.shared.settings.timeouts.body;
+            tunnel.put(Tunnel { backend: goes_on, lease, lifetime, client, at_most, record });
             return Response::from_parts(parts, ResponseBody::tunnel());
         }
         let kind = match () {
@@ -295,12 +301,16 @@ impl Pipeline {
             () if stream::is_of_events(&parts.headers) => Some(StreamKind::Events),
             () => None,
         };
+        let patience = match record.is_call && lease.version() == Version::HTTP_2 {
+            true => Patience::endless(),
+            false => Patience::new(self.shared.settings.timeouts.body),
+        };
         let from = Box::new(FromUpstream {
             incoming,
             lease: Some(lease),
             request,
             shared: Arc::clone(&self.shared),
-            patience: Patience::new(self.shared.settings.timeouts.body),
+            patience,
             stream: kind.map(|kind| Stream::new(kind, Lifetime::of(&record, link, &self.shared))),
         });
         Response::from_parts(parts, ResponseBody::upstream(from, record, link.wire.stall()))

@@ -64,6 +64,8 @@ enum End {
     AsSent,
     /// The backend broke it off.
     BrokenOff,
+    /// The backend said nothing for too long.
+    Silent,
     /// We ended it.
     Over(StreamEnd),
 }
@@ -73,6 +75,7 @@ impl End {
         match self {
             Self::AsSent => None,
             Self::BrokenOff => Some("the backend broke its answer off"),
+            Self::Silent => Some("the backend said nothing more of its answer"),
             Self::Over(StreamEnd::Lifetime) => Some("the stream had outlived its token"),
             Self::Over(StreamEnd::Drain) => Some("the stream ended with the proxy"),
         }
@@ -155,6 +158,11 @@ impl Record {
         self.end.set(End::BrokenOff);
     }
 
+    /// The backend said nothing more of the answer for too long.
+    pub(super) fn fell_silent(&self) {
+        self.end.set(End::Silent);
+    }
+
     /// We ended the stream that the answer is, or has become.
     pub(super) fn stream_ended(&self, end: StreamEnd) {
         self.shared.metrics.stream_ended(end);
@@ -183,9 +191,12 @@ impl Drop for Record {
             metrics.upstream_answered(upstream.as_secs_f64());
         }
         let Some(log) = &self.shared.log else { return };
-        let detail = match &self.reject {
-            Some(reject) => Some(reject.to_string()),
-            None => self.end.get().detail().map(str::to_owned),
+        // A backend breaks off where the request was broken off before.
+        let fault = || self.body.as_ref().and_then(|body| body.fault());
+        let detail = match (&self.reject, self.end.get()) {
+            (Some(reject), _) => Some(reject.to_string()),
+            (None, End::BrokenOff) if let Some(fault) = fault() => Some(fault.to_string()),
+            (None, end) => end.detail().map(str::to_owned),
         };
         log.write(&Line {
             time: self.shared.clock.now(),

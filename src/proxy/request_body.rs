@@ -71,6 +71,13 @@ impl RequestBody {
         Self::of(incoming, shared, alone)
     }
 
+    /// What a call of gRPC has to say.
+    pub(super) fn of_call(incoming: Incoming, shared: Arc<Shared>, link: &Link) -> Self {
+        let mut body = Self::new(incoming, shared, link);
+        body.patience = Patience::endless();
+        body
+    }
+
     /// A body of nothing.
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
         Self::of(None, shared, None)

@@ -18,6 +18,7 @@ use super::pool::Lease;
 use super::record::Record;
 use super::request_body::Progress;
 use super::streams::Stall;
+use super::upstream::is_of_a_stream;
 use crate::core::grpc::Code;
 use crate::telemetry::metrics::StreamEnd;
 
@@ -67,14 +68,17 @@ impl Stream {
 
 impl StreamKind {
     fn last(self, end: StreamEnd) -> Option<Frame<Bytes>> {
-        let code = match (self, end) {
-            (Self::Events, _) => return None,
-            (Self::Grpc, StreamEnd::Lifetime) => Code::Unauthenticated,
-            (Self::Grpc, StreamEnd::Drain) => Code::Unavailable,
-        };
-        let trailers = HeaderMap::from_iter([(Code::STATUS, code.number().into())]);
-        Some(Frame::trailers(trailers))
+        match (self, end) {
+            (Self::Events, _) => None,
+            (Self::Grpc, StreamEnd::Lifetime) => Some(trailers(Code::Unauthenticated)),
+            (Self::Grpc, StreamEnd::Drain) => Some(trailers(Code::Unavailable)),
+        }
     }
+}
+
+/// The last word of a call.
+fn trailers(code: Code) -> Frame<Bytes> {
+    Frame::trailers(HeaderMap::from_iter([(Code::STATUS, code.number().into())]))
 }
 
 impl ResponseBody {
@@ -109,6 +113,16 @@ impl FromUpstream {
         }
     }
 
+    /// Says that the backend broke off: to a call whose backend is gone in gRPC's words, so that its
+    /// client knows that it may call again.
+    fn broken_off(&mut self, error: hyper::Error) -> Result<Frame<Bytes>, BrokenOff> {
+        let is_call = self.stream.take().is_some_and(|stream| stream.kind == StreamKind::Grpc);
+        match is_call && !is_of_a_stream(&error) {
+            true => Ok(trailers(Code::Unavailable)),
+            false => Err(BrokenOff(Some(error))),
+        }
+    }
+
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
@@ -125,12 +139,16 @@ impl FromUpstream {
         }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.patience.poll(context));
+            record.inspect(|record| record.fell_silent());
             return Poll::Ready(Some(Err(BrokenOff(None))));
         };
         self.patience.renew();
         let frame = match frame {
             None => None,
-            Some(Err(error)) => return Poll::Ready(Some(Err(BrokenOff(Some(error))))),
+            Some(Err(error)) => {
+                record.inspect(|record| record.broken_off());
+                return Poll::Ready(Some(self.broken_off(error)));
+            }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     self.shared.settings.strip.strip_trailers(trailers);
@@ -161,12 +179,8 @@ impl Body for ResponseBody {
             Source::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(from) => ready!(from.poll_frame(context, record.as_deref())),
         };
-        if let Some(record) = record {
-            match &frame {
-                Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(_)) => record.broken_off(),
-                None => {}
-            }
+        if let (Some(record), Some(Ok(frame))) = (record, &frame) {
+            record.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         if let (Some(stall), Some(_)) = (stall, &frame) {
             stall.begins();

@@ -13,6 +13,7 @@ use tokio::time;
 use tokio_util::io::InspectReader;
 use tracing::debug;
 
+use super::activity::Activity;
 use super::lifetime::Lifetime;
 use super::pool::Lease;
 use super::record::Record;
@@ -28,6 +29,9 @@ pub(super) struct Tunnel {
     /// Counts it until it ends.
     pub(super) lease: Lease,
     pub(super) lifetime: Lifetime,
+    pub(super) client: Activity,
+    /// How long the client may take nothing of what there is for it.
+    pub(super) at_most: Duration,
     /// The request, which is over when the tunnel is.
     pub(super) record: Box<Record>,
 }
@@ -46,6 +50,10 @@ impl Tunnel {
             tokio::select! {
                 () = both => None,
                 end = self.lifetime.over() => Some(end),
+                () = self.client.takes_nothing(self.at_most) => {
+                    debug!("tunnel ended: the client takes nothing");
+                    None
+                }
             }
         };
         self.record.tunnelled(received.get(), sent.get());

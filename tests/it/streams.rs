@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign::clock::Clock;
-use countersign::core::access::Access;
-use countersign::core::route::{Case, Routes};
 use countersign::core::time::UnixTime;
 use countersign::proxy::{Drained, StreamLifetime, UpstreamProtocol};
 use http::{Request, Response};
@@ -16,19 +14,19 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task;
+use tokio::task::{self, JoinSet};
 use tokio::time::{self, Instant};
 
 use crate::attacks::frames::{self, H2};
 use crate::support::client::raw;
-use crate::support::settings::{route, settings_for};
+use crate::support::settings::settings_for;
 use crate::support::wires::{Back, Backend, Front, Script, Sender, Then};
 use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
 
-const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// A token that is good for 10 s from `NOW`, and for the leeway.
-fn brief(issuer: &Issuer) -> String {
+pub(crate) fn brief(issuer: &Issuer) -> String {
     issuer.mint(json!({"exp": NOW.as_secs() + 10}))
 }
 
@@ -39,51 +37,6 @@ async fn begins(request: Request<Incoming>) -> Response<Script> {
     let media_type = media_type.unwrap_or_else(|| "text/event-stream".parse().unwrap());
     response.headers_mut().insert("content-type", media_type);
     response
-}
-
-fn call(path: &str, token: Option<&str>, body: Script) -> Request<Script> {
-    let mut request = Front::H2c.request(path, token.unwrap_or_default(), body);
-    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
-    request.headers_mut().insert("te", "trailers".parse().unwrap());
-    if token.is_none() {
-        request.headers_mut().remove("authorization");
-    }
-    request
-}
-
-fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
-    response.headers().get(name).map(|value| value.to_str().unwrap())
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_refused_call_is_told_by_a_code() {
-    let issuer = Issuer::start(Clock::System).unwrap();
-    let upstream = Upstream::start().await; // it speaks HTTP/1.1: whoever gets there finds it broken
-    let mut settings = settings(&issuer, &upstream);
-    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
-    settings.proxy.routes = Routes::new(vec![route("/open", Access::Public)], Case::Sensitive);
-    let proxy = Proxy::start(settings).await;
-    let token = issuer.token();
-    let mut sender = Front::H2c.open(&proxy.address).await;
-    for (path, token, code, message) in [
-        ("/s/m", None, "16", "session-token-and-uat-missing"),
-        ("/s/m", Some("junk"), "16", "token-invalid"),
-        ("/s//m", Some(token.as_str()), "13", "request-malformed"),
-        ("/open", None, "14", "upstream-broken"),
-    ] {
-        let answer = sender.send(call(path, token, Script::empty())).await.unwrap();
-        let got = (
-            answer.status().as_u16(),
-            header(&answer, "grpc-status"),
-            header(&answer, "grpc-message"),
-        );
-        assert_eq!(got, (200, Some(code), Some(message)), "{path}");
-        assert_eq!(header(&answer, "content-type"), Some("application/grpc"));
-        let body = answer.into_body().collect().await.unwrap();
-        assert!(body.trailers().is_none() && body.to_bytes().is_empty(), "{path}: a head alone");
-    }
-    let answers = r#"countersign_responses_total{code="200",route="default"}"#;
-    assert_eq!(proxy.metric(answers).await, 2.0);
 }
 
 #[tokio::test(flavor = "local")]
@@ -126,36 +79,9 @@ async fn a_stream_ends_its_lifetime_after_its_token_in_the_way_its_client_takes(
     }
 }
 
-#[tokio::test(flavor = "local")]
-async fn a_call_that_is_not_answered_ends_with_its_callers_time_too() {
-    let clock = Clock::fixed(NOW);
-    let issuer = Issuer::start(clock.clone()).unwrap();
-    let backend = Back::H2c.start(async |_| std::future::pending().await).await;
-    let mut settings = settings_for(&issuer.origin(), &backend.address);
-    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
-    settings.proxy.stream_lifetime = StreamLifetime::Token;
-    let proxy = Proxy::start_with(settings, clock).await;
-    let mut sender = Front::H2c.open(&proxy.address).await;
-    let token = brief(&issuer);
-    let body = Script::of(["the first of many".into()], Then::Wait);
-    let asked = task::spawn_local(async move { sender.send(call("/", Some(&token), body)).await });
-    until("it is under way", async || proxy.metric("countersign_requests_in_flight").await == 1.0)
-        .await;
-    time::pause();
-
-    let began = Instant::now();
-    let answer = asked.await.unwrap().unwrap();
-
-    assert_eq!(
-        (header(&answer, "grpc-status"), header(&answer, "grpc-message")),
-        (Some("16"), Some("stream-over"))
-    );
-    assert!((14..=15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-}
-
 /// A proxy before a backend over HTTP/2, less patient than usual: no test takes so long that either
 /// side would be asked whether it still is, which takes the system's time and not the test's.
-async fn proxy() -> (Issuer, Backend, Proxy) {
+pub(crate) async fn proxy() -> (Issuer, Backend, Proxy) {
     proxy_before(begins).await
 }
 
@@ -223,6 +149,59 @@ async fn an_http2_connection_without_requests_is_closed_when_it_has_been_idle() 
 
     let took = began.elapsed().as_secs();
     assert!((14..=28).contains(&took), "{took}");
+}
+
+/// Lets time pass, and everybody do what is due, with what comes over sockets: a runtime that has
+/// something to do does not move its paused clock by itself.
+async fn pass(span: Duration) {
+    time::advance(span).await;
+    for _ in 0..500 {
+        task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_grows_old_after_an_hour_and_what_is_under_way_goes_on() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Back::H2c.start(begins).await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    settings.proxy.stream_lifetime = StreamLifetime::Unlimited;
+    let proxy = Proxy::start(settings).await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let mut call = Front::H2c.request("/", &issuer.token(), Script::empty());
+    call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let mut answer = sender.send(call).await.unwrap().into_body();
+    answer.frame().await.unwrap().unwrap();
+    time::pause();
+    let mut busy = JoinSet::new();
+    busy.spawn_local(async {
+        loop {
+            task::yield_now().await;
+        }
+    });
+
+    let began = Instant::now();
+    while began.elapsed() < 70 * MINUTE {
+        pass(Duration::from_secs(5)).await;
+        let refused = Front::H2c.request("/", "junk", Script::empty());
+        if sender.send(refused).await.is_err() {
+            break;
+        }
+    }
+    let took = began.elapsed();
+    let a_while = async {
+        for _ in 0..100 {
+            pass(Duration::from_secs(5)).await;
+        }
+    };
+    tokio::select! {
+        came = answer.frame() => panic!("{came:?}"),
+        () = a_while => {}
+    }
+
+    assert!((54 * MINUTE..=67 * MINUTE).contains(&took), "{took:?}");
 }
 
 #[tokio::test(flavor = "local")]

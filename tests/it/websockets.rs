@@ -15,7 +15,7 @@ use tokio::time::{self, Instant};
 
 use crate::support::settings::settings_with_public;
 use crate::support::upstream::head;
-use crate::support::{Issuer, Proxy, Upstream, settings, until};
+use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
 
 const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
@@ -312,4 +312,28 @@ async fn where_one_side_ends_the_other_may_say_its_last_word_and_no_more() {
     let _ = socket.read_to_end(&mut last).await;
 
     assert_eq!((last.as_slice(), began.elapsed().as_secs()), (&b"goodbye"[..], 10));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_socket_whose_client_takes_nothing_ends() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::raw(|mut socket| async move {
+        head(&mut socket).await;
+        socket.write_all(format!("{AGREED}\r\n").as_bytes()).await.unwrap();
+        while socket.write_all(&[0; 64 * 1024]).await.is_ok() {}
+    })
+    .await;
+    let mut settings = settings_with_public(&issuer, &upstream);
+    settings.proxy.timeouts.body = Duration::from_secs(25);
+    let proxy = Proxy::start(settings).await;
+    let (_client, answer) = ask(&proxy, "/public/socket", "").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    time::pause();
+
+    let began = Instant::now();
+    let in_flight = async || proxy.metric("countersign_requests_in_flight").await;
+    until_every(Duration::from_secs(1), "it is given up", async || in_flight().await == 0.0).await;
+
+    let took = began.elapsed().as_secs();
+    assert!((24..=55).contains(&took), "{took}");
 }
