@@ -165,6 +165,10 @@ impl Scene {
         self.lane.client == Wire::H2c
     }
 
+    pub(crate) fn before_h2(&self) -> bool {
+        self.lane.backend == Wire::H2c
+    }
+
     /// Sends a request over a connection of its own, and reads the answer.
     pub(crate) async fn ask(&self, ask: &Ask) -> Answer {
         match self.lane.client {
