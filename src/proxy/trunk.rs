@@ -98,7 +98,7 @@ impl Trunk {
         while connection.current_max_send_streams() == 0 {
             let more = here.0.notified();
             tokio::select! {
-                ended = &mut connection => return Err(no_http2(ended)),
+                ended = &mut connection => return Err(no_http2(&ended)),
                 () = more => {}
             }
         }
@@ -121,8 +121,8 @@ impl Trunk {
 }
 
 /// What is wrong with a backend whose connection was over before it said how it speaks HTTP/2.
-fn no_http2(ended: hyper::Result<()>) -> io::Error {
-    let problem = match &ended {
+fn no_http2(ended: &hyper::Result<()>) -> io::Error {
+    let problem = match ended {
         Ok(()) => "closed".to_owned(),
         Err(error) => error.source().map_or_else(|| error.to_string(), ToString::to_string),
     };
