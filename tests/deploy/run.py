@@ -45,13 +45,11 @@ def alone():
 
 
 def run(cases):
+    """All parts, or those that are named."""
     of_build = image.build()
-    image.run(cases, of_build)
-    manifests.run(cases, of_build)
-    shaped.run(cases)
-    boxed.run(cases, of_build)
-    measured.run(cases, of_build)
-    played.run(cases, of_build)
+    for part in image, manifests, shaped, boxed, measured, played:
+        if part.__name__ in (sys.argv[1:] or part.__name__):
+            part.run(cases, of_build)
 
 
 if __name__ == "__main__":

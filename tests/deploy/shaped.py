@@ -13,7 +13,7 @@ SHAPES = 10
 PROXY = 4600
 
 
-def run(cases):
+def run(cases, _image):
     shapes = of_file(pathlib.Path(__file__).with_name("shapes.yaml"))
     cases.check(f"shapes: {SHAPES}, all different", len({one["metadata"]["name"] for one in shapes}) == SHAPES)
     for before in shapes:
