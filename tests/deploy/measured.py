@@ -65,7 +65,7 @@ async def load(image, about):
     admin = local(image.environment["COUNTERSIGN_ADMIN_LISTEN"])
     request = f"GET /orders HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {mint(about)}\r\n\r\n".encode()
     async with await asyncio.start_server(backend.serve, "127.0.0.1", port, backlog=CONNECTIONS):
-        with container(image) as box, box.run(settings | {"COUNTERSIGN_LOG_ACCESS": "false"}) as process:
+        with container(image) as box, box.run(settings) as process:
             until(lambda: answers(admin, "/readyz") == 200)
             ready = resident(process)
             open_ = [await asyncio.open_connection("127.0.0.1", address) for _ in range(CONNECTIONS)]

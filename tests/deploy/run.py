@@ -2,6 +2,7 @@
 
 The image's program alone in an empty root, the examples of `deploy/kubernetes` in one each, every manifest
 built and held against Kubernetes' schemas, and the Pod for podman played by podman. See each file's first lines.
+`bash run measured` runs one part, or those that are named.
 
 Linux, as root. The run has a network and mounts of its own where it can: image and Pods name their ports.
 """
@@ -20,6 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 from harness import main
 
 import boxed
+import documented
 import image
 import manifests
 import measured
@@ -47,7 +49,7 @@ def alone():
 def run(cases):
     """All parts, or those that are named."""
     of_build = image.build()
-    for part in image, manifests, shaped, boxed, measured, played:
+    for part in image, manifests, shaped, documented, boxed, measured, played:
         if part.__name__ in (sys.argv[1:] or part.__name__):
             part.run(cases, of_build)
 
