@@ -39,7 +39,7 @@ TAKES_LONG = f"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nsleep {
 
 
 class Podman:
-    """podman with a store of its own, which is gone when the test is."""
+    """podman with stores and networks of its own, which are gone when the test is."""
 
     def __init__(self, place):
         self.place = pathlib.Path(place)
@@ -49,14 +49,14 @@ class Podman:
                   [("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)]]
         configuration.write_text(
             f"[containers]\ndefault_ulimits = [{', '.join(limits)}]\n"
-            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\n'
             '[network]\nnetwork_backend = "netavark"\n'
         )
         self.environment = os.environ | {"CONTAINERS_CONF": str(configuration)}
         self.environment["PATH"] = f"{self.place}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
         # On the PATH, so that commands can be pasted as they stand.
         (self.place / "bin").mkdir()
-        stores = " ".join(f"--{name} {self.place}/{name}" for name in ("root", "runroot", "tmpdir"))
+        stores = " ".join(f"--{name} {self.place}/{name}" for name in ("root", "runroot", "tmpdir", "network-config-dir"))
         self.script("podman", f'exec {shutil.which("podman")} {stores} "$@"')
         self.script("countersign", f'exec {BUILT} "$@"')
 
@@ -78,9 +78,11 @@ class Podman:
         return json.loads(self.run("inspect", "--type", what, name))[0]
 
     def end(self):
-        for words in ["pod", "rm", "--all", "--force", "--time", "0"], ["system", "reset", "--force"]:
+        """Leaves nothing; `system reset` would take the host's own networks with it."""
+        for words in ["pod", "rm", "--all", "--force", "--time", "0"], ["image", "rm", "--all", "--force"]:
             with contextlib.suppress(RuntimeError):
                 self.run(*words)
+        subprocess.run(["umount", self.place / "root" / "overlay"], stderr=subprocess.DEVNULL)
 
 
 def hard(limit):
