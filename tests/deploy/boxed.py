@@ -82,7 +82,8 @@ def run(cases, image):
 def directories(one):
     """A file in each empty directory that is mounted, for it to be there."""
     empty = {volume["name"] for volume in one.spec["volumes"] if "emptyDir" in volume}
-    return [(f"{mount['mountPath']}/.keep", 0o444, b"") for mount in one.proxy["volumeMounts"] if mount["name"] in empty]
+    mounts = [mount["mountPath"] for mount in one.proxy["volumeMounts"] if mount["name"] in empty]
+    return [(f"{path}/.keep", 0o444, b"") for path in mounts]
 
 
 def understood(cases, name, image, one, box):

@@ -1,4 +1,4 @@
-"""What the image takes: of a disk, of time to start, of memory and CPU. What the manifests ask for is held against it."""
+"""What the image takes: of a disk, of time to start, of memory and CPU; and whether the manifests ask for enough."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import re
 import resource
 import statistics
 import time
+import tomllib
 
 from harness import demo, free_port, mint
 from image import BUILT, answers, container, local, until
@@ -149,7 +150,7 @@ def asks_for(cases, name, one, uses):
     asked = one.proxy["resources"]
     few = uses["ready"] + USUAL * uses["idle"]
     cases.check(f"{name}: asks for the memory of {USUAL} connections", of(asked["requests"]) >= few, (asked, few))
-    most = int(re.search(r"^connections = (\d+)$", one.config["countersign"]["countersign.toml"], re.MULTILINE).group(1))
+    most = tomllib.loads(one.config["countersign"]["countersign.toml"])["limits"]["connections"]
     all_busy = uses["ready"] + most * uses["busy"]
     room = of(asked["limits"]) >= all_busy
     cases.check(f"{name}: its limit has room for {most} busy connections", room, (asked, all_busy))

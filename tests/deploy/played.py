@@ -21,7 +21,7 @@ import yaml
 
 from harness import ROOT, bearer, demo, mint, request
 from image import BUILT, answers, until
-from watched import prometheus
+from watched import prometheus, watches
 from workload import KUBERNETES, Workload
 
 NEEDS = ["podman", "runc", "catatonit", "iptables", "prometheus"]
@@ -38,25 +38,33 @@ SAYS = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nenv\n"
 TAKES_LONG = f"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nsleep {SLOW}\necho done\n"
 
 
+CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+[network]
+network_backend = "netavark"
+"""
+
+
 class Podman:
     """podman with stores and networks of its own, which are gone when the test is."""
 
     def __init__(self, place):
         self.place = pathlib.Path(place)
         configuration = self.place / "containers.conf"
-        # No more than the host has to give: its own defaults are more than some have.
-        limits = [f'"{name}={hard(kind)}:{hard(kind)}"' for name, kind in
-                  [("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)]]
-        configuration.write_text(
-            f"[containers]\ndefault_ulimits = [{', '.join(limits)}]\n"
-            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\n'
-            '[network]\nnetwork_backend = "netavark"\n'
-        )
+        files, processes = (most(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+        configuration.write_text(CONFIGURATION.format(files=files, processes=processes))
         self.environment = os.environ | {"CONTAINERS_CONF": str(configuration)}
         self.environment["PATH"] = f"{self.place}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
         # On the PATH, so that commands can be pasted as they stand.
         (self.place / "bin").mkdir()
-        stores = " ".join(f"--{name} {self.place}/{name}" for name in ("root", "runroot", "tmpdir", "network-config-dir"))
+        own = "root", "runroot", "tmpdir", "network-config-dir"
+        stores = " ".join(f"--{name} {self.place}/{name}" for name in own)
         self.script("podman", f'exec {shutil.which("podman")} {stores} "$@"')
         self.script("countersign", f'exec {BUILT} "$@"')
 
@@ -85,9 +93,10 @@ class Podman:
         subprocess.run(["umount", self.place / "root" / "overlay"], stderr=subprocess.DEVNULL)
 
 
-def hard(limit):
-    most = resource.getrlimit(limit)[1]
-    return min(most, 4096) if most > 0 else 4096
+def most(limit):
+    """No more than the host has to give: podman's own defaults are more than some have."""
+    hard = resource.getrlimit(limit)[1]
+    return min(hard, 4096) if hard > 0 else 4096
 
 
 def run(cases, image):
@@ -106,10 +115,10 @@ def run(cases, image):
             podman.shell(command, tree)
         played(cases, podman, one, about)
         confined(cases, podman, one)
-        stack.enter_context(prometheus(cases, f"127.0.0.1:{published(one)['admin']}"))(
-            lambda: [request(proxy(one), "GET", "/orders", [bearer(token(one, about))]) for _ in range(3)],
-            lambda: podman.run("stop", "--time", "0", "orders-orders"),
-        )
+        with prometheus(cases, f"127.0.0.1:{published(one)['admin']}") as base:
+            good = lambda: request(proxy(one), "GET", "/orders", [bearer(token(one, about))])
+            calls = lambda: [good() for _ in range(3)]
+            watches(cases, base, calls, lambda: podman.run("stop", "--time", "0", "orders-orders"))
         podman.run("start", "orders-orders")
         drains(cases, podman, one, about, tree)
 
@@ -122,11 +131,13 @@ def built(cases, podman, image):
     for name in "deploy/Dockerfile", ".dockerignore":
         shutil.copy(ROOT / name, context / pathlib.Path(name).name)
     (named,) = re.findall(r"image: (countersign:\S+)", (KUBERNETES / "pod.yaml").read_text())
-    podman.run("build", "--quiet", "--file", "context/Dockerfile", "--build-arg", "BINARY=given", "--tag", named, "context")
+    given = ["--file", "context/Dockerfile", "--build-arg", "BINARY=given"]
+    podman.run("build", "--quiet", *given, "--tag", named, "context")
     seen = podman.look("image", named)
     config = seen["Config"]
     right = (config["User"], config["Entrypoint"], config["Cmd"]) == (image.user, image.entrypoint, image.command)
-    cases.check("podman: the image is what its Dockerfile says", right and config["Labels"].items() >= image.labels.items(), config)
+    right = right and config["Labels"].items() >= image.labels.items()
+    cases.check("podman: the image is what its Dockerfile says", right, config)
     alone = seen["Size"] - BUILT.stat().st_size
     cases.check("podman: the image is as large as the program", 0 <= alone < 10_000, seen["Size"])
     print(f"     podman: {seen['Size'] / 1e6:.1f} MB the image")
@@ -190,19 +201,26 @@ def played(cases, podman, one, about):
         asked = each["readinessProbe"]["httpGet"]
         at = f"http://{pod}:{one.own_port(each, asked['port'])}"
         held = until(lambda: answers(at, asked["path"]) == 200)
-        cases.check(f"podman: the probe of {each['name']} passes", held, podman.run("logs", "orders-countersign", "2>&1"))
-    good = request(proxy(one), "GET", "/orders", [bearer(token(one, about))])
-    cases.check("podman: a request with a token reaches the backend", (good.status, good.text) == (200, "orders\n"), good)
-    who = request(proxy(one), "GET", "/cgi-bin/who", [bearer(token(one, about)), ("x-clerk-user-id", "user_forged")])
+        cases.check(f"podman: the probe of {each['name']} passes", held, logged(podman))
+    known = bearer(token(one, about))
+    good = request(proxy(one), "GET", "/orders", [known])
+    reached = (good.status, good.text) == (200, "orders\n")
+    cases.check("podman: a request with a token reaches the backend", reached, good)
+    who = request(proxy(one), "GET", "/cgi-bin/who", [known, ("x-clerk-user-id", "user_forged")])
     told = dict(line.partition("=")[::2] for line in who.text.splitlines())
     user = told.get("HTTP_X_CLERK_USER_ID", "")
     cases.check("podman: which is told who calls", user.startswith("user_") and user != "user_forged", who)
-    cases.check("podman: signed, and without the token", "HTTP_SIGNATURE" in told and "HTTP_AUTHORIZATION" not in told, who)
+    signed = "HTTP_SIGNATURE" in told and "HTTP_AUTHORIZATION" not in told
+    cases.check("podman: signed, and without the token", signed, who)
     reply = request(proxy(one), "GET", "/orders")
     cases.check("podman: one without is refused", reply.status == 401, reply)
-    for host in pod, "127.0.0.1":
-        reached = answers(f"http://{host}:3000", "/orders")
-        cases.check(f"podman: the backend's own port is closed at {'the Pod' if host == pod else 'the host'}", reached is None, reached)
+    for where, host in ("the Pod", pod), ("the host", "127.0.0.1"):
+        past = answers(f"http://{host}:3000", "/orders")
+        cases.check(f"podman: the backend's own port is closed at {where}", past is None, past)
+
+
+def logged(podman):
+    return podman.run("logs", "orders-countersign", "2>&1")[-2000:]
 
 
 def confined(cases, podman, one):
@@ -213,7 +231,8 @@ def confined(cases, podman, one):
     cases.check("podman: no root, no capabilities, no way to any", mine == ("65532", "0" * 16, "1", "2"), mine)
     cases.check("podman: a root that is read-only", seen["HostConfig"]["ReadonlyRootfs"] is True, seen["HostConfig"])
     limit = int(one.proxy["resources"]["limits"]["memory"].removesuffix("Mi")) << 20
-    cases.check("podman: no more memory than it may", seen["HostConfig"]["Memory"] == limit, seen["HostConfig"]["Memory"])
+    has = seen["HostConfig"]["Memory"]
+    cases.check("podman: no more memory than it may", has == limit, has)
 
 
 def drains(cases, podman, one, about, tree):
@@ -239,7 +258,7 @@ def drains(cases, podman, one, about, tree):
     cases.check("podman: SIGTERM: not ready any more", unready, seen)
     new = request(proxy(one), "GET", "/orders", [bearer(last)])
     closes = (new.status, new.headers.get("connection")) == (200, "close")
-    cases.check("podman: SIGTERM: new requests are answered during drain.delay, and asked to go elsewhere", closes, new)
+    cases.check("podman: SIGTERM: new requests are answered during drain.delay, and told to go elsewhere", closes, new)
     under_way.join()
     ending.join()
     slow = seen["slow"]
@@ -247,7 +266,7 @@ def drains(cases, podman, one, about, tree):
     took = seen["ended"] - seen["began"]
     cases.check("podman: SIGTERM: ended once that was done, within the grace", SLOW - 2 < took < 25, took)
     code = podman.look("container", "orders-countersign")["State"]["ExitCode"]
-    cases.check("podman: SIGTERM: with 0", code == 0, podman.run("logs", "orders-countersign", "2>&1")[-2000:])
+    cases.check("podman: SIGTERM: with 0", code == 0, logged(podman))
     podman.shell(commands()[-1], tree)
     left = podman.run("pod", "ps", "--quiet")
     cases.check("podman: and the Pod is gone", not left, left)

@@ -48,10 +48,10 @@ def alone():
 
 def run(cases):
     """All parts, or those that are named."""
+    parts = {part.__name__: part for part in (image, manifests, shaped, documented, boxed, measured, played)}
     of_build = image.build()
-    for part in image, manifests, shaped, documented, boxed, measured, played:
-        if part.__name__ in (sys.argv[1:] or part.__name__):
-            part.run(cases, of_build)
+    for name in sys.argv[1:] or parts:
+        parts[name].run(cases, of_build)
 
 
 if __name__ == "__main__":

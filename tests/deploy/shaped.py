@@ -25,8 +25,8 @@ def shape(cases, before):
     documents = with_components(before)
     one = Workload(documents)
     after = one.owner
-    problems = [(version, document["kind"], invalid(document, version)) for document in documents for version in VERSIONS]
-    problems = [problem for problem in problems if problem[2]]
+    tried = [(version, document["kind"], invalid(document, version)) for document in documents for version in VERSIONS]
+    problems = [each for each in tried if each[2]]
     cases.check(f"{name}: Kubernetes {', '.join(VERSIONS)} know it", not problems, problems)
     changed = list(differences(before, after))
     cases.check(f"{name}: as it was, but for the port", set(changed) <= {port_of(before)}, changed)
@@ -69,7 +69,7 @@ def with_components(deployment):
 def port_of(deployment):
     """Where the one thing stands that may change; what is added, where it was not, is no change."""
     ports = deployment["spec"]["template"]["spec"]["containers"][0].get("ports", [])
-    (at,) = [at for at, port in enumerate(ports) if port.get("name") == "http"] or [None]
+    at = next((at for at, port in enumerate(ports) if port.get("name") == "http"), None)
     return f"spec.template.spec.containers.app.ports.{at}.containerPort"
 
 

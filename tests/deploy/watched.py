@@ -18,7 +18,7 @@ ALERT = "CountersignUpstreamDown"
 
 @contextlib.contextmanager
 def prometheus(cases, target):
-    """Runs it against this target; gives the scene, which takes what to do before, and what the alert is to see."""
+    """Runs it against this target; gives its address."""
     with tempfile.TemporaryDirectory() as place:
         at, configuration = free_port(), configured(pathlib.Path(place), target)
         command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={place}/data"]
@@ -26,7 +26,7 @@ def prometheus(cases, target):
             base = f"http://127.0.0.1:{at}"
             up = until(lambda: answers(base, "/-/ready") == 200, 30)
             cases.check("Prometheus: takes configuration and rules", up, process.logged())
-            yield lambda calls, fault: scene(cases, base, calls, fault)
+            yield base
 
 
 def configured(place, target):
@@ -47,7 +47,8 @@ def configured(place, target):
     return place / "prometheus.yaml"
 
 
-def scene(cases, base, calls, fault):
+def watches(cases, base, calls, fault):
+    """While `calls` are made all is well; after `fault` it is not, and Prometheus says so."""
     calls()
     found = until(lambda: value(base, 'up{job="countersign"}') == 1, 20)
     cases.check("Prometheus: scrapes the Pod", found, query(base, "up"))
