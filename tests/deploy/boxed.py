@@ -5,7 +5,6 @@ import http.server
 import ipaddress
 import json
 import os
-import pathlib
 import re
 import socket
 import socketserver
@@ -16,7 +15,7 @@ import tomllib
 import urllib.parse
 
 from harness import bearer, demo, forged, mint, request
-from image import NOBODY, answers, container, knows_nobody, until
+from image import answers, container, knows_nobody, until
 from workload import KUBERNETES, Workload, of_file, overlay
 
 SECRET = {"signing.key": b"deploy-0123456789abcdef0123456789abcdef\n"}
@@ -45,16 +44,16 @@ class OnSocket(socketserver.ThreadingUnixStreamServer):
 
 
 @contextlib.contextmanager
-def backend(address, root):
+def backend(address, box):
     """A backend where the settings say that it is; a socket is in the root of the container, for its group."""
     url = urllib.parse.urlsplit(address)
     if url.scheme == "unix":
-        path = pathlib.Path(root) / url.path.lstrip("/")
+        path = box.root / url.path.lstrip("/")
         path.parent.chmod(0o755)
         server = OnSocket(str(path), Answers)
         path.chmod(0o660)
         if knows_nobody():
-            os.chown(path, 0, NOBODY)  # as `fsGroup` does
+            os.chown(path, 0, box.group)  # as whatever is made in such a directory
     else:
         server = http.server.ThreadingHTTPServer((url.hostname, url.port), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -70,7 +69,7 @@ def run(cases, image):
     scenes["pod.yaml"] = Workload(of_file(KUBERNETES / "pod.yaml"))
     for name, one in scenes.items():
         files = [*one.files(SECRET), *directories(one)]
-        with container(image, files=files) as box:
+        with container(image, files=files, group=one.group) as box:
             settings = understood(cases, name, image, one, box)
             ends_in_time(cases, name, one, settings)
             if name != "gateway":  # whose backend is found by the cluster's DNS
@@ -125,7 +124,7 @@ def seconds(text):
 def serves(cases, name, image, one, box):
     with contextlib.ExitStack() as stack:
         written = tomllib.loads(one.config[next(iter(one.config))]["countersign.toml"])
-        stack.enter_context(backend(written["upstream"]["url"], box.root))
+        stack.enter_context(backend(written["upstream"]["url"], box))
         _, about = stack.enter_context(demo())
         of_issuer = {"CLERK_PUBLISHABLE_KEY": about["publishable_key"]}
         process = stack.enter_context(box.run(one.environment | of_issuer))
@@ -175,7 +174,7 @@ def names(cases, image, one):
     """With the manifest's own key: Clerk is found by its name, and a Clerk that is not does not stop the start."""
     clerk, pretender, nobody = "127.0.0.2", "127.0.0.3", "127.0.0.53"
     host = "clerk.example.com"
-    files = list(one.files(SECRET))
+    given = {"files": list(one.files(SECRET)), "group": one.group}
     admin = f"http://127.0.0.1:{one.own_port(one.proxy, 'admin')}"
     resolv = f"search svc.cluster.local cluster.local\nnameserver {nobody}\noptions ndots:5 timeout:1 attempts:1\n"
     for name, hosts, served in [
@@ -184,7 +183,7 @@ def names(cases, image, one):
         ("found by /etc/hosts before DNS", f"{clerk} {host}\n", {host: pretender}),
     ]:
         with contextlib.ExitStack() as stack:
-            box = stack.enter_context(container(image, hosts=hosts, resolv=resolv, files=files))
+            box = stack.enter_context(container(image, hosts=hosts, resolv=resolv, **given))
             listener = stack.enter_context(socket.create_server((clerk, 443)))
             listener.settimeout(10)
             stack.enter_context(dns(nobody, served))
@@ -197,7 +196,7 @@ def names(cases, image, one):
                 said = b""
             # Its name is in the first message of TLS: the roots were read, with no /etc/ssl there.
             cases.check(f"Clerk: {name}", host.encode() in said, process.logged())
-    with container(image, resolv=resolv, files=files) as box, box.run(one.environment) as process:
+    with container(image, resolv=resolv, **given) as box, box.run(one.environment) as process:
         alive = until(lambda: answers(admin, "/livez") == 200)
         cases.check("Clerk: not found: live", alive, process.logged())
         cases.check("Clerk: not found: not ready", answers(admin, "/readyz") == 503, process.logged())

@@ -51,10 +51,13 @@ class Image:
 
 
 class Container:
-    """An empty root with the program in it, and what a runtime mounts there: names, and these files."""
+    """An empty root with the program in it, and what a runtime mounts there: names, and these files.
 
-    def __init__(self, image, root, hosts="127.0.0.1 localhost\n", resolv="", files=()):
-        self.image, self.root = image, pathlib.Path(root)
+    Files are of `group`, which the program has beside its own: so it is with the `fsGroup` of a Pod.
+    """
+
+    def __init__(self, image, root, hosts="127.0.0.1 localhost\n", resolv="", files=(), group=NOBODY):
+        self.image, self.root, self.group = image, pathlib.Path(root), group
         self.file("countersign", 0o555, BUILT.read_bytes())
         self.file("etc/hosts", 0o444, hosts.encode())
         self.file("etc/resolv.conf", 0o444, resolv.encode())
@@ -70,14 +73,15 @@ class Container:
         path.write_bytes(content)
         path.chmod(mode)
         if knows_nobody():
-            os.chown(path, 0, NOBODY)  # as `fsGroup` does
+            os.chown(path, 0, self.group)
 
     def command(self, *arguments):
         return [*self.entering(), *self.image.entrypoint, *(arguments or self.image.command)]
 
     def entering(self):
         if knows_nobody():
-            return [shutil.which("chroot", path=TOOLS), f"--userspec={self.image.user}", self.root]
+            who = [f"--userspec={self.image.user}", f"--groups={self.group}"]
+            return [shutil.which("chroot", path=TOOLS), *who, self.root]
         user, group = self.image.user.split(":")
         return ["unshare", "--user", f"--map-user={user}", f"--map-group={group}", f"--root={self.root}", "--wd=/"]
 

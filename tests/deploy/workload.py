@@ -39,6 +39,7 @@ class Workload:
         inits = self.spec.get("initContainers", [])
         (self.proxy,) = [one for one in [*inits, *self.spec["containers"]] if one["name"] == "countersign"]
         self.native = self.proxy in inits
+        self.group = self.spec.get("securityContext", {}).get("fsGroup")
         self.backend = next((one for one in self.spec["containers"] if one is not self.proxy), None)
         self.config = {one["metadata"]["name"]: one["data"] for one in of_kind(documents, "ConfigMap")}
         self.environment = {entry["name"]: entry["value"] for entry in self.proxy["env"]}
