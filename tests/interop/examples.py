@@ -43,6 +43,7 @@ KEYGEN, SERVE = KEYGEN_AND_SERVE.splitlines()
 # What starts each, by name and directory.
 STARTS = re.findall(r"^\| \[(\w+)\]\((\w+)/.*\| `([^`]+)` \|$", README, re.MULTILINE)
 [(_, _, FLASK)] = [start for start in STARTS if start[0] == "Flask"]
+[BUILD] = re.findall("`(go build [^`]+)`", README)
 ROOT_USER = [
     ("X-Clerk-Principal", "user"),
     ("X-Clerk-User-Id", "user_root"),
@@ -62,7 +63,7 @@ class Lane:
 
 
 def run(cases):
-    there = {path.parent.name for path in EXAMPLES.glob("*/countersign.*")}
+    there = {path.parent.name for path in EXAMPLES.glob("*/countersign*")}
     named = {directory for _, directory, _ in STARTS}
     cases.check(f"README.md names every example: {sorted(named)}", there == named, there)
     with tempfile.TemporaryDirectory() as scratch, demo() as (_, issuer):
@@ -73,6 +74,8 @@ def run(cases):
         (scratch / "node_modules").symlink_to(HERE / "node_modules")
         (scratch / "bin").mkdir()
         (scratch / "bin" / "countersign").symlink_to(pathlib.Path(BINARY).resolve())
+        built = read(BUILD, examples, "nethttp")
+        cases.check(f"README.md: {BUILD}", built.returncode == 0, built)
         keyid = read(KEYGEN, examples).stdout.strip()
         checked = read(serve_line(issuer).replace("countersign serve", "countersign check --strict"), examples)
         cases.check("countersign.toml: nothing to warn about", checked.returncode == 0, checked)
@@ -94,7 +97,7 @@ def environment(examples, **settings):
 
 
 def at(port, text):
-    return text.replace(":8000", f":{port}").replace("PORT=8000", f"PORT={port}")
+    return re.sub(r"\b8000\b", str(port), text)
 
 
 @contextlib.contextmanager
@@ -122,10 +125,11 @@ def serve_line(issuer):
     return SERVE.replace("pk_test_…", issuer["publishable_key"])
 
 
-def read(line, examples):
+def read(line, examples, directory="."):
     """A line of README.md that ends by itself."""
     env = environment(examples)
-    return subprocess.run(["bash", "-c", line], cwd=examples, env=env, capture_output=True, text=True, timeout=20)
+    where = {"cwd": examples / directory, "env": env}
+    return subprocess.run(["bash", "-c", line], **where, capture_output=True, text=True, timeout=300)
 
 
 @contextlib.contextmanager

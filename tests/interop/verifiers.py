@@ -1,4 +1,4 @@
-"""The verifiers of deploy/verifiers, in an application behind each server people use, behind a real proxy.
+"""The verifiers of deploy/verify, in an application behind each server people use, behind a real proxy.
 
 A verifier has to believe every request of the proxy, with the path as it came; to refuse it with any
 one thing changed; and to refuse what our own key signed in a way the proxy does not. A server that
@@ -98,6 +98,8 @@ def run(cases):
                         signed_otherwise(cases, one, got)
                         if server == "Node":  # hands on every header as it came
                             shown(cases, one, got)
+        with lane(issuer, "Node, HTTP/2", SERVERS["Node"], scratch, *WAYS["hmac-sha256"], version="http2") as one:
+            http2(cases, one)
         web_socket(cases)
         for server, command in DECODING.items():
             with lane(issuer, server, command, scratch, *WAYS["hmac-sha256"]) as one:
@@ -105,11 +107,12 @@ def run(cases):
 
 
 @contextlib.contextmanager
-def lane(issuer, name, command, scratch, settings, covered, derived):
+def lane(issuer, name, command, scratch, settings, covered, derived, version=None):
     """A proxy and behind it a server with the verifier, which knows the proxy's key."""
     port = free_port()
     backend = f"http://127.0.0.1:{port}"
-    with serve(issuer, "--upstream", backend, *FLAGS, **SETTINGS, **settings) as (_, proxy, admin):
+    upstream = backend.replace("http:", "h2c:") if version else backend
+    with serve(issuer, "--upstream", upstream, *FLAGS, **SETTINGS, **settings) as (_, proxy, admin):
         known = {"secret": SECRET}
         if not settings:
             known = {"jwks": request(admin, "GET", "/.well-known/jwks.json").json()}
@@ -117,7 +120,8 @@ def lane(issuer, name, command, scratch, settings, covered, derived):
         cover = [name[1:] for name in derived if name not in DERIVED]
         about.write_text(json.dumps(known | {"options": {"identity": covered, "cover": cover}}))
         bind = {"gunicorn": "127.0.0.1:{}", "puma": "tcp://127.0.0.1:{}"}.get(name.split(",")[0].lower(), "{}")
-        with Process([*command, bind.format(port)], os.environ | {"VERIFIER": str(about)}) as process:
+        how = [version] if version else []
+        with Process([*command, bind.format(port), *how], os.environ | {"VERIFIER": str(about)}) as process:
             until_listening(process, port)
             token, another = mint(issuer, name="Jürgen, 50%"), mint(issuer, sub="user_2other", sid="sess_2other")
             yield Lane(name, backend, proxy, token, another, claims_of(token)["sub"], covered, derived)
@@ -310,10 +314,19 @@ def shown(cases, lane, got):
     case("another assertion", False, x_clerk_assertion="e30.e30.AAAA")
 
 
+def http2(cases, lane):
+    """Over HTTP/2 there is no `Host`: the authority is a field of the protocol."""
+    for host in [], [("Host", "API.Example.COM:8443")]:
+        reply = request(lane.proxy, "GET", "/caf%C3%A9?q=a%20b", [bearer(lane.token), *host])
+        held = reply.status == 200 and reply.json()["told"]["x-clerk-user-id"] == lane.user
+        cases.check(f"{lane.name}: {host}: believed", held, reply)
+
+
 def web_socket(cases):
     """The one way to an ASGI application that no server here can show: a handshake, called as a server calls it."""
-    sys.path.insert(0, str(HERE.parents[1] / "deploy" / "verifiers"))
+    sys.path.insert(0, str(HERE.parents[1] / "deploy" / "verify"))
     import countersign
+    import countersign_middleware
 
     reached, sent = [], []
 
@@ -323,7 +336,7 @@ def web_socket(cases):
     async def send(message):
         sent.append(message["type"])
 
-    guarded = countersign.asgi(application, countersign.secret(SECRET), identity=CLAIMED)
+    guarded = countersign_middleware.asgi(application, countersign.secret(SECRET), identity=CLAIMED)
     told = dict.fromkeys(CLAIMED, "") | {"x-clerk-user-id": "user_1"}
     proof = signed(told | {"@method": "GET", "@authority": "a.example", "@path": "/caf%C3%A9"}, [*CLAIMED, *DERIVED])
     for raw in b"/caf%C3%A9", b"/other":

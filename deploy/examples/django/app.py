@@ -14,7 +14,7 @@ import countersign
 
 def with_caller(get_response):
     def middleware(request):
-        told = request.META["countersign"]
+        told = request.countersign
         request.caller = SimpleNamespace(
             user=told["x-clerk-user-id"],  # empty for nobody, as is the rest
             org=told["x-clerk-org-id"],
@@ -58,8 +58,8 @@ urlpatterns = [path("", home), path("hello", hello), path("admin", admin), path(
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],  # what clients call the proxy
-    MIDDLEWARE=[f"{__name__}.with_caller"],
+    MIDDLEWARE=["countersign_middleware.django", f"{__name__}.with_caller"],  # it stands first
+    COUNTERSIGN_KEYS=countersign.secret(os.environ["COUNTERSIGN_SIGNING_SECRET"]),
     ROOT_URLCONF=__name__,
 )
-keys = countersign.secret(os.environ["COUNTERSIGN_SIGNING_SECRET"])
-application = countersign.wsgi(get_wsgi_application(), keys)
+application = get_wsgi_application()

@@ -1,1 +1,1 @@
-../../verifiers/countersign.py
+../../verify/countersign.py

@@ -1,7 +1,8 @@
 // Express behind Countersign: `request.caller` is who calls. README.md says how to run it.
 
 import express from 'express';
-import { guard, secret } from './countersign.mjs';
+import { secret } from './countersign.mjs';
+import { guard } from './countersign_middleware.mjs';
 
 const app = express();
 app.use(guard(secret(process.env.COUNTERSIGN_SIGNING_SECRET)));

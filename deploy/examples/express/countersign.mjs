@@ -1,1 +1,1 @@
-../../verifiers/countersign.mjs
+../../verify/countersign.mjs

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 from flask import Flask, Response, g, request
 
-import countersign
+from countersign import secret
+from countersign_middleware import wsgi
 
 app = Flask(__name__)
-app.wsgi_app = countersign.wsgi(app.wsgi_app, countersign.secret(os.environ["COUNTERSIGN_SIGNING_SECRET"]))
+app.wsgi_app = wsgi(app.wsgi_app, secret(os.environ["COUNTERSIGN_SIGNING_SECRET"]))
 
 
 @app.before_request

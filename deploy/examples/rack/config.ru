@@ -1,7 +1,7 @@
 # Rack behind Countersign: env["caller"] is who calls. README.md says how to run it.
 
 require "json"
-require_relative "countersign"
+require_relative "countersign_middleware"
 
 Caller = Struct.new(:user, :org, :role, :permissions)
 
@@ -45,6 +45,6 @@ class Pages
   def answer(status, type, body) = [status, { "content-type" => type }, [body]]
 end
 
-use Countersign, keys: Countersign.secret(ENV.fetch("COUNTERSIGN_SIGNING_SECRET"))
+use Countersign::Guard, keys: Countersign.secret(ENV.fetch("COUNTERSIGN_SIGNING_SECRET"))
 use ReadCaller
 run Pages.new

@@ -1,1 +1,1 @@
-../../verifiers/countersign.rb
+../../verify/countersign.rb

@@ -1,7 +1,8 @@
 # Says what the verifier told it, behind any Rack server, with VERIFIER as in python_app.py.
 
 require "json"
-require_relative "../../../deploy/verifiers/countersign"
+require_relative "../../../deploy/verify/countersign_ed25519"
+require_relative "../../../deploy/verify/countersign_middleware"
 
 about = JSON.parse(File.read(ENV.fetch("VERIFIER")))
 keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks"])
@@ -16,7 +17,7 @@ use(Class.new do
     @app.call(env)
   end
 end)
-use Countersign, keys: keys, **about["options"].transform_keys(&:to_sym)
+use Countersign::Guard, keys: keys, **about["options"].transform_keys(&:to_sym)
 
 run(lambda do |env|
   headers = env.select { |name, _| name.start_with?("HTTP_") }

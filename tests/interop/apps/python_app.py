@@ -10,11 +10,13 @@ import os
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "deploy" / "verifiers"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "deploy" / "verify"))
 import countersign
+import countersign_ed25519
+import countersign_middleware
 
 ABOUT = json.loads(pathlib.Path(os.environ["VERIFIER"]).read_text())
-KEYS = countersign.secret(ABOUT["secret"]) if "secret" in ABOUT else countersign.ed25519(ABOUT["jwks"])
+KEYS = countersign.secret(ABOUT["secret"]) if "secret" in ABOUT else countersign_ed25519.ed25519(ABOUT["jwks"])
 
 
 def seen(**what):
@@ -40,8 +42,8 @@ async def echo_asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": text})
 
 
-wsgi_app = countersign.wsgi(echo_wsgi, KEYS, **ABOUT["options"])
-asgi_app = countersign.asgi(echo_asgi, KEYS, **ABOUT["options"])
+wsgi_app = countersign_middleware.wsgi(echo_wsgi, KEYS, **ABOUT["options"])
+asgi_app = countersign_middleware.asgi(echo_asgi, KEYS, **ABOUT["options"])
 
 if __name__ == "__main__":
     kind, port = sys.argv[1:]
