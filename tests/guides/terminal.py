@@ -42,7 +42,7 @@ class Terminal:
         """Runs commands to their end; returns what they printed and the statuses of those that failed."""
         self.failed.write_text("")
         block = pathlib.Path(self.scratch.name) / "block"
-        block.write_text(text)
+        block.write_text(f"{text}\n:\n")  # its own status is that of no command
         self.tell(f". {block} </dev/null 2>&1; echo; echo pasted")
         printed = self.read("pasted")
         return printed, [int(status) for status in self.failed.read_text().split()]
