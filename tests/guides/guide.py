@@ -80,7 +80,7 @@ def rows(path, heading):
 
 
 def looks_like(shown, seen):
-    """Whether this is what the guide shows: to the letter, but for `…` and blanks around lines."""
-    lines = lambda text: "\n".join(line.strip() for line in text.strip().splitlines())
+    """Whether this is what the guide shows: to the letter, but for `…` and how many blanks there are."""
+    lines = lambda text: "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
     pattern = ".*?".join(re.escape(part) for part in lines(shown).split("…"))
     return re.fullmatch(pattern, lines(seen), re.DOTALL) is not None
