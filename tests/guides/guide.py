@@ -18,7 +18,7 @@ from harness import ROOT
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"^`([\w./-]+)`:\s*\Z", re.MULTILINE)
-SERVES = re.compile(r"^(?:\w+=\S+ )*(?:countersign (?:serve|demo)|foreman start|python3 backend\.py)\b.*$")
+SERVES = re.compile(r'^(?:\w+=\S+ )*(?:(?:countersign|"\$NEW") (?:serve|demo)|foreman start|python3 backend\.py)\b.*$')
 ENDS_WITH = re.compile(r"# ends with (\d+)$", re.MULTILINE)
 
 
@@ -51,8 +51,11 @@ def guides():
     return sorted(DOCS.rglob("*.md"))
 
 
-def blocks(path):
+def blocks(path, chapter=None):
+    """The blocks of a guide, or of one chapter of it."""
     text, last, found = path.read_text(), 0, []
+    if chapter:
+        [text] = re.findall(rf"^## {chapter}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     for match in BLOCK.finditer(text):
         found.append(Block(match[1], match[2], text[last : match.start()]))
         last = match.end()

@@ -11,18 +11,23 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from guide import DOCS, blocks, guides, looks_like
-from harness import BINARY, START, clean, demo, main, mint, request
+from guide import DOCS, blocks, guides, looks_like, prose
+from harness import BINARY, START, bearer, clean, demo, main, mint, request
 from terminal import Terminal
 
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
-ADMIN = "http://127.0.0.1:4601"
+PROXY, ADMIN = "http://127.0.0.1:4600", "http://127.0.0.1:4601"
+EVERY = 0.02  # seconds between two requests of a load
+WORDS = 200  # that are read in a minute
+CHAPTERS = ["A shared secret", "A key pair"]  # of rotation.md, which are waited for beside the rest
 # Debian has the parts of Rails, and no gem of that name over them.
 GEMS_OF_DEBIAN = "%w[railties activemodel].each { |name| gem name }"
 # What a guide cannot know.
@@ -43,9 +48,9 @@ def alone():
 class Reader:
     """Reads one guide in an empty folder, and does what it says."""
 
-    def __init__(self, cases, path, issuer):
+    def __init__(self, cases, path, issuer, chapter=None):
         self.cases, self.name, self.issuer = cases, path.stem, issuer
-        self.blocks = blocks(path)
+        self.blocks = blocks(path, chapter)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{path.stem}-"))
         bin = self.folder.with_suffix(".bin")
         bin.mkdir()
@@ -87,14 +92,15 @@ class Reader:
         file.write_text(self.filled(block.text))
 
     def filled(self, text):
+        text = text.replace("/path/to/the/new/countersign", str(pathlib.Path(BINARY).resolve()))
         for placeholder, field in PLACEHOLDERS.items():
-            text = text.replace(placeholder, mint(self.issuer) if field == "token" else self.issuer[field])
+            text = text.replace(placeholder, long(self.issuer) if field == "token" else self.issuer[field])
         return text
 
     def follow(self, name, block):
         if block.says("Ctrl-C"):
             self.interrupt(name)
-        if block.says("terminal") or not self.terminals:
+        if (block.says("terminal") and not block.says("Ctrl-C")) or not self.terminals:
             self.terminals.append(Terminal(self.folder, self.environment()))
         terminal, text = self.terminals[-1], self.filled(block.text)
         self.cases.check(f"{name}: the terminal is free", not terminal.served, terminal.served)
@@ -139,24 +145,90 @@ class Reader:
         return False
 
 
+def long(issuer):
+    """A token that lasts for the longest guide."""
+    return mint(issuer, exp=int(time.time()) + 3600)
+
+
 def first(text):
     """The first line that says anything."""
     line = next(line for line in text.splitlines() if line.strip())
     return line if len(line) < 80 else line[:77] + "…"
 
 
+def take(cases, path, issuer, chapter=None):
+    """Reads a guide, or a chapter of one, with a stopwatch; returns the seconds it took."""
+    began = time.monotonic()
+    with Reader(cases, path, issuer, chapter) as reader:
+        reader.read()
+    took = time.monotonic() - began
+    print(f"     {path.relative_to(DOCS)}{': ' + chapter if chapter else ''}: {took:.0f} s", flush=True)
+    return took
+
+
+@contextlib.contextmanager
+def load(token):
+    """From when the proxy first answers until the end: one request after another, and what was not answered with 200."""
+    ending, bad, count = threading.Event(), [], [0]
+
+    def client():
+        while not ending.wait(EVERY):
+            try:
+                status = request(PROXY, "GET", "/", [bearer(token)]).status
+            except OSError as error:
+                status = repr(error)
+            if status == 200:
+                count[0] += 1
+            elif count[0]:
+                bad.append((count[0], status))
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        yield bad, count
+    finally:
+        ending.set()
+        thread.join()
+
+
+def under_load(cases, path, issuer, chapter):
+    """A chapter whose promise is that no request fails meanwhile."""
+    reader = Reader(cases, path, issuer, chapter)
+    with reader, load(long(issuer)) as (bad, count):
+        reader.read()
+        seen = list(bad), count[0]  # before the terminals are closed
+    bad, count = seen
+    cases.check(f"{chapter}: {count} requests meanwhile, each verified by the backend", not bad and count > 500, bad[:5])
+
+
+def apart(chapter):
+    """The same run for one chapter of `rotation.md`, beside this one and in a network of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "GUIDES_ALONE"}
+    command = [sys.executable, str(HERE / "run.py"), "rotation", chapter]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def run(cases):
     alone()
-    only = sys.argv[1:]
+    path, *chapter = sys.argv[1:] or [None]
+    if chapter:
+        with demo() as (_, issuer):
+            under_load(cases, DOCS / "guides" / f"{path}.md", issuer, *chapter)
+        return
+    beside = {chapter: apart(chapter) for chapter in CHAPTERS if path in (None, "rotation")}
     with demo() as (_, issuer):
-        for path in guides():
-            if only and path.stem not in only:
-                continue
-            began = time.monotonic()
-            with Reader(cases, path, issuer) as reader:
-                reader.read()
-            took = time.monotonic() - began
-            print(f"     {path.relative_to(DOCS)}: {took:.0f} s", flush=True)
+        took = {}
+        for guide in guides():
+            if guide.stem != "rotation" and path in (None, guide.stem):
+                took[guide.stem] = take(cases, guide, issuer)
+    if "sidecar" in took:
+        words = len(prose(DOCS / "guides" / "sidecar.md").split())
+        minutes = took["sidecar"] / 60 + words / WORDS
+        held = minutes < 10
+        cases.check(f"the sidecar takes {minutes:.1f} min, with {words} words read at {WORDS} a minute", held)
+    for chapter, child in beside.items():
+        print(child.communicate()[0], end="", flush=True)
+        cases.check(f"rotation.md: {chapter}", child.returncode == 0, child.returncode)
 
 
 if __name__ == "__main__":

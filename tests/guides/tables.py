@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import pathlib
 import re
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from guide import DOCS, cells
-from harness import BINARY, ROOT, bearer, demo, forged, main, mint, request, serve
+from guide import DOCS, blocks, cells
+from harness import BINARY, ROOT, bearer, clean, demo, forged, main, mint, request, serve
 
 WORD = re.compile(r"`([a-z0-9_-]+)`")
 STATUSES = {
@@ -142,6 +144,8 @@ class Backend(http.server.BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
+    do_POST = do_GET
+
     def log_message(self, *_):
         pass
 
@@ -197,7 +201,63 @@ def metrics(cases):
     cases.check("each says when to worry", all(len(row) == 3 and row[2] for row in page), page)
 
 
+# A token of Clerk's template for Convex, by its claims.
+CONVEX = {
+    "aud": "convex", "name": "Ada Lovelace", "given_name": "Ada", "family_name": "Lovelace", "nickname": "ada",
+    "picture": "https://img.example.com/ada", "email": "ada@example.com", "email_verified": True, "phone_number": "+15555550100",
+    "phone_number_verified": False, "updated_at": 1795888858, "sid": None, "o": None, "fea": None, "pla": None, "v": None,
+    "$header": {"cat": "cl_B7d4PD222AAA"},
+}  # fmt: skip
+
+
+def convex(cases):
+    """The headers beside Convex's fields are what the backend is told of such a token, by the settings of the guide."""
+    path = DOCS / "guides" / "convex.md"
+    settings = next(block.text for block in blocks(path) if block.name == "countersign.toml")
+    listed = ["principal", "user-id", "session-id", "org-id", "org-role", "issuer", "subject"]
+    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "countersign.toml"
+        file.write_text(settings)
+        known = {"CLERK_PUBLISHABLE_KEY": issuer["publishable_key"], "COUNTERSIGN_IDENTITY_HEADERS": ",".join(listed)}
+        command = [BINARY, "explain", "--json", "--config", str(file)]
+        token = mint(issuer, **CONVEX)
+        done = subprocess.run(command, input=token, env=clean(known), capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        headers = {name: text for name, text in (told["identity"] or {"headers": {}})["headers"].items()}
+        cases.check("convex.md: such a token is accepted", told["accepted"] and told["class"] == "jwt_template", told)
+        rows = table(path.read_text(), "`ctx.auth.getUserIdentity()`")
+        for field, claim, text in rows:
+            names = re.findall(r"`(x-clerk-[a-z-]+)`", text)
+            empty = "are empty" in text
+            held = all(name in headers and (headers[name] == "") == empty for name in names)
+            cases.check(f"convex.md: {field}: {names or 'a claim to be added'}", held, headers)
+            if claim.startswith("`") and claim.strip("`") in CONVEX and names:
+                value = json.dumps(CONVEX[claim.strip("`")]).strip('"')
+                seen = urllib.parse.unquote(headers[names[0]])
+                cases.check(f"convex.md: {field} is {seen}", seen == value, value)
+        cases.check("convex.md: it has the fields of Convex", len(rows) > 14, rows)
+
+
+def convex_paths(cases):
+    """By the settings of the guide, what it calls public is, and the rest is not."""
+    path = DOCS / "guides" / "convex.md"
+    settings = next(block.text for block in blocks(path) if block.name == "countersign.toml")
+    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as upstream:
+        file = pathlib.Path(folder) / "countersign.toml"
+        file.write_text(settings)
+        with serve(issuer, "--config", str(file), "--upstream", upstream) as (_, proxy, _):
+            for row in table(path.read_text(), "path"):
+                for name in re.findall(r"`(/[^`]*)`", row[0]) if row[2] != "not before this proxy" else []:
+                    target = re.sub(r"<\w+>|…", "1.48.0", name)
+                    method, body = ("POST", b"x") if target.endswith("upload") else ("GET", None)
+                    reply = request(proxy, method, target, [("Authorization", "Convex key")] if "refused" in row[2] else [], body)
+                    status = 204 if row[2] == "public" else 401
+                    cases.check(f"convex.md: nobody at {target}: {status}", reply.status == status, reply)
+
+
 def run(cases):
+    convex(cases)
+    convex_paths(cases)
     reasons(cases)
     provoked(cases)
     metrics(cases)

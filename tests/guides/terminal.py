@@ -11,7 +11,7 @@ import time
 
 from harness import END, START
 
-LINE = 60  # seconds that a block of commands may take
+LINE = 150  # seconds that a block of commands may take: the guide on rotation waits
 
 
 class Terminal:
