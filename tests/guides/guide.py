@@ -72,14 +72,17 @@ def cells(row):
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
 
-def rows(path, heading):
-    """The rows of the table whose first column has this heading."""
-    lines = path.read_text().splitlines()
-    start = next(place for place, line in enumerate(lines) if line.startswith(f"| {heading} |"))
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            return
-        yield cells(line)
+def table(text, heading):
+    """The rows of all tables whose first column has this heading."""
+    rows, inside = [], False
+    for line in text.splitlines():
+        if line.startswith(f"| {heading} |"):
+            inside = True
+        elif not line.startswith("|"):
+            inside = False
+        elif inside and not line.startswith("|---"):
+            rows.append(cells(line))
+    return rows
 
 
 def looks_like(shown, seen):

@@ -1,4 +1,4 @@
-"""What the docs name is there: settings, flags, variables, headers, metrics, values, files, and every piece of settings is good."""
+"""What the docs name is there (settings, flags, variables, headers, metrics, values, files), and their settings are good."""
 
 import atexit
 import functools
@@ -116,9 +116,21 @@ def names(cases, path, metrics):
             line = line.split(" -- ")[0]
             used = set(re.findall(r"(?<= )--[a-z-]+|(?<= )-[XHb](?= )", line))
             say(cases, name, f"flags of {command}", used, lambda flag: flag in helped(command))
-    say(cases, name, "variables", set(re.findall(r"\b(?:[A-Z]+_)*(?:COUNTERSIGN|CLERK)_[A-Z_]+\b(?!…)", text)) - PAGES, variables().__contains__)
+    say(
+        cases,
+        name,
+        "variables",
+        set(re.findall(r"\b(?:[A-Z]+_)*(?:COUNTERSIGN|CLERK)_[A-Z_]+\b(?!…)", text)) - PAGES,
+        variables().__contains__,
+    )
     chosen = set(re.findall(r'"(x-clerk-[a-z-]+)" = "/', text))  # headers that settings make of claims
-    say(cases, name, "headers", set(re.findall(r"\bx-clerk-[a-z]+(?:-[a-z]+)*", text)) - chosen - OTHERS, headers().__contains__)
+    say(
+        cases,
+        name,
+        "headers",
+        set(re.findall(r"\bx-clerk-[a-z]+(?:-[a-z]+)*", text)) - chosen - OTHERS,
+        headers().__contains__,
+    )
     told = {re.sub(r"_(bucket|sum|count)$", "", word) for word in re.findall(r"\bcountersign_[a-z_]+", text)}
     say(cases, name, "metrics", told, metrics.__contains__)
     values = {code for code in found if KEBAB.match(code)} | set(re.findall(r'reason="([a-z-]+)"', text))
@@ -153,7 +165,11 @@ def links(cases, path):
             continue
         file, _, anchor = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE) if there.is_file() and there.suffix == ".md" else []
+        headings = (
+            re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            if there.is_file() and there.suffix == ".md"
+            else []
+        )
         held = there.exists() and (not anchor or anchor in map(slug, headings))
         cases.check(f"{path.relative_to(DOCS)}: {target} is there", held)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import json
 import pathlib
 import re
 import subprocess
@@ -10,12 +9,11 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from guide import DOCS, blocks, cells
-from harness import BINARY, ROOT, bearer, clean, demo, forged, main, mint, request, serve
+from guide import DOCS, table
+from harness import ROOT, bearer, demo, forged, main, mint, request, serve
 
 WORD = re.compile(r"`([a-z0-9_-]+)`")
 STATUSES = {
@@ -24,19 +22,6 @@ STATUSES = {
     "INTERNAL_SERVER_ERROR": 500, "BAD_GATEWAY": 502, "SERVICE_UNAVAILABLE": 503, "GATEWAY_TIMEOUT": 504,
     "TEMPORARY_REDIRECT": 307,
 }  # fmt: skip
-
-
-def table(text, heading):
-    """The rows of all tables whose first column has this heading."""
-    rows, inside = [], False
-    for line in text.splitlines():
-        if line.startswith(f"| {heading} |"):
-            inside = True
-        elif not line.startswith("|"):
-            inside = False
-        elif inside and not line.startswith("|---"):
-            rows.append(cells(line))
-    return rows
 
 
 def told(text):
@@ -56,11 +41,15 @@ def programs_reasons():
     for status, label in re.findall(r'=> \((?:StatusCode::)?(\w+)(?:\(\))?,.*?"?([\w-]*)"?\),$', faces, re.MULTILINE):
         found.setdefault(label, set()).add(499 if status == "client_closed_request" else STATUSES[status])
     # What is no word there is worked out elsewhere.
-    found = {label: statuses for label, statuses in found.items() if "-" in label or label in ("internal", "overloaded")}
+    found = {
+        label: statuses for label, statuses in found.items() if "-" in label or label in ("internal", "overloaded")
+    }
     labels = reject[reject.index("fn claim_label(") :]
     found |= {label: {401} for label in re.findall(r'=> "([\w-]+)"', labels)}
     handshake = (ROOT / "src/core/clerk/handshake.rs").read_text()
-    found |= {label: {401} for label in re.findall(r'=> "([\w-]+)",', handshake[: handshake.index("pub struct Exchange")])}
+    found |= {
+        label: {401} for label in re.findall(r'=> "([\w-]+)",', handshake[: handshake.index("pub struct Exchange")])
+    }
     return found | {"handshake-over": {307}}
 
 
@@ -179,7 +168,10 @@ def metrics_there_are():
         settings.write_text(certificate(folder))
         secret = {"CLERK_SECRET_KEY": issuer["secret_key"], "CLERK_API_URL": issuer["issuer"]}
         common = ["--upstream", upstream]
-        with serve(issuer, *common, **secret) as (_, proxy, plain), serve(issuer, *common, "--config", str(settings)) as (_, _, tls):
+        with (
+            serve(issuer, *common, **secret) as (_, proxy, plain),
+            serve(issuer, *common, "--config", str(settings)) as (_, _, tls),
+        ):
             request(proxy, "GET", "/", [bearer(mint(issuer, azp=None))])
             deadline = time.monotonic() + 10
             while "countersign_upstream_exposed" not in (seen := names_at(plain)) and time.monotonic() < deadline:
@@ -196,68 +188,16 @@ def metrics(cases):
     there = metrics_there_are()
     cases.check(f"/metrics has the {len(program)} of the source", there == program, there ^ program)
     cases.check("metrics.md has those of /metrics", guide == there, guide ^ there)
-    readme = {name for row in table((ROOT / "README.md").read_text(), "name") for name in re.findall(r"`(countersign_\w+)`", row[0])}
+    readme = {
+        name
+        for row in table((ROOT / "README.md").read_text(), "name")
+        for name in re.findall(r"`(countersign_\w+)`", row[0])
+    }
     cases.check("README.md has those of /metrics", readme == there, readme ^ there)
     cases.check("each says when to worry", all(len(row) == 3 and row[2] for row in page), page)
 
 
-# A token of Clerk's template for Convex, by its claims.
-CONVEX = {
-    "aud": "convex", "name": "Ada Lovelace", "given_name": "Ada", "family_name": "Lovelace", "nickname": "ada",
-    "picture": "https://img.example.com/ada", "email": "ada@example.com", "email_verified": True, "phone_number": "+15555550100",
-    "phone_number_verified": False, "updated_at": 1795888858, "sid": None, "o": None, "fea": None, "pla": None, "v": None,
-    "$header": {"cat": "cl_B7d4PD222AAA"},
-}  # fmt: skip
-
-
-def convex(cases):
-    """The headers beside Convex's fields are what the backend is told of such a token, by the settings of the guide."""
-    path = DOCS / "guides" / "convex.md"
-    settings = next(block.text for block in blocks(path) if block.name == "countersign.toml")
-    listed = ["principal", "user-id", "session-id", "org-id", "org-role", "issuer", "subject"]
-    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder) / "countersign.toml"
-        file.write_text(settings)
-        known = {"CLERK_PUBLISHABLE_KEY": issuer["publishable_key"], "COUNTERSIGN_IDENTITY_HEADERS": ",".join(listed)}
-        command = [BINARY, "explain", "--json", "--config", str(file)]
-        token = mint(issuer, **CONVEX)
-        done = subprocess.run(command, input=token, env=clean(known), capture_output=True, text=True)
-        told = json.loads(done.stdout)
-        headers = {name: text for name, text in (told["identity"] or {"headers": {}})["headers"].items()}
-        cases.check("convex.md: such a token is accepted", told["accepted"] and told["class"] == "jwt_template", told)
-        rows = table(path.read_text(), "`ctx.auth.getUserIdentity()`")
-        for field, claim, text in rows:
-            names = re.findall(r"`(x-clerk-[a-z-]+)`", text)
-            empty = "are empty" in text
-            held = all(name in headers and (headers[name] == "") == empty for name in names)
-            cases.check(f"convex.md: {field}: {names or 'a claim to be added'}", held, headers)
-            if claim.startswith("`") and claim.strip("`") in CONVEX and names:
-                value = json.dumps(CONVEX[claim.strip("`")]).strip('"')
-                seen = urllib.parse.unquote(headers[names[0]])
-                cases.check(f"convex.md: {field} is {seen}", seen == value, value)
-        cases.check("convex.md: it has the fields of Convex", len(rows) > 14, rows)
-
-
-def convex_paths(cases):
-    """By the settings of the guide, what it calls public is, and the rest is not."""
-    path = DOCS / "guides" / "convex.md"
-    settings = next(block.text for block in blocks(path) if block.name == "countersign.toml")
-    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as upstream:
-        file = pathlib.Path(folder) / "countersign.toml"
-        file.write_text(settings)
-        with serve(issuer, "--config", str(file), "--upstream", upstream) as (_, proxy, _):
-            for row in table(path.read_text(), "path"):
-                for name in re.findall(r"`(/[^`]*)`", row[0]) if row[2] != "not before this proxy" else []:
-                    target = re.sub(r"<\w+>|…", "1.48.0", name)
-                    method, body = ("POST", b"x") if target.endswith("upload") else ("GET", None)
-                    reply = request(proxy, method, target, [("Authorization", "Convex key")] if "refused" in row[2] else [], body)
-                    status = 204 if row[2] == "public" else 401
-                    cases.check(f"convex.md: nobody at {target}: {status}", reply.status == status, reply)
-
-
 def run(cases):
-    convex(cases)
-    convex_paths(cases)
     reasons(cases)
     provoked(cases)
     metrics(cases)

@@ -82,9 +82,10 @@ class Terminal:
         of_shell = pathlib.Path(f"/proc/{self.shell.pid}/task/{self.shell.pid}/children")
         return [int(pid) for pid in of_shell.read_text().split()]
 
-    def logged(self):
+    def logged(self, last=4000):
+        """The end of what was written there, in bytes."""
         self.log.seek(0)
-        return self.log.read().decode(errors="replace")[-4000:]
+        return self.log.read()[-last if last else 0 :].decode(errors="replace")
 
     def close(self):
         """Closes it, and ends whatever still runs in it."""
