@@ -1,4 +1,4 @@
-"""What the docs name is there (settings, flags, variables, headers, metrics, values, files), and their settings are good."""
+"""What the docs name is there: settings, flags, variables, headers, metrics, values, files. Settings shown are good."""
 
 import atexit
 import functools
