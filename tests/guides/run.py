@@ -1,6 +1,7 @@
-"""The guides of docs/, taken as a reader takes them: each in an empty folder, block by block.
+"""The guides of docs/, taken as a reader takes them: each in an empty folder, block by block. A name runs that one.
 
-All of it happens in a network of its own, where the ports that the guides name are free and nobody else is.
+Before them, what they name is held against the program (`tables.py`, `convex.py`, `names.py`). All of it happens in a
+network of its own, where the ports that the guides name are free and nobody else is.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -20,6 +22,9 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import around
+import convex
+import names
+import tables
 from guide import DOCS, blocks, guides, looks_like
 from harness import BINARY, START, bearer, clean, demo, main, mint, request
 from terminal import Terminal
@@ -52,13 +57,14 @@ class Reader:
     def __init__(self, cases, path, issuer, chapter=None):
         self.cases, self.name, self.issuer = cases, path.stem, issuer
         self.blocks = blocks(path, chapter)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{path.stem}-"))
-        bin = self.folder.with_suffix(".bin")
-        bin.mkdir()
-        (bin / "countersign").symlink_to(pathlib.Path(BINARY).resolve())
-        self.bin, self.terminals, self.printed = bin, [], ""
+        self.terminals, self.printed = [], ""
 
     def __enter__(self):
+        self.home = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
+        self.folder, self.bin = (pathlib.Path(self.home.name) / name for name in ("folder", "bin"))
+        self.folder.mkdir()
+        self.bin.mkdir()
+        (self.bin / "countersign").symlink_to(pathlib.Path(BINARY).resolve())
         return self
 
     def __exit__(self, kind, *_):
@@ -66,8 +72,7 @@ class Reader:
             terminal.close()
             if kind:
                 print(f"--- a terminal of {self.name}\n{terminal.logged()}", file=sys.stderr)
-        shutil.rmtree(self.folder)
-        shutil.rmtree(self.bin)
+        self.home.cleanup()
 
     def environment(self):
         """A reader's: no settings, and packages from beside this file instead of from a registry."""
@@ -215,34 +220,61 @@ def under_load(cases, path, issuer, chapter):
     )
 
 
-def apart(chapter):
-    """The same run for one chapter of `rotation.md`, beside this one and in a network of its own."""
+@contextlib.contextmanager
+def beside(chapters):
+    """The same run for each chapter of rotation.md, at the same time and in a network of its own; they wait much."""
     environment = {name: value for name, value in os.environ.items() if name != "GUIDES_ALONE"}
-    command = [sys.executable, str(HERE / "run.py"), "rotation", chapter]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    how = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, str(HERE / "run.py"), "rotation"]
+    children = {chapter: subprocess.Popen([*command, chapter], **how) for chapter in chapters}
+    try:
+        yield children
+    finally:
+        for child in children.values():
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+def everything(cases, only):
+    """What the guides name, and each guide; or one alone."""
+    with beside(CHAPTERS if only in (None, "rotation") else []) as children:
+        for module in [tables, convex, names] if only is None else []:
+            module.run(cases)
+        with demo() as (_, issuer):
+            for guide in guides():
+                if guide.stem != "rotation" and only in (None, guide.stem):
+                    took = take(cases, guide, issuer)
+                    if guide.stem == "sidecar":
+                        stopwatch(cases, guide, took)
+        for chapter, child in children.items():
+            print(child.communicate()[0], end="", flush=True)
+            cases.check(f"rotation.md: {chapter}", child.returncode == 0, child.returncode)
+
+
+def stopwatch(cases, guide, took):
+    """Ten minutes are promised: what the machine takes, and to read every word of it, code too."""
+    words = len(guide.read_text().split())
+    minutes = took / 60 + words / WORDS
+    cases.check(f"{guide.name}: {minutes:.1f} min, with {words} words read at {WORDS} a minute", minutes < 10)
+
+
+def end(*_):
+    """Told to end; told again, by whoever tells the whole group, it goes on ending what it started."""
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(143)
 
 
 def run(cases):
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, end)
     alone()
     path, *chapter = sys.argv[1:] or [None]
-    if chapter:
-        with demo() as (_, issuer):
-            under_load(cases, DOCS / "guides" / f"{path}.md", issuer, *chapter)
-        return
-    beside = {chapter: apart(chapter) for chapter in CHAPTERS if path in (None, "rotation")}
+    if not chapter:
+        return everything(cases, path)
     with demo() as (_, issuer):
-        took = {}
-        for guide in guides():
-            if guide.stem != "rotation" and path in (None, guide.stem):
-                took[guide.stem] = take(cases, guide, issuer)
-    if "sidecar" in took:
-        words = len((DOCS / "guides" / "sidecar.md").read_text().split())
-        minutes = took["sidecar"] / 60 + words / WORDS
-        held = minutes < 10
-        cases.check(f"the sidecar takes {minutes:.1f} min, with {words} words read at {WORDS} a minute", held)
-    for chapter, child in beside.items():
-        print(child.communicate()[0], end="", flush=True)
-        cases.check(f"rotation.md: {chapter}", child.returncode == 0, child.returncode)
+        under_load(cases, DOCS / "guides" / f"{path}.md", issuer, *chapter)
 
 
 if __name__ == "__main__":

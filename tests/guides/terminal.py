@@ -89,13 +89,16 @@ class Terminal:
 
     def close(self):
         """Closes it, and ends whatever still runs in it."""
-        for child in self.children() if self.shell.poll() is None else []:
-            os.kill(child, signal.SIGTERM)
-        self.shell.stdin.close()
+        if self.served:
+            for child in self.children():
+                os.kill(child, signal.SIGTERM)
+            self.shell.stdin.close()
+        else:
+            os.killpg(self.shell.pid, signal.SIGTERM)  # a session of its own: nothing but ours is in it
         try:
             self.shell.wait(START)
         except subprocess.TimeoutExpired:
-            os.killpg(self.shell.pid, signal.SIGKILL)  # a session of its own: nothing but ours is in it
+            os.killpg(self.shell.pid, signal.SIGKILL)
             self.shell.wait()
         self.shell.stdout.close()
         self.scratch.cleanup()
