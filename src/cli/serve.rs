@@ -59,6 +59,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Box::pin(child).await
         }
     });
+    // What still waits for the system, as for a name server that says nothing, has no more to do.
+    runtime.shutdown_background();
     sink.flush();
     served
 }
