@@ -24,7 +24,7 @@ class Backend(http.server.BaseHTTPRequestHandler):
     secret = b""
 
     def do_GET(self):
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.lower(): ", ".join(self.headers.get_all(name)) for name in self.headers}
         try:
             told = self.caller(headers, self.command, self.path.split("?")[0], self.secret)
         except (PermissionError, KeyError, AttributeError) as error:
@@ -64,6 +64,8 @@ def run(cases):
         cases.check("a header beside the signed ones: refused", isinstance(again([*got, ("x-clerk-extra", "1")]), str))
         other = [(name, "user_root" if name == "x-clerk-user-id" else value) for name, value in got]
         cases.check("another user: refused", isinstance(again(other), str))
+        for beside in [("x-clerk-user-id", "user_root"), *got], [*got, ("x-clerk-user-id", "user_root")]:
+            cases.check("another user beside the true one: refused", isinstance(again(beside), str))
     server.shutdown()
 
 
