@@ -81,11 +81,17 @@ class Backend(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """The proxy leaves where the backend is late."""
+
+
 @contextlib.contextmanager
 def backend():
     """On every address of this network, of which there is only loopback's."""
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Backend)
-    server.daemon_threads = True
+    server = Server(("0.0.0.0", 0), Backend)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_address[1]
