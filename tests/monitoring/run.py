@@ -23,7 +23,7 @@ from prometheus import RULES, SHIPPED, prometheus
 from scene import scene
 
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
-SECONDS = 45  # of traffic
+SECONDS = 30  # of traffic
 FOUND = {  # what Kubernetes says of a Pod with a sidecar: a target for each port of each container
     "__meta_kubernetes_namespace": "shop",
     "__meta_kubernetes_pod_name": "orders-1",
@@ -86,11 +86,11 @@ def relabelings(text):
 
 
 def others():
-    """The Pod's proxy; its other port, its backend, and a Job that is over."""
+    """A Pod's proxy; its other port, its backend, and a Job that is over, each of a Pod of its own to be told apart."""
     yield {}
-    yield {"__meta_kubernetes_pod_container_port_name": "http"}
-    yield {"__meta_kubernetes_pod_container_name": "orders"}
-    yield {"__meta_kubernetes_pod_phase": "Succeeded"}
+    yield {"__meta_kubernetes_pod_name": "orders-2", "__meta_kubernetes_pod_container_port_name": "http"}
+    yield {"__meta_kubernetes_pod_name": "orders-3", "__meta_kubernetes_pod_container_name": "orders"}
+    yield {"__meta_kubernetes_pod_name": "orders-4", "__meta_kubernetes_pod_phase": "Succeeded"}
 
 
 def live(cases, watched, asked, shown):
