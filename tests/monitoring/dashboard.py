@@ -8,6 +8,7 @@ from harness import ROOT
 PATH = ROOT / "deploy" / "grafana" / "dashboard.json"
 # What Grafana puts in, as it would with everything selected.
 FILLED = {"$__rate_interval": "15s", "$__range": "60s", "$job": "countersign|orders", "$instance": ".*", "$route": ".*"}
+VARIABLES = ["datasource", "job", "instance", "route"]
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OF_PROMQL = re.compile(r"\b(countersign_\w+|process_\w+|up|ALERTS)\b")
 
@@ -50,7 +51,7 @@ class Dashboard:
 
     def faults(self):
         """Names what has to hold, whether it does, and what is there instead."""
-        yield "the dashboard has its variables", list(self.variables) == ["datasource", "job", "instance", "route"], self.variables
+        yield "the dashboard has its variables", list(self.variables) == VARIABLES, self.variables
         named = [panel["title"] for panel in self.panels]
         yield "every panel has a title of its own", len(set(named)) == len(self.panels), named
         for panel in self.panels:
@@ -59,7 +60,8 @@ class Dashboard:
             yield f"{title} has a unit", panel["fieldConfig"]["defaults"].get("unit"), panel["fieldConfig"]
             sources = [panel["datasource"], *(target["datasource"] for target in targets)]
             yield f"{title} asks the source that is chosen", all(it == DATA_SOURCE for it in sources), sources
-            yield f"{title} has targets of different names", len({it["refId"] for it in targets}) == len(targets), targets
+            names = {it["refId"] for it in targets}
+            yield f"{title} has targets of different names", len(names) == len(targets), targets
             narrowed = [it["expr"] for it in targets if "$job" not in it["expr"]]
             yield f"{title} heeds the job", not narrowed, narrowed
             if panel["type"] == "timeseries":

@@ -107,7 +107,8 @@ def past(now):
         for moment in range(now - 8 * DAY, now - DAY + 600, 120):
             yield f'{name}{{job="countersign"{labels}}} {value} {moment}'
     yield "# TYPE countersign_requests counter"
+    of_all = 'job="countersign",instance="old",route="default",carrier="header"'
     for decision, reason, step in ("allowed", "none", 150), ("rejected", "token-invalid", 2):
-        labels = f'job="countersign",instance="old",route="default",carrier="header",decision="{decision}",reason="{reason}"'
+        labels = f'{of_all},decision="{decision}",reason="{reason}"'
         for count, moment in enumerate(range(now - 7 * DAY - 900, now - 7 * DAY + 600, 15)):
             yield f"countersign_requests_total{{{labels}}} {count * step} {moment}"
