@@ -11,7 +11,6 @@ from harness import ROOT, Process, free_port, request
 from image import answers, until
 
 SHIPPED = ROOT / "deploy" / "prometheus"
-CONFIGURED = SHIPPED if SHIPPED.exists() else pathlib.Path(__file__).with_name("prometheus")
 # What its rules say of a backend that does not answer.
 ALERT = "CountersignUpstreamDown"
 
@@ -31,12 +30,12 @@ def prometheus(cases, target):
 
 def configured(place, target):
     """The static configuration with its rules, for this target, and without the minutes that it waits to be sure."""
-    written = yaml.safe_load((CONFIGURED / "prometheus.yaml").read_text())
+    written = yaml.safe_load((SHIPPED / "prometheus.yaml").read_text())
     written["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (job,) = written["scrape_configs"]
     assert job["static_configs"] == [{"targets": [target]}], job
     for name in written["rule_files"]:
-        rules = yaml.safe_load((CONFIGURED / name).read_text())
+        rules = yaml.safe_load((SHIPPED / name).read_text())
         for group in rules["groups"]:
             group.pop("interval", None)
             for rule in group["rules"]:
