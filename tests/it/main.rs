@@ -15,6 +15,7 @@ mod credential;
 mod explain;
 mod forward;
 mod headers;
+mod init;
 mod issuers;
 mod key_faults;
 mod key_sources;

@@ -1,0 +1,277 @@
+//! `countersign init`: a settings file for an app that is there.
+//!
+//! An app's folder says which Clerk instance it belongs to, and mostly where its backend listens.
+//! What is found is told with the file that said it, for somebody to look over. Nothing is run and
+//! nobody is asked over the network, and no secret that stands in the same files is repeated.
+
+mod command;
+mod compose;
+mod env_file;
+mod folder;
+mod front_end;
+mod key;
+mod package;
+mod port;
+mod settings;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, ConfigError, Files, Flags, Sources, Terminal};
+use crate::core::clerk::publishable_key::Environment;
+
+pub use self::folder::Folder;
+use self::front_end::{FrontEnd, Serves};
+
+/// What need not be found, because somebody said it.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The publishable key.
+    pub publishable_key: Option<String>,
+    /// The backend's address.
+    pub upstream: Option<String>,
+}
+
+/// What was found, and the settings that follow from it.
+#[derive(Debug)]
+pub struct Draft {
+    key: key::Found,
+    backend: String,
+    /// What says that the backend is there; nothing where it is a guess of ours.
+    backend_by: Option<String>,
+    pages: Option<Pages>,
+    unreadable: Vec<String>,
+}
+
+/// Where the pages of the app come from.
+#[derive(Debug)]
+enum Pages {
+    /// From the backend: the proxy is before them too.
+    Backends(FrontEnd),
+    /// From another server, whose pages call the proxy.
+    Apart(FrontEnd),
+}
+
+/// Why there is no settings file.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// No variable has a publishable key; what stands in its place.
+    #[error("{}", NoKey(.0))]
+    NoKey(Vec<String>),
+    /// The app's folder cannot be read.
+    #[error("`{}` cannot be read: {problem}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// What was given does not do as a setting.
+    #[error("{}", Lines(.0))]
+    Settings(Vec<ConfigError>),
+    /// There is a file already.
+    #[error(
+        "`{}` is there already; `--force` writes over it, `--stdout` shows what would be written",
+        .0.display()
+    )]
+    Exists(PathBuf),
+    /// The file could not be written.
+    #[error("`{}` could not be written: {problem}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        problem: io::Error,
+    },
+}
+
+/// Where the proxy listens unless told otherwise, as a browser on this machine calls it: as it
+/// calls the pages, so that Clerk's cookies are for both.
+const PROXY: &str = "http://localhost:4600";
+
+/// Where a backend is looked for that nothing speaks of.
+const PORT: u16 = 3000;
+
+impl Draft {
+    /// Puts together what a folder says and what was given.
+    ///
+    /// # Errors
+    ///
+    /// Where no publishable key is found.
+    pub fn of(
+        folder: &Folder,
+        environment: &BTreeMap<String, String>,
+        given: &Given,
+    ) -> Result<Self, InitError> {
+        let key = key::find(folder, environment, given.publishable_key.as_deref())?;
+        let local = |port| format!("http://127.0.0.1:{port}");
+        let guess = port::guess(folder).filter(|_| given.upstream.is_none());
+        let (guess, place) = guess.unzip();
+        let port = match (&given.upstream, &guess) {
+            (Some(url), _) => command::of_address(url),
+            (None, guess) => guess.as_ref().map(|guess| guess.port),
+        };
+        let (backend, backend_by) = match (&given.upstream, guess) {
+            (Some(url), _) => (url.clone(), Some("--upstream".to_owned())),
+            (None, Some(guess)) => (local(guess.port), Some(guess.by)),
+            (None, None) => (local(PORT), None),
+        };
+        let pages = front_end::find(folder).map(|it| match it.is_backend(port, place.as_deref()) {
+            true => Pages::Backends(it),
+            false => Pages::Apart(it),
+        });
+        Ok(Self { key, backend, backend_by, pages, unreadable: folder.unreadable.clone() })
+    }
+
+    /// Returns the text of the settings file, once the program's own reader has taken it.
+    ///
+    /// # Errors
+    ///
+    /// The mistakes it finds: what was given is no address, or the proxy's own.
+    pub fn settings(&self, path: &Path) -> Result<String, InitError> {
+        let text = settings::text(self);
+        read(path, &text).map_err(InitError::Settings)?;
+        Ok(text)
+    }
+
+    /// Says what was found by what, and what to do now; `config` is how the file is called.
+    pub fn report(&self, config: &str) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let (key, by) = (&self.key.key, &self.key.by);
+        let _ = writeln!(out, "key      {}, {} ({by})", key.host(), key::kind(key));
+        let _ = writeln!(out, "backend  {} ({})", self.backend, self.backend_by());
+        if let Some(Pages::Backends(front_end) | Pages::Apart(front_end)) = &self.pages {
+            let _ = writeln!(out, "pages    {} ({})", front_end.framework.name, front_end.by);
+        }
+        for note in self.notes() {
+            let _ = writeln!(out, "note     {note}");
+        }
+        let _ = write!(
+            out,
+            "\nLook the file over, start your backend, and the proxy before it:\n\n  countersign serve --config {config}\n"
+        );
+        let _ = write!(out, "\n{}:\n\n", self.invitation());
+        let front_end = match &self.pages {
+            Some(Pages::Backends(front_end) | Pages::Apart(front_end)) => Some(front_end),
+            None => None,
+        };
+        for line in front_end::snippet(front_end, PROXY).lines() {
+            let _ = writeln!(out, "{}", format!("  {line}").trim_end());
+        }
+        out
+    }
+
+    fn backend_by(&self) -> &str {
+        self.backend_by.as_deref().unwrap_or("a guess: no file says where it listens")
+    }
+
+    /// Returns the origin of pages that are another server's. In production no file says it.
+    fn party(&self) -> Option<String> {
+        let is_development = self.key.key.environment() == Environment::Development;
+        match &self.pages {
+            Some(Pages::Apart(front_end)) if is_development => front_end.origin(),
+            _ => None,
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<_> =
+            self.unreadable.iter().map(|it| format!("not read: {it}")).collect();
+        notes.extend(self.key.others.iter().map(|it| {
+            format!("another key: {it}; give the one that is meant with --publishable-key")
+        }));
+        if self.backend_by.is_none() {
+            notes.push("where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned());
+        }
+        if let Some(party) = self.party() {
+            notes.push(format!(
+                "tokens are taken from pages of {party} alone: `clerk.authorized_parties`"
+            ));
+        }
+        notes
+    }
+
+    fn invitation(&self) -> String {
+        match &self.pages {
+            Some(Pages::Backends(front_end)) => format!(
+                "Open {PROXY} for the pages of {}; a page of another origin sends its token so",
+                front_end.framework.name
+            ),
+            Some(Pages::Apart(front_end)) if front_end.framework.serves == Serves::Phones => {
+                "The app sends its token so; a phone needs this machine's address, and `listen = \"0.0.0.0:4600\"`".to_owned()
+            }
+            Some(Pages::Apart(front_end)) => format!(
+                "A page of {} sends its token so; your backend answers its CORS preflight, as without a proxy",
+                front_end.framework.name
+            ),
+            None => format!("Open {PROXY} for pages of the backend; a script sends its token so"),
+        }
+    }
+}
+
+/// Reads settings as `serve` will, in an environment that says nothing.
+fn read(path: &Path, text: &str) -> Result<(), Vec<ConfigError>> {
+    let files = Written { path, text };
+    let sources = Sources {
+        flags: Flags { config: Some(path.to_owned()), ..Flags::default() },
+        environment: BTreeMap::new(),
+        files: &files,
+        cpus: 1,
+        terminal: Terminal::No,
+    };
+    config::load(&sources).map(|_| ())
+}
+
+/// A disk with the one file on it that is not written yet.
+struct Written<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Files for Written<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == self.path { Ok(self.text.into()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_open_to_all(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+/// What to do where there is no key.
+struct NoKey<'a>(&'a [String]);
+
+impl fmt::Display for NoKey<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for bad in self.0 {
+            writeln!(out, "{bad}")?;
+        }
+        out.write_str(
+            "no publishable key in `.env`, `.env.local` and the like; copy it from the API keys in Clerk's dashboard to `.env.local` as CLERK_PUBLISHABLE_KEY=pk_test_…, or give it with --publishable-key",
+        )
+    }
+}
+
+/// A line a mistake.
+struct Lines<'a>(&'a [ConfigError]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, ConfigError { key, problem, .. }) in self.0.iter().enumerate() {
+            // Not where in the file: it is not there.
+            write!(out, "{}{key}: {problem}", if place > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
