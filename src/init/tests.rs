@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use proptest::prelude::*;
+
 use super::folder::tests::folder;
 use super::*;
 
@@ -183,5 +185,38 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
                 "{line}\n{report}"
             );
         }
+    }
+}
+
+proptest! {
+    /// Whatever files say, there are settings for the key that was given, and they are read; but
+    /// for a backend where the proxy itself listens, which is told.
+    #[test]
+    fn no_text_is_too_odd(
+        name in prop::sample::select(vec![
+            ".env", "package.json", "Procfile", "compose.yaml", "Dockerfile", "main.go", "go.mod",
+            "server.js", "Properties/launchSettings.json", "vite.config.ts",
+        ]),
+        words in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec![
+                    "PORT=", "web:", "--port ", "${", ":-", "}", "services:\n", "  a:\n", "    build: .\n",
+                    "    ports:\n", "      - ", "8000", ":", "EXPOSE ", "listen(", "\"", "'", "#", "\n", "[",
+                    "{\"dependencies\":{\"next\":\"", "\"}}", "\"applicationUrl\": \"http://", "=", "tcp://",
+                ]).prop_map(str::to_owned),
+                "\\PC{0,4}",
+            ],
+            0..24,
+        ),
+    ) {
+        let text = words.concat();
+        let given = Given {
+            publishable_key: Some("pk_test_Y2xlcmsuY2xlcmsuZGV2JA".to_owned()),
+            upstream: None,
+        };
+        let draft = Draft::of(&folder(&[(name, &text)]), &BTreeMap::new(), &given).unwrap();
+        let settings = draft.settings(Path::new("a.toml"));
+        prop_assert!(settings.is_ok() || draft.backend.ends_with(":4600"), "{settings:?}");
+        prop_assert!(draft.report("a.toml").starts_with("key "));
     }
 }

@@ -22,7 +22,7 @@ import urllib.parse
 import compose_spec
 import yaml
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from harness import BINARY, ROOT, START, bearer, demo, main, mint, request
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
