@@ -172,7 +172,8 @@ fn text(path: &Path) -> io::Result<Option<String>> {
 /// Names the folders in a folder that may hold a part of the app, in order.
 fn folders(path: &Path) -> io::Result<Vec<String>> {
     let entries = fs::read_dir(path)?.filter_map(Result::ok);
-    let names = entries.filter(|entry| entry.path().is_dir());
+    // Not through links: those lead to other apps, or to all of the disk.
+    let names = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<_> = names.filter(|name| is_plain(name)).collect();
     names.sort();
@@ -223,6 +224,7 @@ pub(super) mod tests {
         ] {
             write(&dir.path().join(file), file);
         }
+        symlink(dir.path().join("web"), dir.path().join("link")).unwrap();
         let found = Folder::read(dir.path()).unwrap();
 
         let files = found
