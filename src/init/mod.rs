@@ -42,11 +42,20 @@ pub struct Given {
 #[derive(Debug)]
 pub struct Draft {
     key: key::Found,
-    backend: String,
-    /// What says that the backend is there; nothing where it is a guess of ours.
-    backend_by: Option<String>,
+    backend: Backend,
     pages: Option<Pages>,
     unreadable: Vec<String>,
+}
+
+/// Where the backend listens.
+#[derive(Debug)]
+struct Backend {
+    url: String,
+    port: Option<u16>,
+    /// The folder that tells of it.
+    place: Option<String>,
+    /// What says that it is there; nothing where that is a guess of ours.
+    by: Option<String>,
 }
 
 /// Where the pages of the app come from.
@@ -110,23 +119,12 @@ impl Draft {
         given: &Given,
     ) -> Result<Self, InitError> {
         let key = key::find(folder, environment, given.publishable_key.as_deref())?;
-        let local = |port| format!("http://127.0.0.1:{port}");
-        let guess = port::guess(folder).filter(|_| given.upstream.is_none());
-        let (guess, place) = guess.unzip();
-        let port = match (&given.upstream, &guess) {
-            (Some(url), _) => command::of_address(url),
-            (None, guess) => guess.as_ref().map(|guess| guess.port),
+        let backend = match &given.upstream {
+            Some(url) => Backend::given(url),
+            None => Backend::of(folder),
         };
-        let (backend, backend_by) = match (&given.upstream, guess) {
-            (Some(url), _) => (url.clone(), Some("--upstream".to_owned())),
-            (None, Some(guess)) => (local(guess.port), Some(guess.by)),
-            (None, None) => (local(PORT), None),
-        };
-        let pages = front_end::find(folder).map(|it| match it.is_backend(port, place.as_deref()) {
-            true => Pages::Backends(it),
-            false => Pages::Apart(it),
-        });
-        Ok(Self { key, backend, backend_by, pages, unreadable: folder.unreadable.clone() })
+        let pages = front_end::find(folder).map(|front_end| Pages::of(front_end, &backend));
+        Ok(Self { key, backend, pages, unreadable: folder.unreadable.clone() })
     }
 
     /// Returns the text of the settings file, once the program's own reader has taken it.
@@ -146,8 +144,9 @@ impl Draft {
         // Writing to a String does not fail.
         let (key, by) = (&self.key.key, &self.key.by);
         let _ = writeln!(out, "key      {}, {} ({by})", key.host(), key::kind(key));
-        let _ = writeln!(out, "backend  {} ({})", self.backend, self.backend_by());
-        if let Some(Pages::Backends(front_end) | Pages::Apart(front_end)) = &self.pages {
+        let _ = writeln!(out, "backend  {} ({})", self.backend.url, self.backend.by());
+        let front_end = self.pages.as_ref().map(Pages::front_end);
+        if let Some(front_end) = front_end {
             let _ = writeln!(out, "pages    {} ({})", front_end.framework.name, front_end.by);
         }
         for note in self.notes() {
@@ -158,18 +157,10 @@ impl Draft {
             "\nLook the file over, start your backend, and the proxy before it:\n\n  countersign serve --config {config}\n"
         );
         let _ = write!(out, "\n{}:\n\n", self.invitation());
-        let front_end = match &self.pages {
-            Some(Pages::Backends(front_end) | Pages::Apart(front_end)) => Some(front_end),
-            None => None,
-        };
         for line in front_end::snippet(front_end, PROXY).lines() {
             let _ = writeln!(out, "{}", format!("  {line}").trim_end());
         }
         out
-    }
-
-    fn backend_by(&self) -> &str {
-        self.backend_by.as_deref().unwrap_or("a guess: no file says where it listens")
     }
 
     /// Returns the origin of pages that are another server's. In production no file says it.
@@ -187,7 +178,7 @@ impl Draft {
         notes.extend(self.key.others.iter().map(|it| {
             format!("another key: {it}; give the one that is meant with --publishable-key")
         }));
-        if self.backend_by.is_none() {
+        if self.backend.by.is_none() {
             notes.push("where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned());
         }
         if let Some(party) = self.party() {
@@ -212,6 +203,39 @@ impl Draft {
                 front_end.framework.name
             ),
             None => format!("Open {PROXY} for pages of the backend; a script sends its token so"),
+        }
+    }
+}
+
+impl Backend {
+    fn given(url: &str) -> Self {
+        let by = Some("--upstream".to_owned());
+        Self { url: url.to_owned(), port: command::of_address(url), place: None, by }
+    }
+
+    fn of(folder: &Folder) -> Self {
+        let (guess, place) = port::guess(folder).unzip();
+        let (port, by) = guess.map_or((PORT, None), |guess| (guess.port, Some(guess.by)));
+        Self { url: format!("http://127.0.0.1:{port}"), port: by.as_ref().map(|_| port), place, by }
+    }
+
+    fn by(&self) -> &str {
+        self.by.as_deref().unwrap_or("a guess: no file says where it listens")
+    }
+}
+
+impl Pages {
+    fn of(front_end: FrontEnd, backend: &Backend) -> Self {
+        if front_end.is_backend(backend.port, backend.place.as_deref()) {
+            Self::Backends(front_end)
+        } else {
+            Self::Apart(front_end)
+        }
+    }
+
+    fn front_end(&self) -> &FrontEnd {
+        match self {
+            Self::Backends(front_end) | Self::Apart(front_end) => front_end,
         }
     }
 }

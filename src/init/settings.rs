@@ -38,8 +38,8 @@ fn upstream(draft: &Draft) -> String {
 # Let it listen on 127.0.0.1 alone, so that nobody gets around the proxy.
 url = {url}
 "#,
-        by = draft.backend_by(),
-        url = quoted(&draft.backend),
+        by = draft.backend.by(),
+        url = quoted(&draft.backend.url),
     )
 }
 
