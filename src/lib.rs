@@ -8,7 +8,8 @@
 //! # Rooms
 //!
 //! ```text
-//!  5  main → cli → dev                start: flags, commands; the issuer and the backend of `demo`
+//!  5  main → cli → dev                start: flags, commands; the issuer and the backend of `demo`;
+//!               → init               settings for an app that is there
 //!  4  app → config                    assemble: build each part once; what the operator wrote
 //!  3  proxy  admin                    serve: one request from head to answer; health and metrics
 //!  2  keys  clerk_api → http_client   fetch and hold: key sets; Clerk's Backend API; one bounded
@@ -49,6 +50,7 @@ pub mod descriptors;
 pub mod dev;
 pub mod exposure;
 pub mod http_client;
+pub mod init;
 pub mod keys;
 pub mod listen;
 pub mod proxy;

@@ -10,7 +10,7 @@ use std::{fs, iter};
 
 /// Every room, by floor, from the top.
 const FLOORS: &[(u8, &[&str])] = &[
-    (5, &["main", "cli", "dev"]),
+    (5, &["main", "cli", "dev", "init"]),
     (4, &["app", "config"]),
     (3, &["proxy", "admin"]),
     (
@@ -36,6 +36,7 @@ const FLOORS: &[(u8, &[&str])] = &[
 const ARROWS: &[(&str, &str)] = &[
     ("main", "cli"),
     ("cli", "dev"),
+    ("cli", "init"),
     ("app", "config"),
     ("keys", "http_client"),
     ("clerk_api", "http_client"),

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod init;
 pub mod keygen;
 pub mod serve;
 
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use crate::app::StartError;
 use crate::child::{ChildError, Ended};
 use crate::config::ConfigError;
+use crate::init::InitError;
 
 /// Verifies Clerk tokens in front of a backend, and tells it in signed headers who is calling.
 #[derive(Debug, Parser)]
@@ -48,6 +50,13 @@ pub enum Command {
     /// are printed, which say who the user is; the token itself, its signature, cookies and secrets
     /// never are.
     Explain(Box<explain::Args>),
+    /// Write a settings file for the app in a folder: its Clerk key, its backend's port.
+    ///
+    /// The key is looked for in .env.local, .env and their like, the port in start commands, the
+    /// Compose file, the sources and by the framework; what was found where is told, and how a page
+    /// of the front end sends its token. Nothing is run, nobody is asked over the network, and no
+    /// secret is copied or printed.
+    Init(init::Args),
     /// Make a key to sign requests with.
     Keygen(keygen::Args),
 }
@@ -71,6 +80,8 @@ pub enum Failure {
     Usage(String),
     /// No key was made.
     Keygen(keygen::KeygenError),
+    /// No settings were written.
+    Init(InitError),
 }
 
 /// Runs a command to its end.
@@ -83,6 +94,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => return explain::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Keygen(args) => {
             keygen::run(&args).map_err(Failure::Keygen).and_then(|made| say(&format!("{made}\n")))
         }
@@ -116,6 +128,12 @@ impl Failure {
             }
             Self::Output(error) => failed(&format!("nothing could be printed: {error}")),
             Self::Keygen(error) => failed(&error.to_string()),
+            Self::Init(error) => {
+                for line in error.to_string().lines() {
+                    complain(line);
+                }
+                ExitCode::FAILURE
+            }
             Self::Usage(problem) => {
                 complain(problem);
                 ExitCode::from(BAD_USAGE)

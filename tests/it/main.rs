@@ -16,6 +16,7 @@ mod credential;
 mod explain;
 mod forward;
 mod headers;
+mod init;
 mod issuers;
 mod key_faults;
 mod key_sources;

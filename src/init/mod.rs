@@ -1,0 +1,301 @@
+//! `countersign init`: a settings file for an app that is there.
+//!
+//! An app's folder says which Clerk instance it belongs to, and mostly where its backend listens.
+//! What is found is told with the file that said it, for somebody to look over. Nothing is run and
+//! nobody is asked over the network, and no secret that stands in the same files is repeated.
+
+mod command;
+mod compose;
+mod env_file;
+mod folder;
+mod front_end;
+mod key;
+mod package;
+mod port;
+mod settings;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, ConfigError, Files, Flags, Sources, Terminal};
+use crate::core::clerk::publishable_key::Environment;
+
+pub use self::folder::Folder;
+use self::front_end::{FrontEnd, Serves};
+
+/// What need not be found, because somebody said it.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The publishable key.
+    pub publishable_key: Option<String>,
+    /// The backend's address.
+    pub upstream: Option<String>,
+}
+
+/// What was found, and the settings that follow from it.
+#[derive(Debug)]
+pub struct Draft {
+    key: key::Found,
+    backend: Backend,
+    pages: Option<Pages>,
+    unreadable: Vec<String>,
+}
+
+/// Where the backend listens.
+#[derive(Debug)]
+struct Backend {
+    url: String,
+    port: Option<u16>,
+    /// The folder that tells of it.
+    place: Option<String>,
+    /// What says that it is there; nothing where that is a guess of ours.
+    by: Option<String>,
+}
+
+/// Where the pages of the app come from.
+#[derive(Debug)]
+enum Pages {
+    /// From the backend: the proxy is before them too.
+    Backends(FrontEnd),
+    /// From another server, whose pages call the proxy.
+    Apart(FrontEnd),
+}
+
+/// Why there is no settings file.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// No variable has a publishable key; what stands in its place.
+    #[error("{}", NoKey(.0))]
+    NoKey(Vec<String>),
+    /// The app's folder cannot be read.
+    #[error("`{}` cannot be read: {problem}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// What was given does not do as a setting.
+    #[error("{}", Lines(.0))]
+    Settings(Vec<ConfigError>),
+    /// There is a file already.
+    #[error(
+        "`{}` is there already; `--force` writes over it, `--stdout` shows what would be written",
+        .0.display()
+    )]
+    Exists(PathBuf),
+    /// The file could not be written.
+    #[error("`{}` could not be written: {problem}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        problem: io::Error,
+    },
+}
+
+/// Where the proxy listens unless told otherwise, as a browser on this machine calls it: as it
+/// calls the pages, so that Clerk's cookies are for both.
+const PROXY: &str = "http://localhost:4600";
+
+/// Where a backend is looked for that nothing speaks of.
+const PORT: u16 = 3000;
+
+impl Draft {
+    /// Puts together what a folder says and what was given.
+    ///
+    /// # Errors
+    ///
+    /// Where no publishable key is found.
+    pub fn of(
+        folder: &Folder,
+        environment: &BTreeMap<String, String>,
+        given: &Given,
+    ) -> Result<Self, InitError> {
+        let key = key::find(folder, environment, given.publishable_key.as_deref())?;
+        let backend = match &given.upstream {
+            Some(url) => Backend::given(url),
+            None => Backend::of(folder),
+        };
+        let pages = front_end::find(folder).map(|front_end| Pages::of(front_end, &backend));
+        Ok(Self { key, backend, pages, unreadable: folder.unreadable.clone() })
+    }
+
+    /// Returns the text of the settings file, once the program's own reader has taken it.
+    ///
+    /// # Errors
+    ///
+    /// The mistakes it finds: what was given is no address, or the proxy's own.
+    pub fn settings(&self, path: &Path) -> Result<String, InitError> {
+        let text = settings::text(self);
+        read(path, &text).map_err(InitError::Settings)?;
+        Ok(text)
+    }
+
+    /// Says what was found by what, and what to do now; `config` is how the file is called.
+    pub fn report(&self, config: &str) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let (key, by) = (&self.key.key, &self.key.by);
+        let _ = writeln!(out, "key      {}, {} ({by})", key.host(), key::kind(key));
+        let _ = writeln!(out, "backend  {} ({})", self.backend.url, self.backend.by());
+        let front_end = self.pages.as_ref().map(Pages::front_end);
+        if let Some(front_end) = front_end {
+            let _ = writeln!(out, "pages    {} ({})", front_end.framework.name, front_end.by);
+        }
+        for note in self.notes() {
+            let _ = writeln!(out, "note     {note}");
+        }
+        let _ = write!(
+            out,
+            "\nLook the file over, start your backend, and the proxy before it:\n\n  countersign serve --config {config}\n"
+        );
+        let _ = write!(out, "\n{}:\n\n", self.invitation());
+        for line in front_end::snippet(front_end, PROXY).lines() {
+            let _ = writeln!(out, "{}", format!("  {line}").trim_end());
+        }
+        out
+    }
+
+    /// Returns the origin of pages that are another server's. In production no file says it.
+    fn party(&self) -> Option<String> {
+        let is_development = self.key.key.environment() == Environment::Development;
+        match &self.pages {
+            Some(Pages::Apart(front_end)) if is_development => front_end.origin(),
+            _ => None,
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<_> =
+            self.unreadable.iter().map(|it| format!("not read: {it}")).collect();
+        notes.extend(self.key.others.iter().map(|it| {
+            format!("another key: {it}; give the one that is meant with --publishable-key")
+        }));
+        if self.backend.by.is_none() {
+            notes.push("where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned());
+        }
+        if let Some(party) = self.party() {
+            notes.push(format!(
+                "tokens are taken from pages of {party} alone: `clerk.authorized_parties`"
+            ));
+        }
+        notes
+    }
+
+    fn invitation(&self) -> String {
+        match &self.pages {
+            Some(Pages::Backends(front_end)) => format!(
+                "Open {PROXY} for the pages of {}; a page of another origin sends its token so",
+                front_end.framework.name
+            ),
+            Some(Pages::Apart(front_end)) if front_end.framework.serves == Serves::Phones => {
+                "The app sends its token so; a phone needs this machine's address, and `listen = \"0.0.0.0:4600\"`".to_owned()
+            }
+            Some(Pages::Apart(front_end)) => format!(
+                "A page of {} sends its token so; your backend answers its CORS preflight, as without a proxy",
+                front_end.framework.name
+            ),
+            None => format!("Open {PROXY} for pages of the backend; a script sends its token so"),
+        }
+    }
+}
+
+impl Backend {
+    fn given(url: &str) -> Self {
+        let by = Some("--upstream".to_owned());
+        Self { url: url.to_owned(), port: command::of_address(url), place: None, by }
+    }
+
+    fn of(folder: &Folder) -> Self {
+        let (guess, place) = port::guess(folder).unzip();
+        let (port, by) = guess.map_or((PORT, None), |guess| (guess.port, Some(guess.by)));
+        Self { url: format!("http://127.0.0.1:{port}"), port: by.as_ref().map(|_| port), place, by }
+    }
+
+    fn by(&self) -> &str {
+        self.by.as_deref().unwrap_or("a guess: no file says where it listens")
+    }
+}
+
+impl Pages {
+    fn of(front_end: FrontEnd, backend: &Backend) -> Self {
+        if front_end.is_backend(backend.port, backend.place.as_deref()) {
+            Self::Backends(front_end)
+        } else {
+            Self::Apart(front_end)
+        }
+    }
+
+    fn front_end(&self) -> &FrontEnd {
+        match self {
+            Self::Backends(front_end) | Self::Apart(front_end) => front_end,
+        }
+    }
+}
+
+/// Reads settings as `serve` will, in an environment that says nothing.
+fn read(path: &Path, text: &str) -> Result<(), Vec<ConfigError>> {
+    let files = Written { path, text };
+    let sources = Sources {
+        flags: Flags { config: Some(path.to_owned()), ..Flags::default() },
+        environment: BTreeMap::new(),
+        files: &files,
+        cpus: 1,
+        terminal: Terminal::No,
+    };
+    config::load(&sources).map(|_| ())
+}
+
+/// A disk with the one file on it that is not written yet.
+struct Written<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Files for Written<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == self.path { Ok(self.text.into()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_open_to_all(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+/// What to do where there is no key.
+struct NoKey<'a>(&'a [String]);
+
+impl fmt::Display for NoKey<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for bad in self.0 {
+            writeln!(out, "{bad}")?;
+        }
+        out.write_str(
+            "no publishable key in `.env`, `.env.local` and the like; copy it from the API keys in Clerk's dashboard to `.env.local` as CLERK_PUBLISHABLE_KEY=pk_test_…, or give it with --publishable-key",
+        )
+    }
+}
+
+/// A line a mistake.
+struct Lines<'a>(&'a [ConfigError]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, ConfigError { key, problem, .. }) in self.0.iter().enumerate() {
+            // Not where in the file: it is not there.
+            write!(out, "{}{key}: {problem}", if place > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The port in a program's own text.
+
+use super::command;
+
+/// Words one of which is on the line that says where a program listens.
+const WORDS: [&str; 6] = ["listen", "port", "bind", "addr", "serve", "run("];
+
+/// What stands right before the number.
+const MARKS: [&str; 12] = [
+    "listen(",
+    "PORT ||",
+    "PORT ??",
+    "PORT\") ||",
+    "PORT\", ",
+    "PORT', ",
+    "port:",
+    "port =",
+    "port=",
+    "PORT =",
+    "PORT=",
+    "server.port=",
+];
+
+/// Where databases, queues and mail servers listen: a port that a program connects to.
+const OTHERS: [u16; 12] = [25, 465, 587, 1025, 1433, 3306, 5432, 5672, 6379, 9092, 11211, 27017];
+
+/// Finds the port that a program is written to listen on.
+pub(super) fn port(text: &str) -> Option<u16> {
+    text.lines().filter(|line| speaks_of_listening(line)).find_map(of_line)
+}
+
+fn speaks_of_listening(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    // An address of somebody else, or a sentence about ours.
+    !lower.contains("://") && WORDS.iter().any(|word| lower.contains(word))
+}
+
+fn of_line(line: &str) -> Option<u16> {
+    let after = MARKS.iter().filter_map(|mark| after_mark(line, mark));
+    let ports = after.chain(of_text(line));
+    ports.into_iter().find(|port| !OTHERS.contains(port))
+}
+
+/// Reads the number after a mark, which is a name of its own: `port`, and not `redisPort`.
+fn after_mark(line: &str, mark: &str) -> Option<u16> {
+    let (before, rest) = line.split_once(mark)?;
+    let is_longer = before.ends_with(|last: char| last.is_alphanumeric() || last == '_');
+    if is_longer {
+        return None;
+    }
+    let rest = rest.trim_start_matches([' ', '"', '\'', '{', '(']);
+    let rest = rest.strip_prefix("port:").map_or(rest, str::trim_start);
+    command::number(&rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())])
+}
+
+/// Reads an address in quotes, as in Go and Rust: `":8080"`, `"0.0.0.0:8080"`.
+fn of_text(line: &str) -> Option<u16> {
+    line.split('"').skip(1).step_by(2).find_map(command::of_address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_says_where_it_listens() {
+        for (line, want) in [
+            ("app.listen(4000)", Some(4000)),
+            ("app.listen( 4000, () => {})", Some(4000)),
+            ("await server.listen({ port: 4000 })", Some(4000)),
+            ("app.listen({ port: 4000, host: \"0.0.0.0\" })", Some(4000)),
+            ("const port = process.env.PORT || 4000;", Some(4000)),
+            ("const port = Number(process.env.PORT ?? \"4000\");", Some(4000)),
+            ("const PORT = 4000", Some(4000)),
+            ("serve({ fetch: app.fetch, port: 8787 })", Some(8787)),
+            ("http.ListenAndServe(\":8080\", mux)", Some(8080)),
+            ("srv := &http.Server{Addr: \"127.0.0.1:8080\"}", Some(8080)),
+            ("let listener = TcpListener::bind(\"0.0.0.0:3000\").await?;", Some(3000)),
+            ("uvicorn.run(app, port=8001)", Some(8001)),
+            ("app.run(port=int(os.environ.get(\"PORT\", 5001)))", Some(5001)),
+            ("server.port=9090", Some(9090)),
+            ("const db = { host: 'localhost', port: 5432 }", None),
+            ("const redisPort = 6380", None),
+            ("const REDIS_PORT = 6380", None),
+            ("log(`listening on http://localhost:3000`)", None),
+            ("app.listen(port)", None),
+            ("app.listen(process.env.PORT)", None),
+            ("import { reports } from \"./reports\"", None),
+            ("retry(4000)", None),
+            ("", None),
+        ] {
+            assert_eq!(port(line), want, "{line}");
+        }
+    }
+}

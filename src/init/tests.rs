@@ -1,0 +1,222 @@
+//! A folder in, settings and a report out.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::folder::tests::folder;
+use super::*;
+
+const KEY: (&str, &str) = (
+    ".env.local",
+    "CLERK_PUBLISHABLE_KEY=pk_test_Y2xlcmsuY2xlcmsuZGV2JA\nCLERK_SECRET_KEY=sk_test_hunter2",
+);
+const PRODUCTION: (&str, &str) =
+    (".env", "CLERK_PUBLISHABLE_KEY=pk_live_Y2xlcmsuYS5jb20k\nPORT=sk_live_hunter2");
+const VITE: (&str, &str) = ("package.json", r#"{"dependencies": {"vite": "7", "react": "19"}}"#);
+const EXPO: (&str, &str) = ("package.json", r#"{"dependencies": {"expo": "54", "react": "19"}}"#);
+const NEXT: (&str, &str) = ("package.json", r#"{"dependencies": {"next": "16"}}"#);
+const DJANGO: (&str, &str) = ("manage.py", "");
+const SECRETIVE: (&str, &str) =
+    ("Procfile", "web: CLERK_SECRET_KEY=sk_live_hunter2 gunicorn -b :8001 app");
+
+/// One folder of each kind.
+static FOLDERS: LazyLock<Vec<Folder>> = LazyLock::new(|| {
+    let kinds: [&[_]; 8] = [
+        &[KEY],
+        &[KEY, VITE],
+        &[KEY, EXPO],
+        &[KEY, NEXT],
+        &[KEY, DJANGO],
+        &[KEY, SECRETIVE],
+        &[PRODUCTION, VITE],
+        &[KEY, PRODUCTION, DJANGO, VITE],
+    ];
+    kinds.map(folder).into()
+});
+
+fn draft(folder: &Folder, upstream: Option<&str>) -> Draft {
+    let given = Given { upstream: upstream.map(str::to_owned), ..Given::default() };
+    Draft::of(folder, &BTreeMap::new(), &given).unwrap()
+}
+
+/// The settings with every remark that is a setting made one.
+fn all_on(settings: &str) -> String {
+    let on = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    settings.lines().map(on).collect()
+}
+
+#[test]
+fn the_settings_are_read_as_they_are_and_with_every_remark_made_a_setting() {
+    for folder in &*FOLDERS {
+        let text = draft(folder, None).settings(Path::new("a.toml")).unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        let secret_key = if text.contains("pk_live_") { "sk_live_x" } else { "sk_test_x" };
+        let secrets =
+            [("signing.key", "s".repeat(32)), ("clerk-secret.key", secret_key.to_owned())];
+        let mut whole = all_on(&text);
+        for (name, secret) in secrets {
+            let file = dir.path().join(name);
+            std::fs::write(&file, secret).unwrap();
+            whole = whole.replace(name, file.to_str().unwrap());
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        let loaded = config::load(&Sources {
+            flags,
+            environment: BTreeMap::new(),
+            files: &config::Disk,
+            cpus: 1,
+            terminal: Terminal::No,
+        });
+        let loaded = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{whole}"));
+        let written = loaded
+            .shown
+            .iter()
+            .filter(|it| matches!(it.origin, config::Origin::File { .. }))
+            .count();
+        assert!(written >= 24, "{written} settings\n{whole}");
+    }
+}
+
+#[test]
+fn what_is_called_a_default_is_one() {
+    let text = draft(&FOLDERS[0], None).settings(Path::new("a.toml")).unwrap();
+    for line in [
+        "listen = \"127.0.0.1:4600\"",
+        "listen = \"127.0.0.1:4601\"",
+        "leeway = \"5s\"",
+        "response = \"60s\"",
+        "delay = \"0s\"",
+        "grace = \"25s\"",
+    ] {
+        assert!(text.contains(&format!("\n#{line}\n")), "{line}");
+    }
+}
+
+#[test]
+fn no_secret_is_written_or_told() {
+    for folder in &*FOLDERS {
+        let draft = draft(folder, None);
+        let settings = draft.settings(Path::new("a.toml")).unwrap();
+        for text in [settings, draft.report("a.toml")] {
+            assert!(!text.contains("sk_") && !text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn pages_that_are_not_the_backends_are_a_party_in_development() {
+    for (files, party) in [
+        (&[KEY, VITE] as &[_], Some("http://localhost:5173")),
+        (&[KEY, EXPO], None),
+        (&[KEY, NEXT], None),
+        (&[KEY, DJANGO], None),
+        (&[KEY, NEXT, ("api/go.mod", "")], Some("http://localhost:3000")),
+        // Where the pages of production are, no folder says.
+        (&[PRODUCTION, VITE], None),
+    ] {
+        let draft = draft(&folder(files), None);
+        assert_eq!(draft.party().as_deref(), party, "{files:?}");
+        let settings = draft.settings(Path::new("a.toml")).unwrap();
+        assert_eq!(settings.contains("\nauthorized_parties"), party.is_some(), "{settings}");
+    }
+}
+
+#[test]
+fn an_address_that_does_not_do_is_told_before_anything_is_written() {
+    for (upstream, want) in [
+        ("127.0.0.1:3000", "upstream.url: "),
+        ("http://127.0.0.1:4600", "upstream.url: this is where the proxy itself listens"),
+        ("http://u:hunter2@127.0.0.1:3000", "upstream.url: "),
+        ("http://a\"\nworkers = 1\n", "upstream.url: "),
+    ] {
+        let error = draft(&FOLDERS[0], Some(upstream)).settings(Path::new("a.toml")).unwrap_err();
+        let told = error.to_string();
+        assert!(told.starts_with(want) && !told.contains("hunter2"), "{upstream:?}: {told}");
+    }
+    let settings = draft(&FOLDERS[0], Some("unix:/run/app.sock")).settings(Path::new("a.toml"));
+    assert!(settings.unwrap().contains("\nurl = \"unix:/run/app.sock\"\n"));
+}
+
+#[test]
+fn the_report_says_what_was_found_by_what_and_what_to_do() {
+    for (files, lines) in [
+        (
+            &[KEY] as &[_],
+            &[
+                "key      clerk.clerk.dev, development (CLERK_PUBLISHABLE_KEY in .env.local)",
+                "backend  http://127.0.0.1:3000 (a guess: no file says where it listens)",
+                "note     where does your backend listen? ",
+            ][..],
+        ),
+        (
+            &[KEY, DJANGO],
+            &[
+                "backend  http://127.0.0.1:8000 (manage.py: where Django listens by default)",
+                "  countersign serve --config a.toml",
+                "Open http://localhost:4600 for pages of the backend",
+            ],
+        ),
+        (
+            &[KEY, VITE],
+            &[
+                "pages    Vite (package.json)",
+                "note     tokens are taken from pages of http://localhost:5173 alone",
+                "A page of Vite sends its token so",
+                "  import { useAuth } from \"@clerk/react\"",
+            ],
+        ),
+        (&[KEY, EXPO], &["a phone needs this machine's address"]),
+        (&[KEY, NEXT], &["Open http://localhost:4600 for the pages of Next.js"]),
+        (&[KEY, PRODUCTION], &["note     another key: CLERK_PUBLISHABLE_KEY in .env; "]),
+    ] {
+        let report = draft(&folder(files), None).report("a.toml");
+        for line in lines {
+            assert!(
+                report
+                    .lines()
+                    .any(|own| own.starts_with(line) || own.contains(&format!("; {line}"))),
+                "{line}\n{report}"
+            );
+        }
+    }
+}
+
+proptest! {
+    /// Whatever files say, there are settings for the key that was given, and they are read; but
+    /// for a backend where the proxy itself listens, which is told.
+    #[test]
+    fn no_text_is_too_odd(
+        name in prop::sample::select(vec![
+            ".env", "package.json", "Procfile", "compose.yaml", "Dockerfile", "main.go", "go.mod",
+            "server.js", "Properties/launchSettings.json", "vite.config.ts",
+        ]),
+        words in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec![
+                    "PORT=", "web:", "--port ", "${", ":-", "}", "services:\n", "  a:\n", "    build: .\n",
+                    "    ports:\n", "      - ", "8000", ":", "EXPOSE ", "listen(", "\"", "'", "#", "\n", "[",
+                    "{\"dependencies\":{\"next\":\"", "\"}}", "\"applicationUrl\": \"http://", "=", "tcp://",
+                ]).prop_map(str::to_owned),
+                "\\PC{0,4}",
+            ],
+            0..24,
+        ),
+    ) {
+        let text = words.concat();
+        let given = Given {
+            publishable_key: Some("pk_test_Y2xlcmsuY2xlcmsuZGV2JA".to_owned()),
+            upstream: None,
+        };
+        let draft = Draft::of(&folder(&[(name, &text)]), &BTreeMap::new(), &given).unwrap();
+        let settings = draft.settings(Path::new("a.toml"));
+        prop_assert!(settings.is_ok() || draft.backend.url.ends_with(":4600"), "{settings:?}");
+        prop_assert!(draft.report("a.toml").starts_with("key "));
+    }
+}

@@ -1,0 +1,162 @@
+"""`countersign init` in a dozen apps; then the command it tells is run as it stands, before a tiny backend at the port it
+found, and a request with a token goes through. In a network of its own where one can be had: the ports are the apps'.
+"""
+
+import contextlib
+import fcntl
+import http.server
+import os
+import pathlib
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness import BINARY, Process, bearer, clean, demo, main, mint, request, until_ready
+
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
+DEMO = "http://localhost:3000"  # the page that the demo's tokens are given to
+
+PACKAGE = '{"name": "app", "scripts": {"dev": "%s"}, "dependencies": {%s}}'
+VITE = PACKAGE % ("vite", '"react": "19", "@clerk/clerk-react": "5"}, "devDependencies": {"vite": "7"')
+COMPOSE = """\
+services:
+  db:
+    image: postgres:17
+    ports: ["5432:5432"]
+  app:
+    build: .
+    ports:
+      - "8085:80"
+"""
+
+# name: files, the backend's port, what tells of it, the page that calls, what the snippet begins with
+APPS = {
+    "Next.js": ({".env.local": "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\nCLERK_SECRET_KEY=$SECRET\n",
+                 "package.json": PACKAGE % ("next dev -p 3100", '"next": "16", "react": "19", "@clerk/nextjs": "7"')},
+                3100, "package.json, script `dev`", None, 'from "@clerk/nextjs"'),
+    "Nuxt": ({".env": 'NUXT_PUBLIC_CLERK_PUBLISHABLE_KEY="$KEY"\nNUXT_CLERK_SECRET_KEY="$SECRET"\n',
+              "package.json": PACKAGE % ("nuxt dev", '"nuxt": "4", "@clerk/nuxt": "3"')},
+             3000, "package.json: where Nuxt listens by default", None, "await getToken.value()"),
+    "Vite and Express": ({"web/.env.local": "VITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "web/package.json": VITE,
+                          "server/package.json": PACKAGE % ("node index.js", '"express": "5"'),
+                          "server/index.js": "app.listen(process.env.PORT || 4002)\n"},
+                         4002, "server/index.js", "http://localhost:5173", 'from "@clerk/clerk-react"'),
+    "Create React App and Rails": ({".env": "REACT_APP_CLERK_PUBLISHABLE_KEY=$KEY\n",
+                                    "package.json": PACKAGE % ("react-scripts start", '"react-scripts": "5", "react": "18"'),
+                                    "backend/Gemfile": "source 'https://rubygems.org'\ngem 'rails', '~> 8.0'\n",
+                                    "backend/config.ru": "run Rails.application\n"},
+                                   3000, "backend/Gemfile: where Rails listens by default", "http://localhost:3000",
+                                   'from "@clerk/react"'),
+    "Expo and Go": ({"app/.env": "EXPO_PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\n",
+                     "app/package.json": PACKAGE % ("expo start", '"expo": "54", "react": "19", "@clerk/clerk-expo": "2"'),
+                     "go.mod": "module app\n", "main.go": 'log.Fatal(http.ListenAndServe(":8086", nil))\n'},
+                    8086, "main.go", None, 'from "@clerk/clerk-expo"'),
+    "Gatsby and FastAPI": ({".env.development": "GATSBY_CLERK_PUBLISHABLE_KEY=$KEY\n",
+                            "package.json": PACKAGE % ("gatsby develop", '"gatsby": "5", "gatsby-plugin-clerk": "4"'),
+                            "api/pyproject.toml": 'dependencies = ["fastapi>=0.115"]\n',
+                            "api/Procfile": "web: uvicorn app:app --host 0.0.0.0 --port ${PORT:-8001}\n"},
+                           8001, "api/Procfile", "http://localhost:8000", "await fetch("),
+    "Astro": ({".env": "PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\n",
+               "package.json": PACKAGE % ("astro dev", '"astro": "5", "@clerk/astro": "4"')},
+              4321, "package.json: where Astro listens by default", None, "window.Clerk.session.getToken()"),
+    "Django": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\nCLERK_SECRET_KEY=$SECRET\n", "manage.py": "", "requirements.txt": "Django\n"},
+               8000, "manage.py: where Django listens by default", None, "window.Clerk.session.getToken()"),
+    "Flask, told its port": ({".env": "export CLERK_PUBLISHABLE_KEY='$KEY' # ours\nPORT=5050\n", "requirements.txt": "flask==3\n"},
+                             5050, "PORT in .env", None, "window.Clerk.session.getToken()"),
+    "Rack": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Gemfile": "gem 'rack'\n", "config.ru": "run ->(env) { }\n"},
+             9292, "config.ru: where Rack listens by default", None, "window.Clerk.session.getToken()"),
+    "Compose": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "compose.yaml": COMPOSE, "Dockerfile": "FROM scratch\nEXPOSE 80\n"},
+                8085, "compose.yaml, the first service with a `build`", None, "window.Clerk.session.getToken()"),
+    "an image": ({".env.production": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Dockerfile": "FROM scratch\nEXPOSE 8087/tcp\n",
+                  "Cargo.toml": '[dependencies]\naxum = "0.8"\n'},
+                 8087, "EXPOSE in Dockerfile", None, "window.Clerk.session.getToken()"),
+    "a secretive one": ({".env": "CLERK_SECRET_KEY=$SECRET\nVITE_CLERK_PUBLISHABLE_KEY=$SECRET\nCLERK_PUBLISHABLE_KEY=$KEY\n",
+                         "Procfile": "web: CLERK_SECRET_KEY=$SECRET gunicorn --bind 127.0.0.1:8088 app\n"},
+                        8088, "Procfile", None, "window.Clerk.session.getToken()"),
+}
+
+
+def alone():
+    """Starts this run again in a network of its own; goes on in this one where none is to be had."""
+    if os.environ.get("INIT_ALONE"):
+        with socket.socket() as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        return
+    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    apart = [shutil.which("unshare", path=TOOLS) or "unshare", "--net", *root]
+    with contextlib.suppress(OSError):
+        if subprocess.run([*apart, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            os.execve(apart[0], [*apart, sys.executable, *sys.argv], os.environ | {"INIT_ALONE": "1"})
+
+
+class Backend(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.headers.get("x-clerk-user-id", "").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def backend(port):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Backend)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def app(folder, files, about):
+    """Lays an app's files into a folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("$KEY", about["publishable_key"]).replace("$SECRET", about["secret_key"]))
+
+
+def works(cases, name, files, port, by, party, snippet, about):
+    with tempfile.TemporaryDirectory() as at:
+        folder = pathlib.Path(at)
+        app(folder, files, about)
+        run = subprocess.run([BINARY, "init"], cwd=folder, env=clean({}), capture_output=True, text=True)
+        if not cases.check(f"{name}: settings are written", run.returncode == 0, run.stderr):
+            return
+        settings = (folder / "countersign.toml").read_text()
+        found = f"\nbackend  http://127.0.0.1:{port} ({by})\n"
+        cases.check(f"{name}: port {port} is found, by {by}", found in run.stdout, run.stdout)
+        cases.check(f"{name}: the snippet is its framework's", snippet in run.stdout, run.stdout)
+        cases.check(f"{name}: nothing secret is repeated", about["secret_key"] not in settings + run.stdout)
+        line = re.search(r"^  (countersign serve .*)$", run.stdout, re.MULTILINE).group(1).split()
+        with backend(port), Process([BINARY, *line[1:]], clean({}), cwd=folder) as process:
+            until_ready(process, "http://127.0.0.1:4601")
+            get = lambda *headers: request("http://127.0.0.1:4600", "GET", "/orders", headers)
+            user = get(bearer(mint(about, azp=party or DEMO)))
+            cases.check(f"{name}: 200 with a token", user.status == 200 and user.text.startswith("user_"), user)
+            cases.check(f"{name}: 401 without one", get().status == 401)
+            if party:
+                stranger = get(bearer(mint(about, azp="http://localhost:9")))
+                cases.check(f"{name}: 401 for a token of another page", stranger.status == 401, stranger)
+            cases.check(f"{name}: SIGTERM ends it with 0", process.stop() == 0, process.logged())
+
+
+def run(cases):
+    with demo() as (_, about):
+        for name, told in APPS.items():
+            works(cases, name, *told, about)
+
+
+alone()
+main(run)
