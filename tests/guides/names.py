@@ -68,7 +68,7 @@ def helped(command):
     return set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", text))
 
 
-COMMANDS = ["serve", "demo", "check", "explain", "keygen"]
+COMMANDS = ["serve", "demo", "check", "explain", "init", "keygen"]
 
 
 @functools.cache
