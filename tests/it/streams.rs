@@ -14,14 +14,14 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::{self, JoinSet};
+use tokio::task;
 use tokio::time::{self, Instant};
 
 use crate::attacks::frames::{self, H2};
 use crate::support::client::raw;
 use crate::support::settings::settings_for;
 use crate::support::wires::{Back, Backend, Front, Script, Sender, Then};
-use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
+use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until, until_every};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -102,10 +102,12 @@ where
 
 #[tokio::test(flavor = "local")]
 async fn a_stream_that_its_client_takes_nothing_of_is_reset_and_no_other() {
+    const PIECE: usize = 64 * 1024;
+    const WINDOW: usize = 2 * 1024 * 1024 / PIECE; // of hyper's client, which is the widest
     let taken = Rc::<Cell<usize>>::default();
     let count = Rc::clone(&taken);
     let answer = move |_| {
-        let pieces = vec![Bytes::from(vec![0; 64 * 1024]); 256];
+        let pieces = vec![Bytes::from(vec![0; PIECE]); 256];
         let body = Script::of(pieces, Then::End).counted(&count);
         async { Response::new(body) }
     };
@@ -116,15 +118,14 @@ async fn a_stream_that_its_client_takes_nothing_of_is_reset_and_no_other() {
     let stalled = sender.send(ask()).await.unwrap();
     let mut before = 0;
     until_every(Duration::from_millis(50), "all windows are full", async || {
-        std::mem::replace(&mut before, taken.get()) == taken.get() && before > 0
+        std::mem::replace(&mut before, taken.get()) == taken.get() && before > WINDOW
     })
     .await;
-    time::pause();
+    let clock = HandMoved::pause();
 
-    let began = Instant::now();
     let in_flight = async || proxy.metric("countersign_requests_in_flight").await;
-    until_every(Duration::from_secs(1), "it is given up", async || in_flight().await == 0.0).await;
-    let took = began.elapsed().as_secs();
+    let took = clock.until("it is given up", async || in_flight().await == 0.0).await;
+    drop(clock);
     time::resume();
     let other = sender.send(ask()).await.unwrap();
 
@@ -142,22 +143,11 @@ async fn an_http2_connection_without_requests_is_closed_when_it_has_been_idle() 
     let _never_asks = Front::H2c.open(&proxy.address).await;
     let connections = async || proxy.metric("countersign_connections").await;
     until("both are there", async || connections().await == 2.0).await;
-    time::pause();
+    let clock = HandMoved::pause();
 
-    let began = Instant::now();
-    until_every(Duration::from_secs(1), "both are gone", async || connections().await == 0.0).await;
+    let took = clock.until("both are gone", async || connections().await == 0.0).await;
 
-    let took = began.elapsed().as_secs();
     assert!((14..=28).contains(&took), "{took}");
-}
-
-/// Lets time pass, and everybody do what is due, with what comes over sockets: a runtime that has
-/// something to do does not move its paused clock by itself.
-async fn pass(span: Duration) {
-    time::advance(span).await;
-    for _ in 0..500 {
-        task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "local")]
@@ -174,17 +164,11 @@ async fn a_connection_grows_old_after_an_hour_and_what_is_under_way_goes_on() {
     call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     let mut answer = sender.send(call).await.unwrap().into_body();
     answer.frame().await.unwrap().unwrap();
-    time::pause();
-    let mut busy = JoinSet::new();
-    busy.spawn_local(async {
-        loop {
-            task::yield_now().await;
-        }
-    });
+    let clock = HandMoved::pause();
 
     let began = Instant::now();
     while began.elapsed() < 70 * MINUTE {
-        pass(Duration::from_secs(5)).await;
+        clock.by(Duration::from_secs(5)).await;
         let refused = Front::H2c.request("/", "junk", Script::empty());
         if sender.send(refused).await.is_err() {
             break;
@@ -193,7 +177,7 @@ async fn a_connection_grows_old_after_an_hour_and_what_is_under_way_goes_on() {
     let took = began.elapsed();
     let a_while = async {
         for _ in 0..100 {
-            pass(Duration::from_secs(5)).await;
+            clock.by(Duration::from_secs(5)).await;
         }
     };
     tokio::select! {

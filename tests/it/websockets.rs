@@ -15,7 +15,7 @@ use tokio::time::{self, Instant};
 
 use crate::support::settings::settings_with_public;
 use crate::support::upstream::head;
-use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
+use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until};
 
 const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
@@ -328,12 +328,10 @@ async fn a_socket_whose_client_takes_nothing_ends() {
     let proxy = Proxy::start(settings).await;
     let (_client, answer) = ask(&proxy, "/public/socket", "").await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    time::pause();
+    let clock = HandMoved::pause();
 
-    let began = Instant::now();
     let in_flight = async || proxy.metric("countersign_requests_in_flight").await;
-    until_every(Duration::from_secs(1), "it is given up", async || in_flight().await == 0.0).await;
+    let took = clock.until("it is given up", async || in_flight().await == 0.0).await;
 
-    let took = began.elapsed().as_secs();
     assert!((24..=55).contains(&took), "{took}");
 }

@@ -19,6 +19,7 @@ use countersign::listen::ListenAddress;
 use countersign::proxy::{Drained, Threads};
 use countersign::telemetry::sink::Sink;
 use countersign::telemetry::trace;
+use tokio::task::{self, JoinSet};
 use tokio::time;
 
 pub(crate) use self::client::{Answer, Client};
@@ -136,6 +137,45 @@ pub(crate) async fn until_every(span: Duration, what: &str, mut so: impl AsyncFn
         time::sleep(span).await;
     }
     panic!("never came true: {what}");
+}
+
+/// Moves the paused clock by hand. By itself it moves whenever everybody waits for the system, which
+/// on a busy machine they do while bytes are on their way.
+pub(crate) struct HandMoved {
+    _busy: JoinSet<()>,
+}
+
+impl HandMoved {
+    /// Pauses the clock, and gives the runtime something to do at all times: so it stands still.
+    pub(crate) fn pause() -> Self {
+        time::pause();
+        let mut busy = JoinSet::new();
+        busy.spawn_local(async {
+            loop {
+                task::yield_now().await;
+            }
+        });
+        Self { _busy: busy }
+    }
+
+    /// Lets so much time pass, and everybody do what is due then.
+    pub(crate) async fn by(&self, span: Duration) {
+        time::advance(span).await;
+        for _ in 0..500 {
+            task::yield_now().await;
+        }
+    }
+
+    /// Lets seconds pass until `so` holds; returns how many.
+    pub(crate) async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) -> u64 {
+        for second in 0..10_000 {
+            if so().await {
+                return second;
+            }
+            self.by(Duration::from_secs(1)).await;
+        }
+        panic!("never came true: {what}");
+    }
 }
 
 fn shown(address: &ListenAddress) -> String {
