@@ -101,10 +101,12 @@ pub fn in_protocols(headers: &HeaderMap) -> bool {
     protocols(headers).any(|protocol| protocol == BEARER_PROTOCOL)
 }
 
-/// Returns the protocols that are offered for a WebSocket, the first choice first.
+/// Returns the protocols that are offered for a WebSocket, the first choice first. Empty elements of
+/// a list are none (RFC 9110 §5.6.1.2).
 pub fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
 }
 
 impl std::fmt::Debug for BearerToken<'_> {

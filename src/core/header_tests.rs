@@ -218,6 +218,7 @@ fn a_backend_is_offered_the_protocols_without_the_token() {
         (&["chat", "bearer", "a.b.c"], Some("chat")),
         (&["chat, bearer, bearer, a.b.c, json"], Some("chat, json")),
         (&["bearer", "bearer"], None),
+        (&["bearer, , a.b.c", "", ",chat,"], Some("chat")),
         (&["chat,json"], Some("chat, json")),
         (&[], None),
     ] {
