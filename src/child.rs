@@ -386,6 +386,16 @@ fn reap(child: Pid) -> Option<Ended> {
     ended
 }
 
+/// Waits, as the first process, for whatever ends below it and is nobody's child: what somebody ran
+/// inside the container and left behind. Does nothing where we are not the first.
+pub async fn wait_for_orphans() {
+    let Ok(mut children) = unix::signal(SignalKind::child()) else { return };
+    while std::process::id() == 1 {
+        while let Ok(Some(_)) = process::wait(WaitOptions::NOHANG) {}
+        children.recv().await;
+    }
+}
+
 /// Has what loses its parent below us become our child, as it does below the first process: so it
 /// can be seen when all of them are gone. Where the system has no such thing, its own first
 /// process waits for them.

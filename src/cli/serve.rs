@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::Failure;
 use crate::app::{App, Load, Reloader, StartError};
-use crate::child::{Child, Port};
+use crate::child::{self, Child, Port};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Loaded, Settings, Sources, Warning};
 use crate::descriptors::Before;
@@ -74,6 +75,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
     let mut app = app.map_err(Failure::Start)?;
+    let orphans = task::spawn_local(child::wait_for_orphans());
     let told = async || {
         hangup.recv().await;
     };
@@ -81,7 +83,9 @@ async fn serve(
         () = stop.asked() => {}
         never = reloader.run(&mut app, told) => match never {},
     }
-    drain(app, &mut stop).await
+    let drained = drain(app, &mut stop).await;
+    orphans.abort();
+    drained
 }
 
 /// The least time a backend gets to end: what it began after its last request may take some.
