@@ -21,6 +21,8 @@ struct Told {
     state: Cell<(State, Instant)>,
     /// Since when the client has taken nothing of what there is for it.
     blocked: Cell<Option<Instant>>,
+    /// And of what is still with TLS.
+    stuck: Cell<Option<Instant>>,
     /// Whether the last request had a body, of which some may still come.
     body: Cell<bool>,
     /// Requests under way: over HTTP/1.1 one at most.
@@ -31,6 +33,8 @@ struct Told {
     multiplexed: Cell<bool>,
     /// When bytes last passed, either way; kept where requests come side by side.
     moved: Cell<Instant>,
+    /// How much was written since the client last said something; kept there, too.
+    unheard: Cell<usize>,
 }
 
 /// What a connection is doing.
@@ -51,11 +55,13 @@ impl Activity {
         Self(Rc::new(Told {
             state: Cell::new((State::New, Instant::now())),
             blocked: Cell::default(),
+            stuck: Cell::default(),
             body: Cell::default(),
             under_way: Cell::default(),
             last: Notify::new(),
             multiplexed: Cell::default(),
             moved: Cell::new(Instant::now()),
+            unheard: Cell::default(),
         }))
     }
 
@@ -109,7 +115,8 @@ impl Activity {
 
     /// Returns when the client must have taken something, if something waits for it.
     pub(super) fn read_due(&self, at_most: Duration) -> Option<Instant> {
-        self.0.blocked.get().map(|since| since + at_most)
+        let since = self.0.blocked.get().into_iter().chain(self.0.stuck.get()).min();
+        since.map(|since| since + at_most)
     }
 
     /// Waits until the client has taken nothing of what there is for it for so long.
@@ -133,13 +140,24 @@ impl Activity {
         self.0.body.get()
     }
 
-    fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
-        if polled.is_ready() {
-            self.0.blocked.set(None);
+    /// Tells whether there is more to read for the client than what says how a connection over HTTP/2
+    /// goes on: it may be reading that, and has not come to where we asked for a word.
+    pub(super) fn may_be_read(&self) -> bool {
+        const FRAMES: usize = 1024;
+        self.0.unheard.get() > FRAMES
+    }
+
+    fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        waits(&self.0.blocked, polled.is_pending());
+        if let Poll::Ready(Ok(bytes)) = polled {
             self.moved();
-        } else if self.0.blocked.get().is_none() {
-            self.0.blocked.set(Some(Instant::now()));
+            self.0.unheard.set(self.0.unheard.get().saturating_add(bytes));
         }
+        polled
+    }
+
+    fn flushed(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        waits(&self.0.stuck, polled.is_pending());
         polled
     }
 
@@ -151,6 +169,7 @@ impl Activity {
 
     fn bytes_came(&self) {
         self.moved();
+        self.0.unheard.set(0);
         match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
             (State::New, since) => self.0.state.set((State::Head, since)),
@@ -159,6 +178,15 @@ impl Activity {
             }
             (State::Idle | State::Head | State::Busy, _) => {}
         }
+    }
+}
+
+/// Keeps since when somebody waits.
+fn waits(since: &Cell<Option<Instant>>, pending: bool) {
+    match (pending, since.get()) {
+        (false, Some(_)) => since.set(None),
+        (true, None) => since.set(Some(Instant::now())),
+        (false, None) | (true, Some(_)) => {}
     }
 }
 
@@ -240,10 +268,59 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        let polled = Pin::new(&mut self.socket).poll_flush(context);
+        self.activity.flushed(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        let polled = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.activity.flushed(polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Takes whatever is written, as TLS does, and gets rid of none of it.
+    struct Full;
+
+    impl AsyncWrite for Full {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_takes_nothing_where_tls_has_it_all() {
+        let (at_most, activity) = (Duration::from_secs(5), Activity::start());
+        let mut socket = Watched::new(Full, activity.clone());
+        socket.write_all(b"an answer").await.unwrap();
+        assert_eq!(activity.read_due(at_most), None);
+        let due = Instant::now() + at_most;
+        for _ in 0..2 {
+            let flushed = poll_fn(|context| {
+                Poll::Ready(Pin::new(&mut socket).poll_flush(context).is_pending())
+            });
+            assert!(flushed.await);
+            time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(activity.read_due(at_most), Some(due));
     }
 }

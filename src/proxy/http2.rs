@@ -19,6 +19,7 @@ use tracing::{debug, error};
 
 use super::activity::{Activity, Watched};
 use super::borrowed;
+use super::connection::QUIET;
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Link, Wire};
@@ -48,7 +49,8 @@ const AGE: Duration = Duration::from_secs(60 * 60);
 /// By how much that differs, so that those that began together do not end together.
 const AGE_SPREAD: Duration = Duration::from_secs(6 * 60);
 /// How long a client that was told to begin nothing more may be silent before it is taken for gone.
-/// One that is there has said so by then, or is reading what was sent.
+/// One that is there has said so by then, but where it has an answer to read before: that takes as
+/// long as it takes, up to `timeouts.body`.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends.
@@ -80,6 +82,7 @@ pub(super) async fn serve<S>(
     let mut timer = pin!(time::sleep(timeouts.idle));
     let mut farewell = Farewell::Unsaid;
     let mut leaving = false;
+    let mut silence = SILENCE;
     loop {
         tokio::select! {
             biased;
@@ -98,7 +101,10 @@ pub(super) async fn serve<S>(
                 let read_due = activity.read_due(timeouts.body);
                 let silent_due = match farewell {
                     Farewell::Unsaid => activity.quiet_since().map(|since| since + timeouts.idle),
-                    Farewell::Said => activity.silent_since().map(|since| since + SILENCE),
+                    Farewell::Said => {
+                        let at_most = if activity.may_be_read() { timeouts.body } else { silence };
+                        activity.silent_since().map(|since| since + at_most)
+                    }
                 };
                 if read_due.is_some_and(|due| due <= now) {
                     debug!("connection ended: the client takes nothing");
@@ -106,7 +112,9 @@ pub(super) async fn serve<S>(
                 }
                 match farewell {
                     Farewell::Said if silent_due.is_some_and(|due| due <= now) => return,
-                    Farewell::Unsaid if grows_old <= now || silent_due.is_some_and(|due| due <= now) => {
+                    Farewell::Unsaid
+                        if grows_old <= now || silent_due.is_some_and(|due| due <= now) =>
+                    {
                         farewell = Farewell::Said;
                         std::pin::Pin::new(&mut connection).graceful_shutdown();
                     }
@@ -118,14 +126,15 @@ pub(super) async fn serve<S>(
             Ok(_) = stage.wait_for(Stage::is_closing), if !leaving => {
                 leaving = true;
                 farewell = Farewell::Said;
+                silence = SILENCE.min(current.grace().saturating_sub(QUIET));
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                timer.as_mut().reset(Instant::now() + timeouts.head.min(SILENCE));
+                timer.as_mut().reset(Instant::now() + timeouts.head.min(silence));
             }
         }
     }
     drop(connection);
     if let Some(socket) = owner.back() {
-        see_off(socket, timeouts.body).await;
+        see_off(socket, &activity, silence, timeouts.body).await;
     }
 }
 
@@ -137,16 +146,25 @@ enum Farewell {
 }
 
 /// Reads on, for nothing, until the client has closed, too: for so long at most, and while it says
-/// something.
+/// something, or may have something to read.
 ///
 /// All was written, and lies with the system. Whoever reads it goes on to open windows, and a
 /// socket that is closed answers that with a reset: the rest of the answer would be lost.
-async fn see_off(mut socket: impl AsyncRead + AsyncWrite + Unpin, at_most: Duration) {
+async fn see_off(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    activity: &Activity,
+    silence: Duration,
+    at_most: Duration,
+) {
     let mut unwanted = [0; 512];
     let reads = async {
         socket.shutdown().await.ok()?; // where hyper has not
-        while let Ok(Ok(1..)) = time::timeout(SILENCE, socket.read(&mut unwanted)).await {}
-        Some(())
+        loop {
+            let patience = if activity.may_be_read() { at_most } else { silence };
+            let Ok(Ok(1..)) = time::timeout(patience, socket.read(&mut unwanted)).await else {
+                return Some(());
+            };
+        }
     };
     drop(time::timeout(at_most, reads).await);
 }

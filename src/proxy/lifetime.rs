@@ -6,14 +6,16 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
 use super::Stage;
+use super::connection::QUIET;
 use super::link::Link;
 use super::record::Record;
 use crate::telemetry::metrics::StreamEnd;
 
 use super::Shared;
 
-/// How long before the end of a drain streams end, so that their connections end in peace.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long before the end of a drain streams end, so that their connections end in peace: one that
+/// is kept alive is quiet for a second before it is closed.
+const FAREWELL: Duration = QUIET.saturating_add(Duration::from_secs(1));
 
 /// When a stream has to end, whatever its two sides want.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Lifetime {
 }
 
 /// Returns when the stream that begins with this request outlives its token for too long.
-pub(super) fn end(record: &Record, shared: &Shared) -> Option<Instant> {
+fn end(record: &Record, shared: &Shared) -> Option<Instant> {
     let expires = record.caller.as_ref()?.expires();
     let end = shared.settings.stream_lifetime.end(expires)?;
     let left = end.since(shared.clock.now());

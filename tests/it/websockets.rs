@@ -287,7 +287,7 @@ async fn a_drain_lets_websockets_live_until_just_before_its_end_and_is_clean() {
     socket.read_exact(&mut echoed).await.unwrap();
     let end = ends(socket).await.duration_since(began).as_secs();
 
-    assert_eq!((&echoed, end), (b"still here", 24));
+    assert_eq!((&echoed, end), (b"still here", 23));
     assert_eq!(drain.await.unwrap(), Drained::Clean);
 }
 
