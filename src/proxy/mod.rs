@@ -21,6 +21,7 @@ mod in_flight;
 mod lifetime;
 mod link;
 mod lobby;
+mod making;
 mod pipeline;
 mod pool;
 mod preface;

@@ -8,14 +8,13 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
-use tokio::time::{self};
 
 use super::Shared;
 use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
 use super::in_flight::InFlight;
-use super::lifetime::{self, Lifetime};
+use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
 use super::record::Record;
 use super::request_body::RequestBody;
@@ -28,7 +27,7 @@ use super::tunnel::Tunnel;
 use super::upstream::{Answer, Outgoing, Upstream};
 use crate::core::access::{Access, Rule};
 use crate::core::clerk::revoked::Revoked;
-use crate::core::credential::{self};
+use crate::core::credential;
 use crate::core::grpc;
 use crate::core::header;
 use crate::core::http2;
@@ -180,9 +179,11 @@ impl Pipeline {
         if is_known {
             record.cookies.append(&mut record.on_arrival);
         }
-        let body = self.admit_body(body, &headers, preflight, record.is_call, link)?;
+        let body = self.admit_body(body, &headers, preflight, link)?;
         record.body = Some(body.progress());
-        let protocol_token = self.takes_protocol_token(wish) && credential::in_protocols(&headers);
+        // Also where it is no WebSocket to us, as before a backend over HTTP/2.
+        let protocol_token =
+            self.shared.settings.websocket_protocol_token && credential::in_protocols(&headers);
 
         let (mut head, stripped) = settings.strip.strip(headers);
         self.shared.metrics.stripped(stripped);
@@ -203,8 +204,9 @@ impl Pipeline {
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
         head.set(HOST, host(&target));
-        let outgoing = Outgoing { permit: &permit, head, target: &target, wish };
-        let mut answer = self.forward(outgoing, body, record).await?;
+        let may_be_silent = record.may_be_silent();
+        let outgoing = Outgoing { permit: &permit, head, target: &target, wish, may_be_silent };
+        let mut answer = self.forward(outgoing, body, record, link).await?;
         if protocol_token {
             header::choose_protocol_token(&mut answer.response);
         }
@@ -213,21 +215,27 @@ impl Pipeline {
     }
 
     /// Sends a request to the backend. A call of gRPC, whose answer may not begin before the client
-    /// has sent all that it has to say, ends with its caller's token as one that is answered does.
+    /// has sent all that it has to say, ends as one that is answered does: with its caller's token, or
+    /// with the proxy.
     async fn forward(
         &self,
         outgoing: Outgoing<'_>,
         body: RequestBody,
         record: &Record,
+        link: &Link,
     ) -> Result<Answer, Refusal> {
         let forwarded = self.upstream.forward(outgoing, body);
-        let end = if record.is_call { lifetime::end(record, &self.shared) } else { None };
-        let Some(end) = end else { return Ok(forwarded.await?) };
-        match time::timeout_at(end, forwarded).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                record.stream_ended(StreamEnd::Lifetime);
-                Err(Reject::StreamOver.into())
+        if !record.is_call {
+            return Ok(forwarded.await?);
+        }
+        tokio::select! {
+            answer = forwarded => Ok(answer?),
+            end = Lifetime::of(record, link, &self.shared).over() => {
+                record.stream_ended(end);
+                Err(match end {
+                    StreamEnd::Lifetime => Reject::StreamOver.into(),
+                    StreamEnd::Drain => Reject::UpstreamTimeout.into(),
+                })
             }
         }
     }
@@ -253,7 +261,6 @@ impl Pipeline {
         body: Incoming,
         headers: &HeaderMap,
         preflight: bool,
-        is_call: bool,
         link: &Link,
     ) -> Result<RequestBody, Reject> {
         let shared = Arc::clone(&self.shared);
@@ -268,10 +275,7 @@ impl Pipeline {
         {
             return Err(Reject::BodyTooLarge);
         }
-        Ok(match is_call {
-            true => RequestBody::of_call(body, shared, link),
-            false => RequestBody::new(body, shared, link),
-        })
+        Ok(RequestBody::new(body, shared, link))
     }
 
     /// Passes the backend's answer on.
@@ -301,7 +305,7 @@ impl Pipeline {
             () if stream::is_of_events(&parts.headers) => Some(StreamKind::Events),
             () => None,
         };
-        let patience = match record.is_call && lease.version() == Version::HTTP_2 {
+        let patience = match record.may_be_silent() && lease.version() == Version::HTTP_2 {
             true => Patience::endless(),
             false => Patience::new(self.shared.settings.timeouts.body),
         };

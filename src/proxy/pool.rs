@@ -1,6 +1,6 @@
 //! Connections to the backend: one pool a worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::Shared;
 use super::backend_socket::Deaf;
 use super::request_body::RequestBody;
 use super::trunk::{Stream, Trunk, Trunks};
+use crate::core::upgrade::Wish;
 
 /// How many idle connections a worker keeps. More are closed: a peak is over.
 const MOST: usize = 128;
@@ -27,6 +28,7 @@ const MOST: usize = 128;
 pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
     trunks: Rc<Trunks>,
+    spoken: Cell<Option<Version>>,
     keep: Duration,
     filled: Notify,
     shared: Arc<Shared>,
@@ -72,6 +74,7 @@ impl Pool {
         Rc::new(Self {
             idle: RefCell::default(),
             trunks: Trunks::new(shared.metrics.clone()),
+            spoken: Cell::new(None),
             keep,
             filled: Notify::new(),
             shared,
@@ -101,13 +104,24 @@ impl Pool {
         Some(self.alone(connection, true))
     }
 
-    /// Tells whether the backend was last seen to speak HTTP/2.
-    pub(super) fn has_trunks(&self) -> bool {
-        self.trunks.are_there()
+    /// Returns what the backend was last seen to speak, with who may have chosen: not where a
+    /// WebSocket asked for HTTP/1.1.
+    pub(super) fn spoken(&self) -> Option<Version> {
+        self.spoken.get()
+    }
+
+    /// Returns how many requests a connection over HTTP/2 takes, by those there were.
+    pub(super) fn places(&self) -> usize {
+        self.trunks.places()
     }
 
     /// Takes charge of a connection that was just made.
-    pub(super) fn made(self: &Rc<Self>, made: Made) -> Lease {
+    pub(super) fn made(self: &Rc<Self>, made: Made, wish: Wish) -> Lease {
+        match (&made, wish) {
+            (Made::Http2(_), _) => self.spoken.set(Some(Version::HTTP_2)),
+            (Made::Http1(_), Wish::Http) => self.spoken.set(Some(Version::HTTP_11)),
+            (Made::Http1(_), Wish::WebSocket) => {}
+        }
         match made {
             Made::Http1(connection) => self.alone(connection, false),
             Made::Http2(trunk) => {

@@ -121,6 +121,12 @@ impl Record {
         })
     }
 
+    /// Tells whether its two sides may have nothing to say for as long as they like: a call does that
+    /// now and then. One of nobody's has no end of its own, so it may not.
+    pub(super) fn may_be_silent(&self) -> bool {
+        self.is_call && self.caller.is_some()
+    }
+
     /// Keeps the request's place among those under way until it is over.
     pub(super) fn hold(&mut self, slot: InFlight) {
         self._slot = Some(slot);

@@ -16,6 +16,7 @@ use super::Shared;
 use super::activity::Activity;
 use super::body::{BrokenOff, Patience};
 use super::link::Link;
+use super::pool::Lease;
 use crate::core::reject::Reject;
 
 /// A request's body on its way to the backend.
@@ -36,9 +37,17 @@ pub(super) struct Progress {
     waiting: Cell<bool>,
     last: Cell<Instant>,
     fault: RefCell<Option<Reject>>,
+    /// The place on the backend's connection, once the answer is over and this is not.
+    held: RefCell<Option<Lease>>,
 }
 
 impl Progress {
+    /// Keeps the request's place on a connection that has others until its body is over, too: to the
+    /// backend it is under way until then.
+    pub(super) fn hold(&self, lease: Lease) {
+        *self.held.borrow_mut() = Some(lease);
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
@@ -71,13 +80,6 @@ impl RequestBody {
         Self::of(incoming, shared, alone)
     }
 
-    /// What a call of gRPC has to say.
-    pub(super) fn of_call(incoming: Incoming, shared: Arc<Shared>, link: &Link) -> Self {
-        let mut body = Self::new(incoming, shared, link);
-        body.patience = Patience::endless();
-        body
-    }
-
     /// A body of nothing.
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
         Self::of(None, shared, None)
@@ -91,8 +93,14 @@ impl RequestBody {
             waiting: Cell::new(false),
             last: Cell::new(Instant::now()),
             fault: RefCell::new(None),
+            held: RefCell::new(None),
         };
         Self { incoming, shared, patience, progress: Rc::new(progress), alone }
+    }
+
+    /// Whoever sends it may have nothing to say for as long as they like.
+    pub(super) fn may_be_silent(&mut self) {
+        self.patience = Patience::endless();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -177,6 +185,7 @@ impl Drop for RequestBody {
         if self.is_end_stream() {
             self.progress.ended.set(true);
         }
+        drop(self.progress.held.take());
     }
 }
 

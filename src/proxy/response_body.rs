@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -108,18 +108,21 @@ impl ResponseBody {
 impl FromUpstream {
     /// The answer is over: the connection may take another request, unless it still has this one.
     fn end(&mut self) {
-        if let Some(lease) = self.lease.take().filter(|_| self.request.has_ended()) {
-            lease.give_back();
+        match self.lease.take() {
+            Some(lease) if self.request.has_ended() => lease.give_back(),
+            Some(lease) if lease.version() == Version::HTTP_2 => self.request.hold(lease),
+            Some(_) | None => {} // closed
         }
     }
 
     /// Says that the backend broke off: to a call whose backend is gone in gRPC's words, so that its
     /// client knows that it may call again.
     fn broken_off(&mut self, error: hyper::Error) -> Result<Frame<Bytes>, BrokenOff> {
-        let is_call = self.stream.take().is_some_and(|stream| stream.kind == StreamKind::Grpc);
-        match is_call && !is_of_a_stream(&error) {
-            true => Ok(trailers(Code::Unavailable)),
-            false => Err(BrokenOff(Some(error))),
+        match self.stream.take() {
+            Some(Stream { kind: StreamKind::Grpc, .. }) if !is_of_a_stream(&error) => {
+                Ok(trailers(Code::Unavailable))
+            }
+            _ => Err(BrokenOff(Some(error))),
         }
     }
 

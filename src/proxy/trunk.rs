@@ -112,7 +112,11 @@ impl Trunk {
     }
 
     fn takes_more(&self) -> bool {
-        !self.is_over() && self.streams.get() < (self.allowed)().min(STREAMS)
+        !self.is_over() && self.streams.get() < self.places()
+    }
+
+    fn places(&self) -> usize {
+        (self.allowed)().min(STREAMS)
     }
 
     fn is_over(&self) -> bool {
@@ -154,16 +158,18 @@ where
 #[derive(Debug)]
 pub(super) struct Trunks {
     all: RefCell<Vec<Rc<Trunk>>>,
+    places: Cell<usize>,
     metrics: Metrics,
 }
 
 impl Trunks {
     pub(super) fn new(metrics: Metrics) -> Rc<Self> {
-        Rc::new(Self { all: RefCell::default(), metrics })
+        Rc::new(Self { all: RefCell::default(), places: Cell::new(STREAMS), metrics })
     }
 
-    pub(super) fn are_there(&self) -> bool {
-        !self.all.borrow().is_empty()
+    /// Returns how many streams a connection takes, by the one that was made last.
+    pub(super) fn places(&self) -> usize {
+        self.places.get()
     }
 
     /// Begins a stream on a connection that has room for one. The first that has is the fullest, so
@@ -177,6 +183,7 @@ impl Trunks {
     /// Adds a connection, and begins a stream on it.
     pub(super) fn add(self: &Rc<Self>, trunk: Trunk) -> Stream {
         let trunk = Rc::new(trunk);
+        self.places.set(trunk.places());
         self.metrics.upstream_idle.inc();
         self.all.borrow_mut().push(Rc::clone(&trunk));
         self.stream(&trunk)

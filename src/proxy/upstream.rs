@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{self, AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
@@ -24,6 +24,7 @@ use tracing::debug;
 
 use super::Shared;
 use super::backend_socket::BackendSocket;
+use super::making::Making;
 use super::pool::{Alone, Lease, Made, Pool};
 use super::request_body::{Progress, RequestBody};
 use super::room;
@@ -48,8 +49,7 @@ const BUFFER: usize = 128 * 1024;
 #[derive(Debug)]
 pub(super) struct Upstream {
     pool: Rc<Pool>,
-    /// Whoever makes a connection that others may wait for.
-    making: Mutex<()>,
+    making: Making,
     reaper: AbortHandle,
     tls: Option<Tls>,
     signers: Rc<Snapshot<Signers>>,
@@ -80,6 +80,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: CleanHead,
     pub(super) target: &'a Target<'a>,
     pub(super) wish: Wish,
+    /// Whether it is a call that may be silent, where the backend's connection says that it is there.
+    pub(super) may_be_silent: bool,
 }
 
 /// How an attempt to send ended.
@@ -100,15 +102,16 @@ impl Upstream {
         });
         let pool = Pool::new(keep, Arc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
-        Self { pool, making: Mutex::new(()), reaper, tls, signers, shared }
+        Self { pool, making: Making::default(), reaper, tls, signers, shared }
     }
 
     /// Sends a permitted request and returns the head of the answer.
     ///
     /// Sends once more, over a new connection, where a kept one turned out closed and the backend
     /// can have acted on nothing, or on nothing that may not be repeated: no whole head of an answer
-    /// came, and the request was never written, or was refused as if it had not been (RFC 9113
-    /// §8.7), or has no body and an idempotent method (RFC 9110 §9.2.2).
+    /// came, and the request was never written, or has no body and was refused as if it had not been
+    /// (RFC 9113 §8.7), or has none and an idempotent method (RFC 9110 §9.2.2). A body that was begun
+    /// is gone: nobody keeps it.
     pub(super) async fn forward(
         &self,
         outgoing: Outgoing<'_>,
@@ -144,7 +147,7 @@ impl Upstream {
     }
 
     async fn send(&self, mut lease: Lease, outgoing: Outgoing<'_>, body: RequestBody) -> Attempt {
-        let Outgoing { permit, head, target, wish } = outgoing;
+        let Outgoing { permit, head, target, wish, may_be_silent } = outgoing;
         let line = RequestLine {
             method: target.method,
             authority: target.authority.as_str(),
@@ -159,6 +162,9 @@ impl Upstream {
         let signed = self.signers.look().signer.sign(head, permit, line, now);
         *request.headers_mut() = signed.into_headers();
         if lease.version() == Version::HTTP_2 {
+            if may_be_silent {
+                request.body_mut().may_be_silent();
+            }
             *request.version_mut() = Version::HTTP_2;
             request.headers_mut().remove(HOST); // it is `:authority` there
             *request.uri_mut() = self.absolute(target);
@@ -259,19 +265,35 @@ impl Upstream {
         }
     }
 
-    /// Makes a connection. Where one serves many, whoever comes while it is made waits for it.
+    /// Makes a connection. Where one serves many, as many are made as those who wait need, and no
+    /// more: whoever finds them being made waits for a place.
     async fn make(&self, wish: Wish) -> Result<Lease, Reject> {
-        let is_shared = self.shared.settings.upstream_protocol == UpstreamProtocol::Http2
-            || self.pool.has_trunks();
-        if !is_shared || wish == Wish::WebSocket {
-            return self.connect(wish).await;
+        let until = Instant::now() + self.shared.settings.timeouts.connect;
+        let _waiting = self.making.wait();
+        loop {
+            let changed = self.making.changed();
+            if wish == Wish::WebSocket || !self.is_shared() {
+                return self.connect(wish).await;
+            }
+            if let Some(lease) = self.pool.take_shared() {
+                return Ok(lease);
+            }
+            if let Some(_maker) = self.making.begin(self.pool.places()) {
+                return self.connect(wish).await;
+            }
+            time::timeout_at(until, changed).await.map_err(|_| Reject::UpstreamTimeout)?;
         }
-        let at_most = self.shared.settings.timeouts.connect;
-        let making = time::timeout(at_most, self.making.lock()).await;
-        let _making = making.map_err(|_| Reject::UpstreamTimeout)?;
-        match self.pool.take_shared() {
-            Some(lease) => Ok(lease),
-            None => self.connect(wish).await,
+    }
+
+    /// Tells whether one connection serves many: what the backend has shown, or may yet show under
+    /// TLS.
+    fn is_shared(&self) -> bool {
+        match self.pool.spoken() {
+            Some(version) => version == Version::HTTP_2,
+            None => {
+                self.tls.is_some()
+                    || self.shared.settings.upstream_protocol == UpstreamProtocol::Http2
+            }
         }
     }
 
@@ -302,7 +324,7 @@ impl Upstream {
             }
         });
         match connected.await {
-            Ok(Ok(made)) => Ok(self.pool.made(made)),
+            Ok(Ok(made)) => Ok(self.pool.made(made, wish)),
             Ok(Err(error)) if room::is_want_of_descriptors(&error) => Err(Reject::Overloaded),
             Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
             Err(_) => Err(Reject::UpstreamTimeout),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::clock::Clock;
 use countersign::core::access::Access;
 use countersign::core::route::{Case, Routes};
-use countersign::proxy::{StreamLifetime, UpstreamProtocol};
+use countersign::proxy::{Drained, StreamLifetime, UpstreamProtocol};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -111,6 +111,52 @@ async fn a_call_may_be_silent_on_both_sides() {
 
     assert_eq!(proxy.metric("countersign_requests_in_flight").await, 1.0);
     drop(answer);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_may_not_be_silent_for_ever_where_nothing_else_ends_it() {
+    for upstream in [UpstreamProtocol::Usual, UpstreamProtocol::Http2] {
+        let issuer = Issuer::start(Clock::System).unwrap();
+        let back = if upstream == UpstreamProtocol::Http2 { Back::H2c } else { Back::Http1 };
+        let backend = back.start(async |_| std::future::pending().await).await;
+        let mut settings = settings_for(&issuer.origin(), &backend.address);
+        settings.proxy.upstream_protocol = upstream;
+        settings.proxy.routes = Routes::new(vec![route("/open", Access::Public)], Case::Sensitive);
+        settings.proxy.timeouts.body = Duration::from_secs(25);
+        let proxy = Proxy::start(settings).await;
+        let mut sender = Front::H2c.open(&proxy.address).await;
+        let body = Script::of(["the first of many".into()], Then::Wait);
+        // Before HTTP/1.1 nothing asks whether the backend is there, whoever calls.
+        let token = (upstream == UpstreamProtocol::Usual).then(|| issuer.token());
+        time::pause();
+
+        let answer = sender.send(call("/open", token.as_deref(), body)).await.unwrap();
+
+        assert_eq!(header(&answer, "grpc-message"), Some("request-timeout"), "{upstream:?}");
+        time::resume();
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_call_that_is_not_answered_ends_with_the_proxy_too() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Back::H2c.start(async |_| std::future::pending().await).await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    let proxy = Proxy::start(settings).await;
+    let mut sender = Front::H2c.open(&proxy.address).await;
+    let body = Script::of(["the first of many".into()], Then::Wait);
+    let ask = call("/", Some(&issuer.token()), body);
+    let asked = task::spawn_local(async move { sender.send(ask).await });
+    until("it is under way", async || proxy.metric("countersign_requests_in_flight").await == 1.0)
+        .await;
+    time::pause();
+
+    let drained = task::spawn_local(proxy.drain());
+    let answer = asked.await.unwrap().unwrap();
+
+    assert_eq!(header(&answer, "grpc-status"), Some("14"));
+    assert_eq!(drained.await.unwrap(), Drained::Clean);
 }
 
 #[tokio::test(flavor = "local")]

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use countersign::clock::Clock;
 use countersign::proxy::UpstreamProtocol;
@@ -16,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
+use tokio::time;
 
 use crate::attacks::frames::{self, H2};
 use crate::support::settings::settings_for;
@@ -32,7 +34,12 @@ async fn serve(socket: TcpStream, at_a_time: u32, in_all: usize) {
         if begun.get() == in_all {
             enough.notify_one();
         }
-        async move { Ok::<_, Infallible>(answer(&request)) }
+        async move {
+            let response = answer(&request);
+            // What is still to come is wanted: the stream is open until then.
+            task::spawn_local(request.into_body().collect());
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = pin!(
         http2::Builder::new(Here)
@@ -61,15 +68,15 @@ async fn proxy_before(upstream: &Upstream) -> (Issuer, Proxy) {
 }
 
 /// Sends so many requests at once over one connection; returns the statuses.
-async fn burst(proxy: &Proxy, token: &str, count: usize) -> Vec<u16> {
+async fn burst(proxy: &Proxy, path: &str, token: &str, count: usize) -> Vec<u16> {
     let Sender::Http2(sender) = Front::H2c.open(&proxy.address).await else { unreachable!() };
     let mut asked = JoinSet::new();
     for _ in 0..count {
-        let request = Front::H2c.request("/", token, Script::empty());
+        let request = Front::H2c.request(path, token, Script::empty());
         let mut sender = sender.clone();
-        asked.spawn_local(async move { sender.send_request(request).await.unwrap().status() });
+        asked.spawn_local(async move { sender.send_request(request).await.unwrap() });
     }
-    asked.join_all().await.into_iter().map(|status| status.as_u16()).collect()
+    asked.join_all().await.iter().map(|answer| answer.status().as_u16()).collect()
 }
 
 #[tokio::test(flavor = "local")]
@@ -92,10 +99,40 @@ async fn a_backend_that_allows_few_streams_gets_no_more_on_one_connection() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_request_that_is_still_being_sent_after_its_answer_has_its_place() {
+    let upstream = Upstream::raw(|socket| serve(socket, 1, usize::MAX)).await;
+    let (issuer, proxy) = proxy_before(&upstream).await;
+    let token = issuer.token();
+    for front in [Front::Http1, Front::H2c] {
+        let mut sender = front.open(&proxy.address).await;
+        let unfinished = Script::of(["begins".into()], Then::Wait);
+        let answer = sender.send(front.request("/", &token, unfinished)).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "begins");
+        let before = upstream.connections();
+        assert_eq!(proxy.get("/", &token).await.status, 200, "{front:?}");
+        assert_eq!(upstream.connections(), before + 1, "{front:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn connections_that_are_needed_are_made_side_by_side() {
+    // Each takes a while, as on another machine: one after the other they would take 6 s.
+    let upstream = Upstream::raw(async |socket| {
+        time::sleep(Duration::from_millis(150)).await;
+        serve(socket, 1, usize::MAX).await;
+    })
+    .await;
+    let (issuer, proxy) = proxy_before(&upstream).await;
+    time::pause();
+    let statuses = burst(&proxy, "/endless", &issuer.token(), 40).await;
+    assert_eq!(statuses, [200; 40]);
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_burst_at_the_start_gets_the_connections_that_it_needs() {
     let upstream = Upstream::raw(|socket| serve(socket, 10, usize::MAX)).await;
     let (issuer, proxy) = proxy_before(&upstream).await;
-    let statuses = burst(&proxy, &issuer.token(), 60).await;
+    let statuses = burst(&proxy, "/", &issuer.token(), 60).await;
     assert_eq!(statuses, [200; 60]);
     assert!(upstream.connections() <= 6, "{}", upstream.connections());
 }
@@ -115,7 +152,7 @@ async fn requests_that_a_closing_connection_leaves_behind_share_the_next() {
     })
     .await;
     let (issuer, proxy) = proxy_before(&upstream).await;
-    let statuses = burst(&proxy, &issuer.token(), WAITING).await;
+    let statuses = burst(&proxy, "/", &issuer.token(), WAITING).await;
     assert_eq!(statuses, [200; WAITING]);
     assert_eq!(upstream.connections(), 2);
 }
