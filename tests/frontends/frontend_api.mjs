@@ -8,7 +8,7 @@ import { createServer } from 'node:https';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { now } from '../browser/clerk.mjs';
+import { now, suffixOf } from '../browser/clerk.mjs';
 import { body } from '../browser/program.mjs';
 
 export const ADA = 'user_2xHqFrontendsAda0000000000';
@@ -17,6 +17,7 @@ export const ALAN = 'user_2xHqFrontendsAlan000000000';
 const HOST = 'calm-otter-12.clerk.accounts.dev';
 export const PUBLISHABLE_KEY = `pk_test_${btoa(`${HOST}$`)}`;
 const BROWSER = 'dvb_2xHqFrontends00000000000000';
+const [KEPT, GONE] = ['Path=/; SameSite=Lax; Max-Age=31536000', 'Path=/; Max-Age=0'];
 const LIVES = 60; // seconds, as Clerk's tokens
 const SCRIPTS = dirname(createRequire(import.meta.url).resolve('@clerk/clerk-js'));
 const SCRIPT = /^\/npm\/@clerk\/clerk-js@[^/]+\/dist\/([\w.-]+\.js)$/;
@@ -32,20 +33,23 @@ const TOKENS = /^POST \/v1\/client\/sessions\/(\w+)\/tokens$/;
 
 export class FrontendApi {
   // Who is signed in in every browser; nobody where it is null.
-  user = null;
+  user;
   // Who signs in at the page for it.
-  next = ADA;
+  next;
   // Claims of the tokens to come, besides the usual ones: of the first, the second … and the last of all others.
-  tokens = [{}];
+  tokens;
   // How many tokens a page has asked for.
-  renewals = 0;
+  renewals;
+  signIn = `https://${HOST}/sign-in`;
   #signIns = 0;
+  #since = now();
   #gate = Promise.resolve();
 
   // `mint(claims)` gives a token of the issuer that the proxy believes.
   static async start(mint) {
     const api = new FrontendApi();
     api.mint = mint;
+    api.reset();
     api.server = createServer(certificate(), (request, response) => {
       api.#answer(request, response).catch((error) => {
         console.error(error);
@@ -57,6 +61,11 @@ export class FrontendApi {
     // The browser is told that its host is here.
     api.rule = `MAP ${HOST} 127.0.0.1:${api.server.address().port}`;
     return api;
+  }
+
+  // As it begins: nobody is signed in, and all tokens are good.
+  reset() {
+    Object.assign(this, { user: null, next: ADA, tokens: [{}], renewals: 0 });
   }
 
   async close() {
@@ -103,8 +112,9 @@ export class FrontendApi {
         return send(response, 'text/html', SIGN_IN);
       case 'POST /sign-in':
         [this.user, this.#signIns] = [this.next, this.#signIns + 1];
-        response.writeHead(303, { location: searchParams.get('redirect_url') });
-        return response.end();
+        return away(response, 303, searchParams.get('redirect_url'));
+      case 'GET /v1/client/handshake':
+        return away(response, 307, searchParams.get('redirect_url'), { __clerk_handshake: await this.#handshake(searchParams) });
       default:
         console.error(`the Frontend API was asked for ${what}`);
         response.writeHead(404);
@@ -119,18 +129,29 @@ export class FrontendApi {
     return response.end('{"errors":[{"code":"authentication_invalid"}]}');
   }
 
-  get #session() {
+  // What the proxy sets for the page that it sent here: who is signed in, and a token.
+  async #handshake(asked) {
+    const since = `=${this.user ? this.#since : 0}; ${KEPT}`;
+    const azp = new URL(asked.get('redirect_url')).origin;
+    const session = this.user ? `=${(await this.#token({ headers: { origin: azp } })).jwt}; ${KEPT}` : `=; ${GONE}`;
+    const lines = ['', `_${suffixOf(PUBLISHABLE_KEY)}`].flatMap((suffix) => [
+      `__client_uat${suffix}${since}`, `__session${suffix}${session}`, `__clerk_db_jwt${suffix}=${BROWSER}; ${KEPT}`,
+    ]);
+    return this.mint({ handshake: lines, sub: null, sid: null, azp: null });
+  }
+
+  get session() {
     return `sess_2xHqFrontends${String(this.#signIns).padStart(13, '0')}`;
   }
 
   async #token({ headers }) {
     const claims = this.tokens.length > 1 ? this.tokens.shift() : this.tokens[0];
-    const usual = { azp: headers.origin ?? null, sub: this.user, sid: this.#session, iat: now(), exp: now() + LIVES };
+    const usual = { azp: headers.origin ?? null, sub: this.user, sid: this.session, iat: now(), exp: now() + LIVES };
     return { object: 'token', jwt: await this.mint({ ...usual, ...claims }) };
   }
 
   async #client(request) {
-    const sessions = this.user ? [session(this.#session, this.user, await this.#token(request))] : [];
+    const sessions = this.user ? [session(this.session, this.user, await this.#token(request))] : [];
     const [at, last] = [Date.now(), sessions[0]?.id ?? null];
     return {
       object: 'client', id: 'client_2xHqFrontends', sessions, sign_in: null, sign_up: null,
@@ -161,6 +182,14 @@ function session(id, user, token) {
     last_active_organization_id: null, actor: null, tasks: [], last_active_token: token, public_user_data: {},
     user: { object: 'user', id: user, ...Object.fromEntries(lists.map((list) => [list, []])), ...times },
   };
+}
+
+// Back to the page, with what tells it which browser this is.
+function away(response, status, address, more = {}) {
+  const location = new URL(address);
+  for (const [name, value] of Object.entries({ __clerk_db_jwt: BROWSER, ...more })) location.searchParams.set(name, value);
+  response.writeHead(status, { location: location.href });
+  response.end();
 }
 
 function json(response, value) {

@@ -1,17 +1,14 @@
 // Whose tokens the proxy believes: the issuer of `countersign demo`, which makes any that a test asks for.
 
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Program } from '../browser/program.mjs';
 
 export class Issuer {
-  // Starts it, and puts what a proxy has to be told of it into a file of this folder.
-  static async start(folder) {
+  // Starts it; `settings` is what a proxy has to be told of it.
+  static async start() {
     const issuer = new Issuer();
     issuer.program = await Program.demo();
     const { issuer: url, jwks_url: keys } = issuer.program.about;
-    issuer.settings = join(folder, 'countersign.toml');
-    writeFileSync(issuer.settings, `[clerk]\nissuer = ["${url}"]\njwks_url = "${keys}"\n`);
+    issuer.settings = `[clerk]\nissuer = ["${url}"]\njwks_url = "${keys}"\n`;
     return issuer;
   }
 

@@ -3,14 +3,14 @@
 // CHROMIUM is where the browser is, COUNTERSIGN_BIN the program (target/release/countersign); with SCREENSHOTS, a folder,
 // pictures of the pages are put there. Everything started here has ended when this process has.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { Cases } from '../browser/cases.mjs';
-import { Program } from '../browser/program.mjs';
 import { FrontendApi } from './frontend_api.mjs';
 import { Issuer } from './issuer.mjs';
+import { next } from './next.mjs';
 import { react } from './react.mjs';
 
 const DEADLINE = 240_000; // milliseconds for all of it
@@ -28,11 +28,12 @@ setTimeout(() => {
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
-const issuer = await Issuer.start(folder);
+const issuer = await Issuer.start();
 const api = await FrontendApi.start((claims) => issuer.mint(claims));
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [`--host-resolver-rules=${api.rule}, ${LOCAL}`, ...FLAGS] });
 const there = { browser, issuer, api, folder };
-await cases.scene('react', () => react(cases, there));
+if (!process.env.ONLY || process.env.ONLY === 'react') await cases.scene('react', () => react(cases, there));
+if (!process.env.ONLY || process.env.ONLY === 'next') await cases.scene('next', () => next(cases, there));
 await browser.close();
 await issuer.program.stop();
 process.exit(cases.close());

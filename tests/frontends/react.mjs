@@ -1,5 +1,7 @@
 // The React example in a browser, with Clerk's own script in the page, and its API on another origin: behind the proxy.
 
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { ADA, ALAN, FrontendApi, PUBLISHABLE_KEY } from './frontend_api.mjs';
 import { Calls } from './calls.mjs';
 import { build, site } from './site.mjs';
@@ -15,12 +17,14 @@ export async function react(cases, { browser, issuer, api, folder }) {
   const backend = await Backend.start(page.origin);
   const [proxy, admin] = [await freeAddress(), await freeAddress()];
   await build({ VITE_API_URL: proxy, VITE_CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY });
-  const words = ['--workers', '1', '--config', issuer.settings, '--upstream', backend.origin, '--authorized-party', page.origin];
+  const settings = join(folder, 'react.toml');
+  writeFileSync(settings, issuer.settings);
+  const words = ['--workers', '1', '--config', settings, '--upstream', backend.origin, '--authorized-party', page.origin];
   const program = await Program.serve(words, { CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY }, proxy, admin);
   const there = { browser, api, backend, page, calls: new Calls(program, proxy) };
   try {
     for (const scene of [states, late, neverGood, otherRefusals, bodies, anothersOrders, down]) {
-      Object.assign(api, { user: null, next: ADA, tokens: [{}], renewals: 0 });
+      api.reset();
       Object.assign(backend, { calls: [], preflights: [], answers: 200 });
       await cases.scene(`react: ${scene.name}`, () => scene(cases, there));
     }

@@ -14,14 +14,14 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript' };
 export async function build(settings) {
   const vite = join(HERE, 'node_modules/vite/bin/vite.js');
   const env = { ...process.env, NODE_ENV: 'production', ...settings };
-  await promisify(execFile)(process.execPath, [vite, 'build', '--logLevel', 'warn'], { cwd: join(HERE, 'react'), env });
+  await promisify(execFile)(process.execPath, [vite, 'build', '--logLevel', 'warn'], { cwd: join(HERE, 'work/react'), env });
 }
 
 export async function site() {
   return listening(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     const file = pathname === '/' ? '/index.html' : pathname;
-    const text = await readFile(join(HERE, 'react/dist', file)).catch(() => null);
+    const text = await readFile(join(HERE, 'work/react/dist', file)).catch(() => null);
     response.writeHead(text ? 200 : 404, { 'content-type': TYPES[extname(file)] ?? 'text/plain' });
     response.end(text);
   });
