@@ -1,4 +1,4 @@
-// Front ends before the proxy, with Debian's Chromium: the React example, and a Next.js application behind it.
+// Front ends and the proxy in Debian's Chromium: React and Gatsby with their API behind it, Next.js as a whole behind it.
 //
 // CHROMIUM is where the browser is, COUNTERSIGN_BIN the program (target/release/countersign); with SCREENSHOTS, a folder,
 // pictures of the pages are put there. Everything started here has ended when this process has.
@@ -11,9 +11,10 @@ import { Cases } from '../browser/cases.mjs';
 import { FrontendApi } from './frontend_api.mjs';
 import { Issuer } from './issuer.mjs';
 import { next } from './next.mjs';
-import { react } from './react.mjs';
+import { singlePage } from './single_page.mjs';
+import { GATSBY, REACT } from './site.mjs';
 
-const DEADLINE = 240_000; // milliseconds for all of it
+const DEADLINE = 420_000; // milliseconds for all of it
 // Nothing leaves this machine, whatever the browser would like to tell its makers.
 const LOCAL = 'MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost';
 const FLAGS = ['--no-proxy-server', '--disable-quic', '--ignore-certificate-errors'];
@@ -32,8 +33,9 @@ const issuer = await Issuer.start();
 const api = await FrontendApi.start((claims) => issuer.mint(claims));
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [`--host-resolver-rules=${api.rule}, ${LOCAL}`, ...FLAGS] });
 const there = { browser, issuer, api, folder };
-if (!process.env.ONLY || process.env.ONLY === 'react') await cases.scene('react', () => react(cases, there));
-if (!process.env.ONLY || process.env.ONLY === 'next') await cases.scene('next', () => next(cases, there));
+await cases.scene('react', () => singlePage(cases, there, REACT));
+await cases.scene('next', () => next(cases, there));
+await cases.scene('gatsby', () => singlePage(cases, there, GATSBY));
 await browser.close();
 await issuer.program.stop();
 process.exit(cases.close());

@@ -8,8 +8,9 @@ import { suffixOf } from '../browser/clerk.mjs';
 import { Program, freeAddress } from '../browser/program.mjs';
 import { Visitor } from '../browser/visitor.mjs';
 
+const COMPILES = 60_000; // milliseconds
 // As README.md beside the example has it.
-const ROUTES = `
+export const ROUTES = `
 [[route]]
 path = "/_next/static/**"
 access = "public"
@@ -168,9 +169,16 @@ async function actions(cases, there) {
   await tab.open(`${proxy}/notes`);
   await tab.page.waitForFunction(() => window.Clerk?.loaded);
   await expire(visitor, there);
-  cases.same('next: with an expired session the script is refused', await follow(tab, 'Home', '/'), 401);
-  await tab.page.getByRole('heading', { name: `Hello ${ADA}` }).waitFor();
-  cases.same('next: and the browser goes there itself, and is renewed', tab.url, `${proxy}/`);
+  cases.same('next: with an expired session the script is refused', await follow(tab, 'Stream', '/stream'), 401);
+  await tab.page.getByText(`The slow part, for ${ADA}.`).waitFor();
+  cases.same('next: and the browser goes there itself, and is renewed', new URL(tab.url).pathname, '/stream');
+
+  // As Clerk's middleware has it: only the browser itself can be sent to Clerk, and this page is for everybody.
+  await tab.open(`${proxy}/notes`);
+  await tab.page.waitForFunction(() => window.Clerk?.loaded);
+  await expire(visitor, there);
+  cases.same('next: where a page is for everybody it is not', await follow(tab, 'Home', '/'), 200);
+  await tab.page.getByRole('heading', { name: 'Hello nobody' }).waitFor();
   await visitor.leave();
 }
 
@@ -198,16 +206,19 @@ async function development(cases, there) {
   const visitor = await Visitor.of(browser);
   try {
     const tab = await visitor.tab();
-    const socket = tab.page.waitForEvent('websocket');
-    await tab.open(`${proxy}/`);
+    // It is compiled when it is asked for.
+    tab.page.setDefaultTimeout(COMPILES);
+    const [socket] = await Promise.all([tab.page.waitForEvent('websocket'), tab.open(`${proxy}/`)]);
+    await socket.waitForEvent('framereceived', { timeout: COMPILES });
     cases.same('next dev: a page is told who calls', await tab.heading(), `Hello ${ADA}`);
-    const { pathname } = new URL((await socket).url());
+    const { pathname } = new URL(socket.url());
     cases.same('next dev: the page opens its socket', pathname, '/_next/hmr');
     await tab.page.getByText(`2 orders of ${ADA}`).waitFor();
 
     await tab.page.evaluate(() => { window.stays = true; });
     await app.edit('app/page.tsx', (text) => text.replace('Hello', 'Welcome'));
-    await tab.page.getByRole('heading', { name: `Welcome ${ADA}` }).waitFor();
+    // Whom it greets depends on how old the cookie is by then: on a slow machine, nobody.
+    await tab.page.getByRole('heading', { name: /^Welcome / }).waitFor();
     cases.same('next dev: a change of the source is seen without a reload', await tab.page.evaluate(() => window.stays), true);
     await tab.page.close();
     const upgrade = await program.answered((line) => line.path === '/_next/hmr');

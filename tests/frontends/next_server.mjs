@@ -12,7 +12,10 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const APP = join(HERE, 'work/nextjs');
 const NEXT = join(HERE, 'node_modules/next/dist/bin/next');
 const START = 30_000; // milliseconds it gets to come up
-const ENV = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY };
+const ENV = {
+  ...process.env, NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY,
+  NEXT_TELEMETRY_DISABLED: '1', CLERK_TELEMETRY_DISABLED: '1', NEXT_PUBLIC_CLERK_TELEMETRY_DISABLED: '1',
+};
 
 const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));

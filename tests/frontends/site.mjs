@@ -1,27 +1,37 @@
-// The page as Vite builds it, on an origin of its own.
+// Pages that are built once and served as files, from an origin of their own.
 
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { PUBLISHABLE_KEY } from './frontend_api.mjs';
 import { listening } from '../browser/program.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript' };
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json' };
 
-// Builds the React example; `settings` are what would stand in its `.env`.
-export async function build(settings) {
-  const vite = join(HERE, 'node_modules/vite/bin/vite.js');
-  const env = { ...process.env, NODE_ENV: 'production', ...settings };
-  await promisify(execFile)(process.execPath, [vite, 'build', '--logLevel', 'warn'], { cwd: join(HERE, 'work/react'), env });
+export const REACT = {
+  name: 'react', folder: 'work/react', files: 'dist', path: '/', prefix: 'VITE',
+  build: ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'],
+};
+export const GATSBY = {
+  name: 'gatsby', folder: 'gatsby/work', files: 'public', path: '/orders/', prefix: 'GATSBY',
+  build: ['gatsby/node_modules/gatsby/cli.js', 'build', '--no-color'],
+};
+
+// Builds it with what would stand in its `.env`.
+export async function build({ folder, prefix, build: [program, ...words] }, api) {
+  const settings = { [`${prefix}_API_URL`]: api, [`${prefix}_CLERK_PUBLISHABLE_KEY`]: PUBLISHABLE_KEY };
+  const env = { ...process.env, NODE_ENV: 'production', GATSBY_TELEMETRY_DISABLED: '1', ...settings };
+  await promisify(execFile)(process.execPath, [join(HERE, program), ...words], { cwd: join(HERE, folder), env });
 }
 
-export async function site() {
+export async function site({ folder, files }) {
   return listening(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
-    const file = pathname === '/' ? '/index.html' : pathname;
-    const text = await readFile(join(HERE, 'work/react/dist', file)).catch(() => null);
+    const file = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
+    const text = await readFile(join(HERE, folder, files, file)).catch(() => null);
     response.writeHead(text ? 200 : 404, { 'content-type': TYPES[extname(file)] ?? 'text/plain' });
     response.end(text);
   });

@@ -17,7 +17,7 @@ export default async function Page() {
     <>
       <form action={write}><input name="text" aria-label="Text" /><button>Write</button></form>
       <ul>{shared.notes?.map((note) => <li key={note}>{note}</li>)}</ul>
-      <Link href="/" prefetch={false}>Home</Link>
+      <Link href="/" prefetch={false}>Home</Link> <Link href="/stream" prefetch={false}>Stream</Link>
     </>
   );
 }

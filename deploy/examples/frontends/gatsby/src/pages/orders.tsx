@@ -1,4 +1,5 @@
 import { SignInButton, useAuth, UserButton } from '@clerk/react';
+import * as React from 'react';
 import { useEffect, useState } from 'react';
 
 const API = process.env.GATSBY_API_URL;

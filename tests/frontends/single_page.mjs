@@ -1,10 +1,10 @@
-// The React example in a browser, with Clerk's own script in the page, and its API on another origin: behind the proxy.
+// Pages of files in a browser, with Clerk's own script in them; their API is on another origin, behind the proxy.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ADA, ALAN, FrontendApi, PUBLISHABLE_KEY } from './frontend_api.mjs';
 import { Calls } from './calls.mjs';
-import { build, site } from './site.mjs';
+import { REACT, build, site } from './site.mjs';
 import { Visitor } from '../browser/visitor.mjs';
 import { Program, body, freeAddress, listening } from '../browser/program.mjs';
 
@@ -12,23 +12,26 @@ const EXPIRED = 'session-token-expired';
 // Milliseconds that a clock is behind: by it, a token that has expired is good, and Clerk's script keeps it.
 const SLOW = 300_000;
 
-export async function react(cases, { browser, issuer, api, folder }) {
-  const page = await site();
+const ALL = [states, late, neverGood, otherRefusals, bodies, anothersOrders, down];
+const FEW = [states, late, neverGood];
+
+export async function singlePage(cases, { browser, issuer, api, folder }, front) {
+  const page = await site(front);
   const backend = await Backend.start(page.origin);
   const [proxy, admin] = [await freeAddress(), await freeAddress()];
-  await build({ VITE_API_URL: proxy, VITE_CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY });
-  const settings = join(folder, 'react.toml');
+  await build(front, proxy);
+  const settings = join(folder, `${front.name}.toml`);
   writeFileSync(settings, issuer.settings);
   const words = ['--workers', '1', '--config', settings, '--upstream', backend.origin, '--authorized-party', page.origin];
   const program = await Program.serve(words, { CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY }, proxy, admin);
-  const there = { browser, api, backend, page, calls: new Calls(program, proxy) };
+  const there = { browser, api, backend, page, name: front.name, url: `${page.origin}${front.path}`, calls: new Calls(program, proxy) };
   try {
-    for (const scene of [states, late, neverGood, otherRefusals, bodies, anothersOrders, down]) {
+    for (const scene of front === REACT ? ALL : FEW) {
       api.reset();
       Object.assign(backend, { calls: [], preflights: [], answers: 200 });
-      await cases.scene(`react: ${scene.name}`, () => scene(cases, there));
+      await cases.scene(`${front.name}: ${scene.name}`, () => scene(cases, there));
     }
-    cases.same('react: SIGTERM ends the proxy with status 0', await program.stop(), 0);
+    cases.same(`${front.name}: SIGTERM ends the proxy with status 0`, await program.stop(), 0);
   } finally {
     await Promise.all([page.close(), backend.close()]);
   }
@@ -60,71 +63,67 @@ class Backend {
 }
 
 // Opens the page in a browser of its own; `asked()` is what has come to the proxy since.
-async function opened({ browser, page, calls }, { slow = false } = {}) {
+async function opened({ browser, url, calls }, { slow = false } = {}) {
   const visitor = await Visitor.of(browser);
   const tab = await visitor.tab();
   if (slow) await tab.page.clock.setSystemTime(Date.now() - SLOW);
   const asked = await calls.from();
-  await tab.open(`${page.origin}/`);
+  await tab.open(url);
   return { visitor, tab, asked, shown: (text) => tab.page.getByText(text, { exact: true }).waitFor() };
 }
 
 async function states(cases, there) {
-  const { api, backend } = there;
+  const { api, backend, name } = there;
   const release = api.hold();
   const { visitor, tab, asked, shown } = await opened(there);
   await shown('Loading …');
-  cases.same('react: until Clerk has answered it says that it loads', await tab.text(), 'Loading …');
-  await tab.shoot('react-loading');
+  cases.same(`${name}: until Clerk has answered it says that it loads`, await tab.text(), 'Loading …');
+  await tab.shoot(`${name}-loading`);
 
   release();
   await shown('Sign in');
-  cases.same('react: whoever is signed out is offered to sign in, and nothing else', await tab.text(), 'Sign in');
-  await tab.shoot('react-signed-out');
-  cases.same('react: until then the API was asked for nothing', await asked(), []);
+  cases.same(`${name}: whoever is signed out is offered to sign in, and nothing else`, await tab.text(), 'Sign in');
+  await tab.shoot(`${name}-signed-out`);
+  cases.same(`${name}: until then the API was asked for nothing`, await asked(), []);
 
   await tab.press('button', 'Sign in', (url) => url.pathname === '/sign-in');
-  await tab.press('button', 'Enter', `${there.page.origin}/`);
+  await tab.press('button', 'Enter', there.url);
   await shown(`2 orders of ${ADA}`);
-  cases.same('react: whoever is signed in sees what the backend answers', await tab.text(), `2 orders of ${ADA}`);
-  await tab.shoot('react-signed-in');
-  cases.same('react: it takes one request', await asked(), ['GET 200 none']);
-  cases.same('react: the preflight came to the backend as from nobody', backend.preflights, ['anonymous']);
-
-  await tab.page.evaluate(() => Clerk.signOut());
-  await shown('Sign in');
-  cases.same('react: whoever signs out is offered to sign in', await tab.text(), 'Sign in');
+  cases.same(`${name}: whoever is signed in sees what the backend answers`, await tab.text(), `2 orders of ${ADA}`);
+  await tab.shoot(`${name}-signed-in`);
+  cases.same(`${name}: it takes one request`, await asked(), ['GET 200 none']);
+  cases.same(`${name}: the preflight came to the backend as from nobody`, backend.preflights, ['anonymous']);
   await visitor.leave();
 }
 
 async function late(cases, there) {
-  const { api, backend } = there;
+  const { api, backend, name } = there;
   Object.assign(api, { user: ADA, tokens: [FrontendApi.expired(), {}] });
   const { visitor, tab, asked, shown } = await opened(there, { slow: true });
   await shown(`2 orders of ${ADA}`);
-  cases.same('react: a token that came too late is refused once, a fresh one is not', await asked(), [`GET 401 ${EXPIRED}`, 'GET 200 none']);
-  cases.same('react: one fresh token was asked for', api.renewals, 1);
-  cases.same('react: the backend was asked once, by her', backend.calls.map((call) => call.user), [ADA]);
-  cases.same('react: nobody sees any of it', await tab.text(), `2 orders of ${ADA}`);
+  cases.same(`${name}: a token that came too late is refused once, a fresh one is not`, await asked(), [`GET 401 ${EXPIRED}`, 'GET 200 none']);
+  cases.same(`${name}: one fresh token was asked for`, api.renewals, 1);
+  cases.same(`${name}: the backend was asked once, by her`, backend.calls.map((call) => call.user), [ADA]);
+  cases.same(`${name}: nobody sees any of it`, await tab.text(), `2 orders of ${ADA}`);
   await visitor.leave();
 }
 
 async function neverGood(cases, there) {
-  const { api, backend } = there;
+  const { api, backend, name } = there;
   Object.assign(api, { user: ADA, tokens: [FrontendApi.expired()] });
   const { visitor, tab, asked, shown } = await opened(there, { slow: true });
   await shown('Refused: 401');
   await quiet(tab);
-  cases.same('react: it is tried again once and not more', await asked(), [`GET 401 ${EXPIRED}`, `GET 401 ${EXPIRED}`]);
-  cases.same('react: the backend was asked nothing', backend.calls, []);
-  await tab.shoot('react-refused');
+  cases.same(`${name}: it is tried again once and not more`, await asked(), [`GET 401 ${EXPIRED}`, `GET 401 ${EXPIRED}`]);
+  cases.same(`${name}: the backend was asked nothing`, backend.calls, []);
+  await tab.shoot(`${name}-refused`);
   await visitor.leave();
 
   Object.assign(api, { tokens: [{ azp: 'https://elsewhere.example.com' }] });
   const other = await opened(there);
   await other.shown('Refused: 401');
   const wrong = 'GET 401 token-invalid-authorized-parties';
-  cases.same('react: neither is a token of another page', await other.asked(), [wrong, wrong]);
+  cases.same(`${name}: neither is a token of another page`, await other.asked(), [wrong, wrong]);
   await other.visitor.leave();
 }
 
@@ -178,9 +177,10 @@ async function anothersOrders(cases, there) {
   await shown(`2 orders of ${ADA}`);
   await tab.page.evaluate(() => Clerk.signOut());
   await shown('Sign in');
+  cases.same('react: whoever signs out is offered to sign in', await tab.text(), 'Sign in');
   api.next = ALAN;
   await tab.press('button', 'Sign in', (url) => url.pathname === '/sign-in');
-  await tab.press('button', 'Enter', `${there.page.origin}/`);
+  await tab.press('button', 'Enter', there.url);
   await shown(`2 orders of ${ALAN}`);
   cases.same('react: whoever comes next sees their own', await tab.text(), `2 orders of ${ALAN}`);
   await visitor.leave();
