@@ -2,34 +2,23 @@
 
 import { FrontendApi, ADA, ALAN, PUBLISHABLE_KEY } from './frontend_api.mjs';
 import { Next } from './next_server.mjs';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suffixOf } from '../browser/clerk.mjs';
 import { Program, freeAddress } from '../browser/program.mjs';
 import { Visitor } from '../browser/visitor.mjs';
 
 const COMPILES = 60_000; // milliseconds
-// As README.md beside the example has it.
-export const ROUTES = `
-[[route]]
-path = "/_next/static/**"
-access = "public"
-
-[[route]]
-path = "/logo.svg"
-access = "public"
-
-[[route]]
-path = "/"
-access = "optional"
-`;
+// The settings are those that people are told to paste.
+const GUIDE = new URL('../../deploy/examples/frontends/README.md', import.meta.url);
+const [, ROUTES] = /^```toml\n(.*?)^```$/ms.exec(readFileSync(GUIDE, 'utf8'));
 
 export async function next(cases, { browser, issuer, api, folder }) {
   const [proxy, admin] = [await freeAddress(), await freeAddress()];
   await Next.build();
   const app = await Next.start();
   const settings = join(folder, 'next.toml');
-  writeFileSync(settings, issuer.settings + ROUTES);
+  writeFileSync(settings, `${issuer.settings}\n${ROUTES}`);
   const serve = (upstream) => Program.serve(
     ['--config', settings, '--upstream', upstream.origin, '--authorized-party', proxy],
     { CLERK_PUBLISHABLE_KEY: PUBLISHABLE_KEY, CLERK_SIGN_IN_URL: api.signIn }, proxy, admin,
