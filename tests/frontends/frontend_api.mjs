@@ -29,7 +29,8 @@ const DRAWS_NOTHING = `globalThis.__internal_ClerkUICtor = class {
 // Clerk's script says in the fragment where to go from there, the proxy in the query.
 const SIGN_IN = `<!doctype html><link rel="icon" href="data:,"><title>Sign in</title><form method="post"><button>Enter</button></form>
   <script>document.forms[0].action = location.hash ? '?' + location.hash.split('?')[1] : location.search;</script>`;
-const TOKENS = /^POST \/v1\/client\/sessions\/(\w+)\/tokens$/;
+const TOKENS = /^POST \/v1\/client\/sessions\/\w+\/tokens$/;
+const TOUCH = /^POST \/v1\/client\/sessions\/\w+\/touch$/;
 
 export class FrontendApi {
   // Who is signed in in every browser; nobody where it is null.
@@ -40,6 +41,8 @@ export class FrontendApi {
   tokens;
   // How many tokens a page has asked for.
   renewals;
+  // What it was asked for and does not know.
+  unknown = [];
   signIn = `https://${HOST}/sign-in`;
   #signIns = 0;
   #since = now();
@@ -66,6 +69,12 @@ export class FrontendApi {
   // As it begins: nobody is signed in, and all tokens are good.
   reset() {
     Object.assign(this, { user: null, next: ADA, tokens: [{}], renewals: 0 });
+    this.#gate = Promise.resolve();
+  }
+
+  // Begins a session of somebody's.
+  begin(user) {
+    [this.user, this.#signIns] = [user, this.#signIns + 1];
   }
 
   async close() {
@@ -96,6 +105,7 @@ export class FrontendApi {
     if (script) return send(response, 'text/javascript', readFileSync(join(SCRIPTS, script)));
     if (DRAWING.test(pathname)) return send(response, 'text/javascript', DRAWS_NOTHING);
     if (TOKENS.test(what)) return this.#renew(request, response);
+    if (TOUCH.test(what)) return this.#touch(request, response);
     switch (what) {
       case 'POST /v1/dev_browser':
         return json(response, { id: BROWSER });
@@ -111,15 +121,20 @@ export class FrontendApi {
       case 'GET /sign-in':
         return send(response, 'text/html', SIGN_IN);
       case 'POST /sign-in':
-        [this.user, this.#signIns] = [this.next, this.#signIns + 1];
+        this.begin(this.next);
         return away(response, 303, searchParams.get('redirect_url'));
       case 'GET /v1/client/handshake':
         return away(response, 307, searchParams.get('redirect_url'), { __clerk_handshake: await this.#handshake(searchParams) });
       default:
-        console.error(`the Frontend API was asked for ${what}`);
+        this.unknown.push(what);
         response.writeHead(404);
         return response.end();
     }
+  }
+
+  async #touch(request, response) {
+    const client = await this.#client(request);
+    return json(response, { response: client.sessions[0], client });
   }
 
   async #renew(request, response) {

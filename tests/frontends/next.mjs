@@ -1,14 +1,14 @@
 // A Next.js application as a whole behind the proxy, without Clerk's middleware: pages, routes, actions, streams.
 
-import { FrontendApi, ADA, ALAN, PUBLISHABLE_KEY } from './frontend_api.mjs';
-import { Next } from './next_server.mjs';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ADA, ALAN, FrontendApi, PUBLISHABLE_KEY } from './frontend_api.mjs';
+import { Next } from './next_server.mjs';
 import { suffixOf } from '../browser/clerk.mjs';
 import { Program, freeAddress } from '../browser/program.mjs';
 import { Visitor } from '../browser/visitor.mjs';
 
-const COMPILES = 60_000; // milliseconds
+const COMPILES = 60_000; // milliseconds that the server for development may take for a page
 // The settings are those that people are told to paste.
 const GUIDE = new URL('../../deploy/examples/frontends/README.md', import.meta.url);
 const [, ROUTES] = /^```toml\n(.*?)^```$/ms.exec(readFileSync(GUIDE, 'utf8'));
