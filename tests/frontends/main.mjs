@@ -20,7 +20,6 @@ const LOCAL = 'MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost';
 const FLAGS = ['--no-proxy-server', '--disable-quic', '--ignore-certificate-errors'];
 
 const cases = new Cases();
-for (const [signal, status] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(status));
 setTimeout(() => {
   cases.check('the run came to its end in time', false);
   cases.close();

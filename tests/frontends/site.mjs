@@ -1,10 +1,9 @@
 // Pages that are built once and served as files, from an origin of their own.
 
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { run } from './children.mjs';
 import { PUBLISHABLE_KEY } from './frontend_api.mjs';
 import { listening } from '../browser/program.mjs';
 
@@ -24,7 +23,7 @@ export const GATSBY = {
 export async function build({ folder, prefix, build: [program, ...words] }, api) {
   const settings = { [`${prefix}_API_URL`]: api, [`${prefix}_CLERK_PUBLISHABLE_KEY`]: PUBLISHABLE_KEY };
   const env = { ...process.env, NODE_ENV: 'production', GATSBY_TELEMETRY_DISABLED: '1', ...settings };
-  await promisify(execFile)(process.execPath, [join(HERE, program), ...words], { cwd: join(HERE, folder), env });
+  await run([join(HERE, program), ...words], { cwd: join(HERE, folder), env });
 }
 
 export async function site({ folder, files }) {
