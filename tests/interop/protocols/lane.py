@@ -17,7 +17,7 @@ from harness import Process, mint, request, serve
 LIMIT = 90  # seconds a client gets for all that it does
 LASTING = 600  # seconds
 # A stream that a failed check left open does not hold up the run.
-USUAL = {"COUNTERSIGN_DRAIN_GRACE": "3s"}
+USUAL = {"COUNTERSIGN_DRAIN_GRACE": "5s"}
 
 
 class Lane:
