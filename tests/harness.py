@@ -7,6 +7,7 @@ ended when the run ends: by its `with`, also on a failure, SIGINT or SIGTERM.
 import base64
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -124,10 +126,65 @@ def serve(issuer, *arguments, **settings):
         yield process, f"http://{listen}", f"http://{admin}"
 
 
+@contextlib.contextmanager
+def capturing(issuer, *arguments, **settings):
+    """A proxy before a backend of ours; gives what gets the headers of a request as that proxy signed them just now."""
+    seen = []
+
+    class Backend(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            # Less those of the hop, which nobody signs and who sends them again makes anew.
+            named = [(name.lower(), value) for name, value in self.headers.items()]
+            seen.append([pair for pair in named if pair[0] not in ("connection", "content-length")])
+            self.send_response(204)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+    with serving(server), serve(issuer, "--upstream", url_of(server), *arguments, **settings) as (_, proxy, _):
+
+        def capture(token, target="/", method="GET"):
+            reply = request(proxy, method, target, [bearer(token)])
+            if not seen:
+                raise RuntimeError(f"nothing came to the backend of {method} {target}: {reply}")
+            return seen.pop()
+
+        yield capture
+
+
+@contextlib.contextmanager
+def serving(server):
+    """Has a server of `http.server` answer, in threads of its own."""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def url_of(server):
+    return f"http://127.0.0.1:{server.server_port}"
+
+
 def clean(settings):
     """The environment less whatever of it would be a setting, and these settings."""
     ours = re.compile(r"(.*_)?CLERK_|COUNTERSIGN_|PORT$|.*_proxy$", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if not ours.match(name)} | settings
+
+
+def listens(process, port):
+    """Whether a process comes to listen on a port of loopback, before it ends or its time is over."""
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline and process.child.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def until_ready(process, admin):

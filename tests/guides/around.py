@@ -1,14 +1,11 @@
 """Around the proxy: the backends that guides build believe what a proxy signed, and nothing that was changed since."""
 
 import base64
-import contextlib
 import hmac
-import http.server
 import re
-import threading
 import time
 
-from harness import bearer, request, serve
+from harness import capturing, request
 
 # Guides that build a backend with a verifier, and where its secret is.
 SECRETS = {"sidecar": "signing.key", "django": "signing.key", "rails": "shop/signing.key"}
@@ -21,29 +18,6 @@ def backend_of(reader):
         r'"the backend listens","port":(\d+)', "".join(terminal.logged(None) for terminal in reader.terminals)
     )
     return f"http://127.0.0.1:{ports[-1] if ports else 3000}"
-
-
-@contextlib.contextmanager
-def capturing(issuer, secret, token):
-    """The headers of a request for `/`, as a proxy with this secret signed them."""
-    seen = []
-
-    class Backend(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append([(name.lower(), value) for name, value in self.headers.items()])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        upstream = f"http://127.0.0.1:{server.server_port}"
-        with serve(issuer, "--upstream", upstream, COUNTERSIGN_SIGNING_SECRET=secret) as (_, proxy, _):
-            request(proxy, "GET", "/", [bearer(token)])
-        server.shutdown()
-    yield seen.pop()
 
 
 def signed(headers, secret, params):
@@ -100,7 +74,8 @@ def around(cases, reader, token):
     """Asks the backend of a guide without the proxy."""
     secret = (reader.folder / SECRETS[reader.name]).read_text().strip()
     backend = backend_of(reader)
-    with capturing(reader.issuer, secret, token) as good:
+    with capturing(reader.issuer, COUNTERSIGN_SIGNING_SECRET=secret) as capture:
+        good = capture(token)
         reply = request(backend, "GET", "/", good)
         cases.check(
             f"{reader.name}: a captured request, unchanged: believed",

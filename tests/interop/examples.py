@@ -6,7 +6,6 @@ and with those of a request that the proxy signed.
 
 import contextlib
 import dataclasses
-import http.server
 import json
 import os
 import pathlib
@@ -14,7 +13,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import threading
 
 from run import HERE, IDENTITY
 from verifiers import signed, until_listening
@@ -24,6 +22,7 @@ from harness import (
     ROOT,
     Process,
     bearer,
+    capturing,
     claims_of,
     clean,
     demo,
@@ -32,7 +31,6 @@ from harness import (
     main,
     mint,
     request,
-    serve,
     until_ready,
 )
 
@@ -79,14 +77,15 @@ def run(cases):
         keyid = read(KEYGEN, examples).stdout.strip()
         checked = read(serve_line(issuer).replace("countersign serve", "countersign check --strict"), examples)
         cases.check("countersign.toml: nothing to warn about", checked.returncode == 0, checked)
-        with capturing(issuer, (examples / "signing.key").read_text().strip()) as capture:
+        secret = (examples / "signing.key").read_text().strip()
+        with capturing(issuer, COUNTERSIGN_SIGNING_SECRET=secret) as capture:
             for start in STARTS:
                 with lane(issuer, examples, *start) as one:
                     pages(cases, one)
                     roles(cases, one)
                     notes(cases, one)
                     through_the_proxy(cases, one)
-                    around_the_proxy(cases, one, capture("/hello", one.tokens["member"]), keyid)
+                    around_the_proxy(cases, one, capture(one.tokens["member"], "/hello"), keyid)
                     shown(cases, one)
 
 
@@ -130,33 +129,6 @@ def read(line, examples, directory="."):
     env = environment(examples)
     where = {"cwd": examples / directory, "env": env}
     return subprocess.run(["bash", "-c", line], **where, capture_output=True, text=True, timeout=300)
-
-
-@contextlib.contextmanager
-def capturing(issuer, secret):
-    """A proxy with the same secret before a backend of ours; gives what gets the headers as that signed them."""
-    seen = []
-
-    class Backend(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(self.headers.items())
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        upstream = f"http://127.0.0.1:{server.server_port}"
-        with serve(issuer, "--upstream", upstream, COUNTERSIGN_SIGNING_SECRET=secret) as (_, proxy, _):
-
-            def capture(target, token):
-                request(proxy, "GET", target, [bearer(token)])
-                return seen.pop()
-
-            yield capture
-        server.shutdown()
 
 
 def asker(cases, lane):

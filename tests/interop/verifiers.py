@@ -16,7 +16,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ import urllib.parse
 
 from run import ASSERTION, BOTH_MODES, DERIVED, HERE, IDENTITY, QUERY, SECRET, THEIRS, value
 
-from harness import ROOT, START, Process, bearer, claims_of, demo, free_port, main, mint, request, serve
+from harness import ROOT, Process, bearer, claims_of, demo, free_port, listens, main, mint, request, serve
 
 APPS = HERE / "apps"
 PYTHON = [sys.executable, "-m"]
@@ -128,12 +127,8 @@ def lane(issuer, name, command, scratch, settings, covered, derived, version=Non
 
 
 def until_listening(process, port):
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline and process.child.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"{process.command[:3]} does not listen: {process.logged()}")
+    if not listens(process, port):
+        raise RuntimeError(f"{process.command[:3]} does not listen: {process.logged()}")
 
 
 def believed(cases, lane):

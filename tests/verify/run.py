@@ -13,21 +13,32 @@ python3 run.py -- CMD …     an application of yours, started with PORT, COUNTE
 import base64
 import contextlib
 import dataclasses
+import functools
 import http.client
-import http.server
-import os
 import pathlib
 import re
 import shlex
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import START, TARGET, Process, bearer, claims_of, clean, demo, free_port, main, mint, request, serve
+from harness import (
+    TARGET,
+    Process,
+    bearer,
+    capturing,
+    claims_of,
+    clean,
+    demo,
+    free_port,
+    listens,
+    main,
+    mint,
+    request,
+    serve,
+)
 from languages import LANGUAGES, VERIFIERS, Language, documented, lines_of_code
 from signing import key_id, signed
 
@@ -136,9 +147,13 @@ def lane(issuer, language, cover, secret, places):
     settings = SETTINGS | {"COUNTERSIGN_SIGNING_SECRET": secret, "COUNTERSIGN_SIGNING_COVER": cover}
     name = f"{language.name}, the {cover} covered" if cover else language.name
     token = mint(issuer, name="Jürgen, 50%")
-    with application(language, places, cover, secret) as (process, url), capturing(issuer, token, settings) as capture:
+    with (
+        application(language, places, cover, secret) as (process, url),
+        capturing(issuer, *FLAGS, **settings) as capture,
+    ):
         if not url:
             raise RuntimeError(f"{process.command} does not listen: {process.logged()}")
+        capture = functools.partial(capture, token, TARGET_SENT, METHOD)
         with serve(issuer, "--upstream", url, *FLAGS, **settings) as (_, proxy, _):
             yield Lane(name, language, cover, secret, proxy, url, capture, token, claims_of(token)["sub"])
 
@@ -151,42 +166,6 @@ def application(language, places, cover, secret):
     command = language.run.format(**places, port=port)
     with Process(["bash", "-c", f"exec {command}"], clean(told)) as process:
         yield process, f"http://127.0.0.1:{port}" if listens(process, port) else None
-
-
-def listens(process, port):
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline and process.child.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-@contextlib.contextmanager
-def capturing(issuer, token, settings):
-    """Gives what gets the headers of a request as a proxy with the same settings signed them, this very moment."""
-    seen = []
-
-    class Backend(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append([(name.lower(), value) for name, value in self.headers.items()])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        upstream = f"http://127.0.0.1:{server.server_port}"
-        with serve(issuer, "--upstream", upstream, *FLAGS, **settings) as (_, proxy, _):
-
-            def capture():
-                request(proxy, METHOD, TARGET_SENT, [bearer(token)])
-                return [pair for pair in seen.pop() if pair[0] not in ("connection", "content-length")]
-
-            yield capture
-        server.shutdown()
 
 
 def is_refused_a_short_secret(language, places):
