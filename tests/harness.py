@@ -6,6 +6,7 @@ ended when the run ends: by its `with`, also on a failure, SIGINT or SIGTERM.
 
 import base64
 import contextlib
+import fcntl
 import http.client
 import http.server
 import json
@@ -15,6 +16,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 BINARY = os.environ.get("COUNTERSIGN_BIN") or str(TARGET / "release" / "countersign")
 START = 20  # seconds a program gets to come up
 END = 30  # seconds it gets to drain: `drain.grace` is 25
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 
 class Cases:
@@ -263,3 +266,9 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def have_loopback():
+    """Turns loopback on, which a network of one's own has to begin with: off. Linux only."""
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))

@@ -14,7 +14,7 @@ import threading
 import tomllib
 import urllib.parse
 
-from harness import bearer, demo, forged, mint, request
+from harness import bearer, demo, forged, mint, request, serving
 from image import answers, container, knows_nobody, until
 from workload import KUBERNETES, Workload, of_file, overlay
 
@@ -43,7 +43,6 @@ class OnSocket(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
 
-@contextlib.contextmanager
 def backend(address, box):
     """A backend where the settings say that it is; a socket is in the root of the container, for its group."""
     url = urllib.parse.urlsplit(address)
@@ -56,12 +55,7 @@ def backend(address, box):
             os.chown(path, 0, box.group)  # as whatever is made in such a directory
     else:
         server = http.server.ThreadingHTTPServer((url.hostname, url.port), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(server)
 
 
 def run(cases, image):

@@ -7,18 +7,15 @@ built and held against Kubernetes' schemas, and the Pod for podman played by pod
 Linux, as root. The run has a network and mounts of its own where it can: image and Pods name their ports.
 """
 
-import fcntl
 import os
 import pathlib
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import main
+from harness import have_loopback, main
 
 import boxed
 import documented
@@ -28,14 +25,11 @@ import measured
 import played
 import shaped
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
-
 
 def alone():
     """Starts this run again in a network of its own, unless it is there already."""
     if os.environ.get("DEPLOY_ALONE"):
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return
     apart = [shutil.which("unshare", path=image.TOOLS) or "unshare", "--net"]
     apart += ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user"]

@@ -5,14 +5,11 @@ network of its own, where the ports that the guides name are free and nobody els
 """
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -26,10 +23,9 @@ import convex
 import names
 import tables
 from guide import DOCS, blocks, guides, looks_like
-from harness import BINARY, START, bearer, clean, demo, main, mint, request
+from harness import BINARY, START, bearer, clean, demo, have_loopback, main, mint, request
 from terminal import Terminal
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 PROXY, ADMIN = "http://127.0.0.1:4600", "http://127.0.0.1:4601"
 EVERY = 0.02  # seconds between two requests of a load
 WORDS = 200  # that are read in a minute
@@ -43,8 +39,7 @@ PLACEHOLDERS = {"pk_test_…": "publishable_key", "eyJ…": "token"}
 def alone():
     """Starts this run again in a network of its own, where that can be had."""
     if os.environ.get("GUIDES_ALONE"):
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return
     unshare = [shutil.which("unshare") or "/usr/bin/unshare", "--net"]
     root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]

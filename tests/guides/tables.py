@@ -1,19 +1,17 @@
 """reasons.md and metrics.md are whole: every reason and every metric of the program, and no other."""
 
-import contextlib
 import http.server
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from guide import DOCS, table
-from harness import ROOT, bearer, demo, forged, main, mint, request, serve
+from harness import ROOT, bearer, demo, forged, main, mint, request, serve, serving, url_of
 
 WORD = re.compile(r"`([a-z0-9_-]+)`")
 STATUSES = {
@@ -148,12 +146,8 @@ def certificate(folder):
     return f'\n[tls]\ncertificate_file = "{folder}/tls.crt"\nkey_file = "{folder}/tls.key"\n'
 
 
-@contextlib.contextmanager
 def backend():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    return serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend))
 
 
 def names_at(admin):
@@ -163,11 +157,11 @@ def names_at(admin):
 
 def metrics_there_are():
     """Every metric of a proxy, from two: one plain, with a request or two; one that shows a certificate."""
-    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as upstream:
+    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as server:
         settings = pathlib.Path(folder) / "tls.toml"
         settings.write_text(certificate(folder))
         secret = {"CLERK_SECRET_KEY": issuer["secret_key"], "CLERK_API_URL": issuer["issuer"]}
-        common = ["--upstream", upstream]
+        common = ["--upstream", url_of(server)]
         with (
             serve(issuer, *common, **secret) as (_, proxy, plain),
             serve(issuer, *common, "--config", str(settings)) as (_, _, tls),

@@ -32,7 +32,21 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import ROOT, Process, bearer, claims_of, demo, forged, free_port, main, mint, request, serve
+from harness import (
+    ROOT,
+    Process,
+    bearer,
+    claims_of,
+    demo,
+    forged,
+    free_port,
+    main,
+    mint,
+    request,
+    serve,
+    serving,
+    url_of,
+)
 
 ISSUER, AUDIENCE = "countersign", "orders"  # as README.md has them
 JARS = [
@@ -203,10 +217,8 @@ class Minted(Source):
             def log_message(self, *_):
                 pass
 
-        server = self.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeySet))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.callback(server.shutdown)
-        return f"http://127.0.0.1:{server.server_port}"
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeySet)
+        return url_of(self.enter_context(serving(server)))
 
     def through(self, token, headers=(), path="/a"):
         if self.signing is not self.key and time.monotonic() - self.since > self.HOLD:

@@ -4,11 +4,8 @@ Which metrics there are is what the program serves, which queries there are is w
 here but what rightly has no data in this run, with the reason.
 """
 
-import fcntl
 import pathlib
 import re
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,11 +14,10 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import dashboard
-from harness import main, request
+from harness import have_loopback, main, request
 from prometheus import RULES, SHIPPED, prometheus
 from scene import scene
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 SECONDS = 30  # of traffic
 FOUND = {  # what Kubernetes says of a Pod with a sidecar: a target for each port of each container
     "__meta_kubernetes_namespace": "shop",
@@ -45,8 +41,7 @@ FIRING = {"CountersignHandshakeLoops", "CountersignCertificateExpiring", "Counte
 
 
 def run(cases):
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+    have_loopback()
     files(cases)
     shown = dashboard.Dashboard.load()
     for name, held, seen in shown.faults():

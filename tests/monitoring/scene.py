@@ -7,10 +7,9 @@ import http.server
 import json
 import pathlib
 import subprocess
-import threading
 import time
 
-from harness import bearer, demo, forged, free_port, mint, request, serve
+from harness import bearer, demo, forged, free_port, mint, request, serve, serving, url_of
 
 PARTY = "http://localhost:3000"  # of the demo's tokens
 SETTINGS = f"""
@@ -88,16 +87,9 @@ class Server(http.server.ThreadingHTTPServer):
         """The proxy leaves where the backend is late."""
 
 
-@contextlib.contextmanager
 def backend():
     """On every address of this network, of which there is only loopback's."""
-    server = Server(("0.0.0.0", 0), Backend)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Server(("0.0.0.0", 0), Backend))
 
 
 class Scene:
@@ -178,7 +170,7 @@ def scene(directory):
     certificate, key = certificate_of_today(directory)
     with contextlib.ExitStack() as started:
         _, issuer = started.enter_context(demo())
-        upstream = f"http://127.0.0.1:{started.enter_context(backend())}"
+        upstream = url_of(started.enter_context(backend()))
         clerk = {"CLERK_SECRET_KEY": issuer["secret_key"]}
         run = lambda *arguments, **known: started.enter_context(serve(issuer, *arguments, **known))
         busy = run("--config", settings, "--upstream", upstream, CLERK_API_URL=issuer["issuer"], **clerk)

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,23 @@ import time
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import BINARY, ROOT, START, Process, bearer, clean, demo, free_port, main, mint, request, until_ready
+from harness import (
+    BINARY,
+    ROOT,
+    START,
+    Process,
+    bearer,
+    clean,
+    demo,
+    free_port,
+    have_loopback,
+    main,
+    mint,
+    request,
+    until_ready,
+)
 
 MARK = "CHILD_RUN"  # what every process of a case has in its environment
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
 BACKEND = r"""
@@ -72,8 +84,7 @@ def alone():
     """Starts this run again in a network of its own, so that a backend may listen on every address of it; tells
     whether it is there."""
     if os.environ.get("CHILD_ALONE"):
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return True
     apart = [shutil.which("unshare", path=TOOLS) or "unshare", "--net", *as_root()]
     if is_possible(apart):

@@ -3,23 +3,18 @@ found, and a request with a token goes through. In a network of its own where on
 """
 
 import contextlib
-import fcntl
 import http.server
 import os
 import pathlib
 import re
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import BINARY, Process, bearer, clean, demo, main, mint, request, until_ready
+from harness import BINARY, Process, bearer, clean, demo, have_loopback, main, mint, request, serving, until_ready
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
 DEMO = "http://localhost:3000"  # the page that the demo's tokens are given to
 
@@ -86,8 +81,7 @@ APPS = {
 def alone():
     """Starts this run again in a network of its own; goes on in this one where none is to be had."""
     if os.environ.get("INIT_ALONE"):
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return
     root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     apart = [shutil.which("unshare", path=TOOLS) or "unshare", "--net", *root]
@@ -108,15 +102,8 @@ class Backend(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
 def backend(port):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Backend)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(http.server.ThreadingHTTPServer(("127.0.0.1", port), Backend))
 
 
 def app(folder, files, about):

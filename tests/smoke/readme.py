@@ -5,10 +5,9 @@ import json
 import pathlib
 import re
 import sys
-import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import ROOT, demo, main, mint, request
+from harness import ROOT, demo, main, mint, request, serving, url_of
 
 
 def shown():
@@ -43,9 +42,8 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
 def run(cases):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    backend = f"http://127.0.0.1:{server.server_port}"
-    with demo("--upstream", backend) as (_, about):
+    backend = url_of(server)
+    with serving(server), demo("--upstream", backend) as (_, about):
         Backend.secret = about["signing_secret"].encode()
         token = ("Authorization", f"Bearer {mint(about)}")
         theirs = [("Signature-Input", 'mycountersign=("@method");created=1'), ("Signature", "mycountersign=:AAAA:")]
@@ -66,7 +64,6 @@ def run(cases):
         cases.check("another user: refused", isinstance(again(other), str))
         for beside in [("x-clerk-user-id", "user_root"), *got], [*got, ("x-clerk-user-id", "user_root")]:
             cases.check("another user beside the true one: refused", isinstance(again(beside), str))
-    server.shutdown()
 
 
 main(run)

@@ -5,7 +5,6 @@ with it, and sees no processes but its own.
 """
 
 import contextlib
-import fcntl
 import http.client
 import http.server
 import os
@@ -14,7 +13,6 @@ import re
 import resource
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -22,12 +20,11 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import BINARY, ROOT, START, Process, bearer, clean, demo, main, mint, request
+from harness import BINARY, ROOT, START, Process, bearer, clean, demo, have_loopback, main, mint, request, serving
 
 UNIT = ROOT / "deploy" / "systemd" / "countersign.service"
 PROXY, ADMIN, BACKEND = "http://127.0.0.1:4600", "http://127.0.0.1:4601", 8000
 WORST = 13  # of 100: what is left is the network, which is what it is for
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 SYSTEMD = "/lib/systemd/systemd"
 
 # Boots systemd on a copy of all files, with the unit, the program and /etc/countersign from $SHARE.
@@ -85,8 +82,7 @@ OPEN = '\n[[route]]\npath = "/open"\naccess = "public"\n'
 def alone():
     """Starts this run again in a network and a control group of its own."""
     if os.environ.get("SYSTEMD_ALONE"):
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return
     os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], os.environ | {"SYSTEMD_ALONE": "1"})
 
@@ -300,11 +296,9 @@ def bad_settings(cases, machine):
 def run(cases):
     analysed(cases)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", BACKEND), Backend)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with demo() as (_, about), Machine(about) as machine:
+    with serving(server), demo() as (_, about), Machine(about) as machine:
         for deed in serves, confined, reloads, comes_back, stops, bad_settings, listens_elsewhere:
             deed(cases, machine)
-    server.shutdown()
 
 
 alone()

@@ -4,29 +4,25 @@ Linux, as root or where anybody may make namespaces: the run has a network and a
 """
 
 import base64
-import fcntl
 import os
 import pathlib
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import BINARY, Process, clean, main
+from harness import BINARY, Process, clean, have_loopback, main
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 AT_ONCE = 3  # seconds; the system asks a name server for ten
 
 
 def alone():
     """Starts this run again in namespaces of its own, unless it is there already."""
     if "SMOKE_ALONE" in os.environ:
-        with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        have_loopback()
         return
     apart = [shutil.which("unshare") or "/usr/bin/unshare", "--net", "--mount"]
     apart += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
