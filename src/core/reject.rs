@@ -144,6 +144,10 @@ pub enum Reject {
     /// The backend took too long.
     #[error("the backend did not answer in time")]
     UpstreamTimeout,
+    /// The process ends, and the backend has not answered a call by then. It may have done what it
+    /// was asked for.
+    #[error("the proxy ended before the backend answered")]
+    Draining,
     /// A bug of ours.
     #[error("internal error")]
     Internal,
@@ -330,6 +334,8 @@ impl Reject {
             Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY,           None,                 "upstream-unreachable"),
             Self::UpstreamBroken(_)      => (StatusCode::BAD_GATEWAY,           None,                 "upstream-broken"),
             Self::UpstreamTimeout        => (StatusCode::GATEWAY_TIMEOUT,       None,                 "upstream-timeout"),
+            // Not 504: the backend was not given its time.
+            Self::Draining               => (StatusCode::SERVICE_UNAVAILABLE,   None,                 "draining"),
             Self::Internal               => (StatusCode::INTERNAL_SERVER_ERROR, None,                 "internal"),
         }
     }

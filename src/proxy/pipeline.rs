@@ -234,7 +234,7 @@ impl Pipeline {
                 record.stream_ended(end);
                 Err(match end {
                     StreamEnd::Lifetime => Reject::StreamOver.into(),
-                    StreamEnd::Drain => Reject::UpstreamTimeout.into(),
+                    StreamEnd::Drain => Reject::Draining.into(),
                 })
             }
         }

@@ -231,6 +231,7 @@ mod tests {
             ),
             (Reject::KeysUnavailable, 503, None, Some("1")),
             (Reject::UpstreamTimeout, 504, None, None),
+            (Reject::Draining, 503, None, Some("1")),
         ] {
             let answer = answer(&reject);
             let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
@@ -264,6 +265,7 @@ mod tests {
             (hidden, "12", None),
             (Reject::KeysUnavailable.into(), "14", Some("keys-unavailable")),
             (Reject::UpstreamTimeout.into(), "14", Some("upstream-timeout")),
+            (Reject::Draining.into(), "14", Some("draining")),
             (Reject::BodyTooLarge.into(), "2", Some("body-too-large")),
         ] {
             let answer = respond(true).to_call(&refusal, &id, None);

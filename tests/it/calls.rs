@@ -90,12 +90,15 @@ async fn a_call_that_is_not_answered_ends_with_its_callers_time_too() {
     assert!((14..=15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
+/// The line of the one request in a log.
+fn line(logged: &str) -> Value {
+    let mut lines = logged.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.find(|line| line["target"] == "access").unwrap()
+}
+
 /// What the log says of how the one request ended.
 fn detail(proxy: &Proxy) -> Option<String> {
-    let lines = proxy.logged();
-    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.into_iter().find(|line| line["target"] == "access").unwrap();
-    line["detail"].as_str().map(str::to_owned)
+    line(&proxy.logged())["detail"].as_str().map(str::to_owned)
 }
 
 #[tokio::test(flavor = "local")]
@@ -152,11 +155,20 @@ async fn a_call_that_is_not_answered_ends_with_the_proxy_too() {
         .await;
     time::pause();
 
-    let drained = task::spawn_local(proxy.drain());
+    let drained = task::spawn_local(proxy.drain_and_tell());
     let answer = asked.await.unwrap().unwrap();
 
-    assert_eq!(header(&answer, "grpc-status"), Some("14"));
-    assert_eq!(drained.await.unwrap(), Drained::Clean);
+    // Not a slow backend's doing: nobody is to look for what is wrong with it.
+    for (name, want) in [("grpc-status", "14"), ("grpc-message", "draining"), ("retry-after", "1")]
+    {
+        assert_eq!(header(&answer, name), Some(want), "{name}");
+    }
+    let (drained, logged) = drained.await.unwrap();
+    let line = line(&logged);
+    let told = (&line["decision"], &line["reason"], &line["detail"]);
+    let want = ("failed", "draining", "the proxy ended before the backend answered");
+    assert_eq!(told, (&want.0.into(), &want.1.into(), &want.2.into()));
+    assert_eq!(drained, Drained::Clean);
 }
 
 #[tokio::test(flavor = "local")]

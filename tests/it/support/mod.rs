@@ -41,6 +41,14 @@ pub(crate) struct Proxy {
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
+impl Log {
+    /// What has come through `sink` so far.
+    fn read(&self, sink: &Sink) -> String {
+        sink.flush();
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -112,13 +120,18 @@ impl Proxy {
 
     /// What was logged so far.
     pub(crate) fn logged(&self) -> String {
-        self.sink.flush();
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.read(&self.sink)
     }
 
     /// Ends the proxy as SIGTERM does.
     pub(crate) async fn drain(self) -> Drained {
-        self.app.drain().await
+        self.drain_and_tell().await.0
+    }
+
+    /// Ends the proxy as SIGTERM does; returns all that it has logged, too.
+    pub(crate) async fn drain_and_tell(self) -> (Drained, String) {
+        let drained = self.app.drain().await;
+        (drained, self.log.read(&self.sink))
     }
 }
 
