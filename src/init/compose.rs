@@ -5,6 +5,10 @@
 
 use super::command;
 
+/// What such a file is called; of several the first counts.
+pub(super) const FILES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+
 /// Finds the port of this machine on which the first service with a `build` is published.
 pub(super) fn published(text: &str) -> Option<u16> {
     let text = command::expanded(text);

@@ -5,67 +5,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Where variables stand, the file that wins in development first, as Next.js and Vite have it.
-pub(super) const ENV_FILES: [&str; 7] = [
-    ".env.development.local",
-    ".env.local",
-    ".env.development",
-    ".env",
-    ".dev.vars",
-    ".env.production.local",
-    ".env.production",
-];
-
-/// Where a start command may stand, a port, or the name of a framework.
-const OTHERS: [&str; 46] = [
-    "Cargo.toml",
-    "Dockerfile",
-    "Gemfile",
-    "Pipfile",
-    "Procfile",
-    "Procfile.dev",
-    "Properties/launchSettings.json",
-    "app.js",
-    "app.py",
-    "app.ts",
-    "artisan",
-    "build.gradle",
-    "build.gradle.kts",
-    "compose.yaml",
-    "compose.yml",
-    "composer.json",
-    "config.ru",
-    "deno.json",
-    "docker-compose.yaml",
-    "docker-compose.yml",
-    "go.mod",
-    "index.js",
-    "index.mjs",
-    "index.ts",
-    "main.go",
-    "main.py",
-    "main.ts",
-    "manage.py",
-    "mix.exs",
-    "package.json",
-    "pom.xml",
-    "pyproject.toml",
-    "requirements.txt",
-    "server.js",
-    "server.mjs",
-    "server.ts",
-    "src/app.ts",
-    "src/index.js",
-    "src/index.ts",
-    "src/main.rs",
-    "src/main.ts",
-    "src/main/resources/application.properties",
-    "src/server.js",
-    "src/server.ts",
-    "vite.config.js",
-    "vite.config.ts",
-];
-
 /// Folders with folders of the app in them.
 const OF_SEVERAL: [&str; 3] = ["apps", "packages", "services"];
 
@@ -111,15 +50,16 @@ impl Folder {
             let below = folders(&path.join(&above)).unwrap_or_default();
             names.extend(below.into_iter().map(|name| format!("{above}/{name}/")));
         }
+        let files: Vec<_> = super::files().collect();
         for name in names.into_iter().take(MOST) {
-            found.read_place(path, name);
+            found.read_place(path, name, &files);
         }
         Ok(found)
     }
 
-    fn read_place(&mut self, path: &Path, name: String) {
+    fn read_place(&mut self, path: &Path, name: String, files: &[&'static str]) {
         let mut place = Place { name, files: BTreeMap::new() };
-        for file in ENV_FILES.into_iter().chain(OTHERS) {
+        for file in files {
             match text(&path.join(&place.name).join(file)) {
                 Ok(Some(text)) => {
                     place.files.insert(file, text);
@@ -133,8 +73,9 @@ impl Folder {
 }
 
 impl Place {
-    /// Returns the text of a file.
+    /// Returns the text of a file, which has to be one of those that are looked at.
     pub(super) fn file(&self, name: &str) -> Option<&str> {
+        debug_assert!(super::files().any(|file| file == name), "`{name}` is never read");
         self.files.get(name).map(String::as_str)
     }
 
@@ -195,7 +136,7 @@ pub(super) mod tests {
     pub(in crate::init) fn folder(files: &[(&str, &str)]) -> Folder {
         let mut places = BTreeMap::from([("", Place::default())]);
         for (path, text) in files {
-            let known = ENV_FILES.into_iter().chain(OTHERS).filter(|file| path.ends_with(file));
+            let known = super::super::files().filter(|file| path.ends_with(file));
             let file = known.max_by_key(|file| file.len()).expect("a file that is looked at");
             let name = &path[..path.len() - file.len()];
             let place = places.entry(name).or_default();

@@ -2,7 +2,7 @@
 
 use super::command;
 use super::folder::{Folder, Place};
-use super::package::Package;
+use super::package::{self, Package};
 use super::source;
 
 /// A framework whose pages load Clerk.
@@ -55,6 +55,9 @@ const fn framework(
     Framework { dependency, name, port, serves }
 }
 
+/// Where Vite is configured.
+const VITE_CONFIGS: [&str; 2] = ["vite.config.ts", "vite.config.js"];
+
 /// Clerk's packages with a `useAuth`; of those that a package needs the first counts.
 const OF_CLERK: [&str; 11] = [
     "@clerk/nextjs",
@@ -93,6 +96,11 @@ enum Asks {
     Window,
 }
 
+/// Names the files that are asked about a front end.
+pub(super) fn files() -> impl Iterator<Item = &'static str> {
+    [package::FILE].into_iter().chain(VITE_CONFIGS)
+}
+
 /// Finds the first front end of an app.
 pub(super) fn find(folder: &Folder) -> Option<FrontEnd> {
     folder.places.iter().find_map(of_place)
@@ -100,19 +108,19 @@ pub(super) fn find(folder: &Folder) -> Option<FrontEnd> {
 
 /// Tells what a folder's front end is made with.
 pub(super) fn of_place(place: &Place) -> Option<FrontEnd> {
-    let package = Package::parse(place.file("package.json")?);
+    let package = Package::parse(place.file(package::FILE)?);
     let framework = FRAMEWORKS.into_iter().find(|it| package.needs(it.dependency))?;
     Some(FrontEnd {
         framework,
         place: place.path(""),
-        by: place.path("package.json"),
+        by: place.path(package::FILE),
         port: port(place, &package).unwrap_or(framework.port),
         asks: asks(&package),
     })
 }
 
 fn port(place: &Place, package: &Package) -> Option<u16> {
-    let config = place.first(&["vite.config.ts", "vite.config.js"]);
+    let config = place.first(&VITE_CONFIGS);
     let in_config = config.and_then(|(_, text)| source::port(text));
     package.commands().find_map(|(_, command)| command::port(command)).or(in_config)
 }

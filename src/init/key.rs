@@ -6,7 +6,7 @@ use crate::core::clerk::publishable_key::{Environment, PublishableKey};
 
 use super::InitError;
 use super::env_file;
-use super::folder::{ENV_FILES, Folder};
+use super::folder::Folder;
 
 /// A key, and where it stood.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ fn candidates<'a>(
     environment: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = (String, &'a str)> {
     let of_files = folder.places.iter().flat_map(|place| {
-        ENV_FILES.into_iter().flat_map(move |file| {
+        env_file::FILES.into_iter().flat_map(move |file| {
             let variables = place.file(file).map(env_file::variables).unwrap_or_default();
             variables
                 .into_iter()

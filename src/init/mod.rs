@@ -18,7 +18,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,13 @@ use crate::core::clerk::publishable_key::Environment;
 
 pub use self::folder::Folder;
 use self::front_end::{FrontEnd, Serves};
+
+/// Every file that is looked at, as it is named by who asks for it: first those of variables, in the
+/// order in which they count.
+fn files() -> impl Iterator<Item = &'static str> {
+    let others: BTreeSet<_> = port::files().chain(front_end::files()).collect();
+    env_file::FILES.into_iter().chain(others)
+}
 
 /// What need not be found, because somebody said it.
 #[derive(Clone, Debug, Default)]

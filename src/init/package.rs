@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// What the file is called.
+pub(super) const FILE: &str = "package.json";
+
 /// What a package needs, and how it is started.
 #[derive(Debug, Default)]
 pub(super) struct Package {

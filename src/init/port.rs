@@ -1,8 +1,8 @@
 //! The backend's port, by whatever says it most plainly.
 
-use super::folder::{ENV_FILES, Folder, Place};
+use super::folder::{Folder, Place};
 use super::front_end::{self, FrontEnd, Serves};
-use super::package::Package;
+use super::package::{self, Package};
 use super::{command, compose, env_file, source};
 
 /// A port, and what it is believed by.
@@ -59,9 +59,18 @@ const NODE: [(&str, &str); 7] = [
     ("@adonisjs/core", "AdonisJS"),
 ];
 
+/// What start commands stand in, the one for one's own machine first.
+const PROCFILES: [&str; 2] = ["Procfile.dev", "Procfile"];
+
+/// What an image is made by.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// Where ASP.NET keeps addresses.
+const LAUNCH_SETTINGS: &str = "Properties/launchSettings.json";
+
 /// Where programs say in their own text where they listen.
 const SOURCES: [&str; 22] = [
-    "Properties/launchSettings.json",
+    LAUNCH_SETTINGS,
     "src/main/resources/application.properties",
     "server.ts",
     "server.js",
@@ -84,6 +93,13 @@ const SOURCES: [&str; 22] = [
     "src/main.rs",
     "config.ru",
 ];
+
+/// Names the files that are asked about a port, besides those of variables.
+pub(super) fn files() -> impl Iterator<Item = &'static str> {
+    let of_defaults = DEFAULTS.into_iter().map(|(file, ..)| file);
+    let all = PROCFILES.into_iter().chain(compose::FILES).chain(SOURCES).chain(of_defaults);
+    all.chain([package::FILE, DOCKERFILE])
+}
 
 /// Guesses where the backend listens, and names its folder; nothing where nothing says it.
 ///
@@ -114,16 +130,16 @@ fn of_place(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
 }
 
 fn by_command(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
-    let of_procfile = ["Procfile.dev", "Procfile"].into_iter().find_map(|file| {
+    let of_procfile = PROCFILES.into_iter().find_map(|file| {
         let web = place.file(file)?.lines().find_map(|line| line.strip_prefix("web:"))?;
         Some(Guess { port: command::port(web)?, by: place.path(file) })
     });
-    let package = Package::parse(place.file("package.json").unwrap_or_default());
+    let package = Package::parse(place.file(package::FILE).unwrap_or_default());
     let is_backend = |command: &str| front_end.is_none_or(|it| !it.is_started_by(command));
     let mut scripts = package.commands().filter(|(_, command)| is_backend(command));
     let of_script = || {
         scripts.find_map(|(name, command)| {
-            let by = format!("{}, script `{name}`", place.path("package.json"));
+            let by = format!("{}, script `{name}`", place.path(package::FILE));
             Some(Guess { port: command::port(command)?, by })
         })
     };
@@ -131,15 +147,14 @@ fn by_command(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
 }
 
 fn by_variable(place: &Place) -> Option<Guess> {
-    ENV_FILES.into_iter().find_map(|file| {
+    env_file::FILES.into_iter().find_map(|file| {
         let port = command::number(env_file::find(place.file(file)?, "PORT")?)?;
         Some(Guess { port, by: format!("PORT in {}", place.path(file)) })
     })
 }
 
 fn by_compose(place: &Place) -> Option<Guess> {
-    let names = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
-    let (file, text) = place.first(&names)?;
+    let (file, text) = place.first(&compose::FILES)?;
     let by = format!("{}, the first service with a `build`", place.path(file));
     Some(Guess { port: compose::published(text)?, by })
 }
@@ -148,7 +163,7 @@ fn by_source(place: &Place) -> Option<Guess> {
     SOURCES.into_iter().find_map(|file| {
         let text = place.file(file)?;
         // The one file in which addresses in full are its own.
-        let own = file.ends_with("launchSettings.json");
+        let own = file == LAUNCH_SETTINGS;
         let port = if own { of_launch_settings(text) } else { source::port(text) };
         Some(Guess { port: port?, by: place.path(file) })
     })
@@ -163,13 +178,13 @@ fn of_launch_settings(text: &str) -> Option<u16> {
 /// Reads the port of an image. Below 1024 it is the container's alone: on the machine itself it
 /// takes root.
 fn by_image(place: &Place) -> Option<Guess> {
-    let text = place.file("Dockerfile")?;
+    let text = place.file(DOCKERFILE)?;
     let exposed = text.lines().filter_map(|line| line.trim().strip_prefix("EXPOSE "));
     let ports =
         exposed.flat_map(|line| line.split_whitespace().map(command::expanded).collect::<Vec<_>>());
     let mut ports = ports.filter_map(|word| command::number(word.split('/').next()?));
     let port = ports.find(|port| *port >= 1024)?;
-    Some(Guess { port, by: format!("EXPOSE in {}", place.path("Dockerfile")) })
+    Some(Guess { port, by: format!("EXPOSE in {}", place.path(DOCKERFILE)) })
 }
 
 fn by_custom(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
@@ -177,15 +192,15 @@ fn by_custom(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
         port,
         by: format!("{}: where {name} listens by default", place.path(file)),
     };
-    let package = place.file("package.json").map(Package::parse).unwrap_or_default();
+    let package = place.file(package::FILE).map(Package::parse).unwrap_or_default();
     let node = NODE.into_iter().find(|(dependency, _)| package.needs(dependency));
-    let node = node.map(|(_, name)| custom("package.json", name, 3000));
+    let node = node.map(|(_, name)| custom(package::FILE, name, 3000));
     let other = DEFAULTS.into_iter().find(|(file, word, ..)| {
         place.file(file).is_some_and(|text| word.is_empty() || has_word(text, word))
     });
     let other = other.map(|(file, _, name, port)| custom(file, name, port));
     let own = front_end.filter(|it| it.framework.serves == Serves::Requests);
-    let own = own.map(|it| custom("package.json", it.framework.name, it.port));
+    let own = own.map(|it| custom(package::FILE, it.framework.name, it.port));
     node.or(other).or(own)
 }
 
