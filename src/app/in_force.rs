@@ -23,6 +23,7 @@ use crate::proxy::{Issuer, Parts, UpstreamAddress};
 use crate::revoked;
 use crate::signing::{self, Signers};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, Backend, ClientTlsSettings, Configs};
 
 /// How long the keys of new issuers are waited for. Past it their tokens are answered as after a
@@ -100,6 +101,14 @@ impl InForce {
             }
         };
         drop(time::timeout(PATIENCE, all).await); // past it, whoever needs them finds out
+    }
+
+    /// Tells for how long the last good keys of each issuer serve: not before the settings that say
+    /// so are in force.
+    pub(super) fn say_how_long_keys_serve(&self, metrics: &Metrics) {
+        for keys in self.issuers.iter().map(|issuer| issuer.keys.settings()) {
+            metrics.serve_for(&keys.issuer, keys.max_stale);
+        }
     }
 
     /// Names the issuers that are none any more `after` these settings.

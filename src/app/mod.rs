@@ -151,6 +151,7 @@ impl App {
         info!(listen = addresses, tls, admin = %admin, upstream = in_force.upstream(), "serving");
         let proxy = Proxy::start(in_force.parts(&house), listeners, room, threads)?;
         house.metrics.reloads.succeeded(house.clock.now());
+        in_force.say_how_long_keys_serve(&house.metrics);
         let lookout = Lookout::default();
         let mut app = Self { proxy, listening, admin, house, in_force, told, lookout, tasks };
         app.look_out();
@@ -181,6 +182,7 @@ impl App {
         for issuer in before.without(&self.in_force) {
             self.house.metrics.forget_issuer(issuer);
         }
+        self.in_force.say_how_long_keys_serve(&self.house.metrics);
         self.look_out();
         Ok(waiting)
     }

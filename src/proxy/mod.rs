@@ -274,6 +274,7 @@ impl Proxy {
         let count = if threads == Threads::Own { parts.settings.workers } else { 1 };
         let places = Places::of(&parts.settings.limits, None);
         let upstream_room = Arc::new(UpstreamRoom::new(room.upstream));
+        parts.metrics.connections_limit.set(i64::try_from(room.clients).unwrap_or(i64::MAX));
         let shared = Shared::new(parts, places, upstream_room);
         let (publish, shared) = watch::channel(Arc::new(shared));
         let (stage, watched) = watch::channel(Stage::Running);

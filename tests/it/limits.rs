@@ -282,6 +282,7 @@ async fn a_connection_too_many_waits_for_another_to_close() {
     let waiting = task::spawn_local(async move { third.get("/").await.status });
     a_moment().await;
     assert_eq!(proxy.metric("countersign_connections").await, 2.0);
+    assert_eq!(proxy.metric("countersign_connections_limit").await, 2.0);
     assert_eq!((first.get("/").await.status, waiting.is_finished()), (200, false));
     drop(second);
 

@@ -12,7 +12,7 @@ use countersign::clock::Clock;
 use countersign::config::{self, Disk, Flags, Loaded, Sources, Terminal};
 use countersign::dev::verifier::Verifier;
 use countersign::proxy::UpstreamAddress;
-use countersign::signing::Secret;
+use countersign::signing::{KeysDir, Secret};
 use countersign::telemetry::LogFormat;
 use http::Response;
 use tokio::io::AsyncWriteExt;
@@ -158,6 +158,33 @@ async fn an_issuer_in_the_place_of_another_has_keys_before_it_counts() {
     assert_eq!(status["issuers"][0]["issuer"], new.origin());
     assert_ne!(status["settings_fingerprint"], before["settings_fingerprint"]);
     assert_eq!(proxy.admin("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn how_long_keys_serve_is_told_of_the_settings_in_force() {
+    let (old, new) = (Issuer::start(Clock::System).unwrap(), Issuer::start(Clock::System).unwrap());
+    let upstream = Upstream::start().await;
+    let mut proxy = Proxy::start(settings(&old, &upstream)).await;
+    let of =
+        |it: &Issuer| format!("countersign_keys_max_stale_seconds{{issuer=\"{}\"}}", it.origin());
+    let days = |days: u64| {
+        let mut settings = settings(&old, &upstream);
+        settings.issuers[0].keys.max_stale = Duration::from_secs(days * 86400);
+        settings
+    };
+    assert_eq!(proxy.metric(&of(&old)).await, 86400.0);
+
+    let mut bad = days(2);
+    bad.signing.keys = Some(KeysDir { path: "/nowhere".into(), active: None });
+    assert!(proxy.app.reload(bad).await.is_err());
+    assert_eq!(proxy.metric(&of(&old)).await, 86400.0, "they are not in force");
+
+    proxy.app.reload(days(3)).await.unwrap();
+    assert_eq!(proxy.metric(&of(&old)).await, 3.0 * 86400.0);
+
+    proxy.app.reload(settings(&new, &upstream)).await.unwrap();
+    assert_eq!(proxy.metric(&of(&new)).await, 86400.0);
+    assert!(!proxy.admin("/metrics").await.text().contains(&of(&old)), "it is none any more");
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

@@ -30,8 +30,8 @@ FOUND = {  # what Kubernetes says of a Pod with a sidecar: a target for each por
 # Alerts whose condition does not hold in this run.
 SILENT = {
     "CountersignKeysStale": "keys are past their time after ten minutes",
-    "CountersignKeysRunningOut": "and for twelve hours",
-    "CountersignConnectionsNearLimit": "would take thousands of connections",
+    "CountersignKeysRunningOut": "and for half of `clerk.max_stale`",
+    "CountersignConnectionsNearLimit": "would take as many connections as there may be",
     "CountersignRequestsPileUp": "would take fifty requests at a time",
     "CountersignAbsent": "there are proxies",
     "CountersignPanicked": "no request is known that ends in a bug",

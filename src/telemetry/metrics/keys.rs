@@ -1,5 +1,7 @@
 //! Verification keys, of each issuer.
 
+use std::time::Duration;
+
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
@@ -30,6 +32,7 @@ pub(super) struct Keys {
     keys: IntGaugeVec,
     last_success: GaugeVec,
     stale: IntGaugeVec,
+    max_stale: GaugeVec,
     unknown_kid: IntCounterVec,
 }
 
@@ -50,6 +53,11 @@ impl Keys {
             stale: made.gauges(
                 "jwks_stale",
                 "1 where the keys are past their time and none newer can be had.",
+                &["issuer"],
+            )?,
+            max_stale: made.float_gauges(
+                "keys_max_stale_seconds",
+                "How long the last good keys serve after they were last confirmed.",
                 &["issuer"],
             )?,
             unknown_kid: made.counters(
@@ -75,6 +83,11 @@ impl Metrics {
         }
     }
 
+    /// Says how long the last good keys of an issuer serve.
+    pub fn serve_for(&self, issuer: &str, max_stale: Duration) {
+        self.keys.max_stale.with_label_values(&[issuer]).set(max_stale.as_secs_f64());
+    }
+
     /// Takes away what is said of the keys of an issuer that is none any more; what was counted
     /// stays.
     pub fn forget_issuer(&self, issuer: &str) {
@@ -82,6 +95,7 @@ impl Metrics {
         let _ = self.keys.keys.remove_label_values(&[issuer]);
         let _ = self.keys.last_success.remove_label_values(&[issuer]);
         let _ = self.keys.stale.remove_label_values(&[issuer]);
+        let _ = self.keys.max_stale.remove_label_values(&[issuer]);
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub upstream_active: IntGauge,
     /// Client connections.
     pub connections: IntGauge,
+    /// As many of them as there may be.
+    pub connections_limit: IntGauge,
     /// Requests under way.
     pub in_flight: IntGauge,
     /// Requests and connections refused because there were too many.
@@ -86,6 +88,10 @@ impl Metrics {
             upstream_idle: upstream_connections.with_label_values(&["idle"]),
             upstream_active: upstream_connections.with_label_values(&["active"]),
             connections: made.gauge("connections", "Client connections.")?,
+            connections_limit: made.gauge(
+                "connections_limit",
+                "Client connections that are served at a time, at most.",
+            )?,
             in_flight: made.gauge("requests_in_flight", "Requests under way.")?,
             overload: made.counter(
                 "overload_total",
