@@ -40,7 +40,9 @@ def programs_reasons():
         found.setdefault(label, set()).add(499 if status == "client_closed_request" else STATUSES[status])
     # What is no word there is worked out elsewhere.
     found = {
-        label: statuses for label, statuses in found.items() if "-" in label or label in ("internal", "overloaded")
+        label: statuses
+        for label, statuses in found.items()
+        if "-" in label or label in ("draining", "internal", "overloaded")
     }
     labels = reject[reject.index("fn claim_label(") :]
     found |= {label: {401} for label in re.findall(r'=> "([\w-]+)"', labels)}
