@@ -176,7 +176,7 @@ def metrics_there_are():
 
 
 def metrics(cases):
-    source = (ROOT / "src/telemetry/metrics.rs").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "src/telemetry/metrics").glob("*.rs"))
     made = re.findall(r'made\s*\.\s*(?:counters?|(?:float_)?gauges?|histograms)\(\s*"(\w+)"', source)
     program = {f"countersign_{name}" for name in made}
     page = table((DOCS / "guides" / "metrics.md").read_text(), "metric")
