@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
+    SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -366,21 +366,17 @@ pub fn is_framed_twice(headers: &HeaderMap) -> bool {
 /// Takes off a response what ends at us, and the headers we set: a backend that sends back what
 /// it was sent would hand a client our signature.
 ///
-/// No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
+/// `ours` are their names, [folded]. No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
 /// client.
-pub fn strip_response(headers: &mut HeaderMap, ours: &[HeaderName]) {
+pub fn strip_response(headers: &mut HeaderMap, ours: &[Box<str>]) {
     let trailer = headers.get(TRAILER).cloned();
     strip_connection(headers, &mut StripCount::default());
-    let is_ours = |name: &&HeaderName| match folded(name.as_str()) {
-        Cow::Borrowed(_) => false, // found below, without a look at each
-        Cow::Owned(name) => ours.iter().any(|own| folded(own.as_str()) == name),
+    let is_ours = |name: &HeaderName| {
+        let folded = folded(name.as_str());
+        ours.iter().any(|own| **own == folded) || ALSO_OURS.contains(&name.as_str())
     };
-    let aliases: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
-    for name in aliases.iter().chain(ours) {
+    for name in names(headers, is_ours) {
         headers.remove(name);
-    }
-    for name in ALSO_OURS {
-        headers.remove(*name);
     }
     if let Some(trailer) = trailer {
         headers.insert(TRAILER, trailer);
@@ -419,24 +415,34 @@ fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let here = names(headers, |name| is_hop_by_hop(name.as_str()));
+    for name in named.iter().chain(&here) {
         if headers.remove(name).is_some() && *name != CONNECTION {
             count.add(Stripped::HopByHop);
         }
     }
 }
 
-static HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// The names among these headers that are so. Most requests have few headers, and few of them go:
+/// to look at each costs less than to look for everything that could be there.
+fn names(headers: &HeaderMap, so: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| so(name)).cloned().collect()
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Tells whether the client takes trailers; nothing else of `TE` passes a hop.
 fn accepts_trailers(headers: &HeaderMap) -> bool {
@@ -450,7 +456,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// What says how a request is framed, where it goes and who sent it has no place in a trailer
 /// (RFC 9110 §6.5.1).
 fn is_of_the_head(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    is_hop_by_hop(name.as_str())
         || [AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER].contains(name)
         || matches!(name.as_str(), "signature" | "signature-input" | "x-request-id")
 }

@@ -1,16 +1,22 @@
 //! What a client connection is doing, and since when.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
+
+use super::gathered::{SMALL, gathered};
+
+/// How much is read at once of a request that ends a rest: most heads.
+const AHEAD: usize = 2048;
 
 /// What a connection is doing. Shared by its socket, its requests and its timers.
 #[derive(Clone, Debug)]
@@ -104,6 +110,17 @@ impl Activity {
         match self.0.state.get() {
             (State::New | State::Idle, since) => Some(since),
             (State::Head | State::Busy, _) => None,
+        }
+    }
+
+    /// Returns since when there has been nothing to do after a request: all of it was read, and all of
+    /// its answer was taken.
+    pub(super) fn rests_since(&self) -> Option<Instant> {
+        let told = &self.0;
+        let waits = told.blocked.get().is_some() || told.stuck.get().is_some() || told.body.get();
+        match told.state.get() {
+            (State::Idle, since) if !waits => Some(since),
+            _ => None,
         }
     }
 
@@ -224,6 +241,24 @@ impl<S> Watched<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Waits for bytes, and puts them back; false where none come any more.
+    pub(super) async fn look_ahead(&mut self) -> bool {
+        if !self.before.is_empty() {
+            self.activity.bytes_came(); // with the request before, but of the next
+            return true;
+        }
+        let read = poll_fn(|context| {
+            let mut bytes = [0; AHEAD]; // here, so that whoever waits has none of it
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *self).poll_read(context, &mut buffer))?;
+            self.put_back(buffer.filled());
+            Poll::Ready(io::Result::Ok(()))
+        });
+        read.await.is_ok() && !self.before.is_empty()
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -259,7 +294,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        let socket = Pin::new(&mut self.socket);
+        let polled = match gathered(slices, &mut [0; SMALL]) {
+            Some(bytes) => socket.poll_write(context, bytes),
+            None => socket.poll_write_vectored(context, slices),
+        };
         self.activity.written(polled)
     }
 
@@ -280,9 +319,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -322,5 +359,40 @@ mod tests {
             time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(activity.read_due(at_most), Some(due));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_when_all_was_read_and_all_was_taken() {
+        let activity = Activity::start();
+        assert_eq!(activity.rests_since(), None, "nothing was served");
+        let busy = activity.busy();
+        activity.has_body(true);
+        assert_eq!(activity.rests_since(), None, "a request is under way");
+        drop(busy);
+        assert_eq!(activity.rests_since(), None, "its body may go on");
+        activity.has_body(false);
+        assert_eq!(activity.rests_since(), Some(Instant::now()));
+        for what in [&activity.0.blocked, &activity.0.stuck] {
+            waits(what, true);
+            assert_eq!(activity.rests_since(), None, "the client has not taken all");
+            waits(what, false);
+        }
+        activity.bytes_came();
+        assert_eq!(activity.rests_since(), None, "the next request has begun");
+    }
+
+    #[tokio::test]
+    async fn a_look_ahead_takes_nothing_away() {
+        let (mut client, ours) = tokio::io::duplex(8 * AHEAD);
+        let mut socket = Watched::new(ours, Activity::start());
+        let sent = vec![b'a'; 2 * AHEAD];
+        client.write_all(&sent).await.unwrap();
+        assert!(socket.look_ahead().await);
+        assert!(socket.look_ahead().await, "twice");
+        let mut read = vec![0; sent.len()];
+        socket.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, sent);
+        drop(client);
+        assert!(!socket.look_ahead().await, "closed");
     }
 }

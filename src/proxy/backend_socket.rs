@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::gathered::{SMALL, gathered};
+
 /// A socket whose end is told by its read half alone.
 ///
 /// A backend that has heard enough answers, and closes while the request is still being written
@@ -82,6 +84,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(bytes) = gathered(slices, &mut [0; SMALL]) {
+            return self.poll_write(context, bytes);
+        }
         let all = || slices.iter().map(|slice| slice.len()).sum();
         if self.deaf.is_so() {
             return Poll::Ready(Ok(all()));

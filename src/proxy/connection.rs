@@ -35,7 +35,7 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let peer = Peer { address, scheme: Scheme::Http };
+    let peer = Peer::new(address, Scheme::Http);
     let activity = Activity::start();
     let mut socket = Watched::new(socket, activity.clone());
     let known = greeted(&mut socket, &activity, &current, &mut stage).await;
@@ -63,7 +63,7 @@ pub(super) async fn serve_tls(
     let Some(socket) = shaken else { return };
     let chosen = socket.get_ref().1.alpn_protocol();
     let protocol = if chosen == Some(H2) { Protocol::Http2 } else { Protocol::Http1 };
-    let peer = Peer { address, scheme: Scheme::Https };
+    let peer = Peer::new(address, Scheme::Https);
     let activity = Activity::start();
     let socket = Watched::new(socket, activity.clone());
     speak(protocol, socket, peer, activity, current, stage).await;
@@ -103,16 +103,18 @@ async fn greeted(
         return Some(Protocol::Http1);
     }
     let due = activity.head_due(at_most).unwrap_or_else(Instant::now);
-    let drained = async {
-        let _ = stage.wait_for(Stage::is_closing).await; // the proxy is gone: no less a reason
-        time::sleep(QUIET).await;
-    };
     tokio::select! {
         biased;
         protocol = preface::read(socket) => Some(protocol),
         () = time::sleep_until(due) => None,
-        () = drained => None,
+        () = drained(stage) => None,
     }
+}
+
+/// Waits until a drain has had the time in which a request that was on its way comes.
+pub(super) async fn drained(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(Stage::is_closing).await; // the proxy is gone: no less a reason
+    time::sleep(QUIET).await;
 }
 
 /// Tells whether a connection has been without a request for long enough, in a drain that began

@@ -9,7 +9,6 @@ use super::settings::TrustedProxies;
 use crate::core::browser::Told;
 use crate::core::header::CleanHead;
 use crate::core::origin::{self, Scheme};
-use crate::core::path::Authority;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,11 +20,21 @@ const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// Nothing for a Unix socket.
     pub(super) address: Option<IpAddr>,
+    /// The same as the backend is told, written once a connection.
+    pub(super) hop: Option<HeaderValue>,
     pub(super) scheme: Scheme,
+}
+
+impl Peer {
+    pub(super) fn new(address: Option<IpAddr>, scheme: Scheme) -> Self {
+        let address = address.map(|address| address.to_canonical());
+        let hop = address.and_then(|address| HeaderValue::try_from(address.to_string()).ok());
+        Self { address, hop, scheme }
+    }
 }
 
 /// What is told the backend about the way a request took.
@@ -37,41 +46,40 @@ pub(super) struct Forwarded {
     pub(super) request_id: Option<HeaderValue>,
     /// Whether what proxies said is believed.
     believed: bool,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: [(HeaderName, Option<HeaderValue>); 5],
 }
 
 impl Forwarded {
-    /// Reads what is to be believed, and adds our own hop.
+    /// Reads what is to be believed, and adds our own hop. `host` is what the client asked for.
     pub(super) fn read(
         headers: &HeaderMap,
         peer: Peer,
-        authority: &Authority,
+        host: &HeaderValue,
         trusted: &TrustedProxies,
     ) -> Self {
-        let Peer { address, scheme } = peer;
-        let peer = address.map(|address| address.to_canonical());
-        let believed = trusted.trusts(peer);
+        let Peer { address, hop, scheme } = peer;
+        let believed = trusted.trusts(address);
+        // What was read from headers is a legal value.
         let said = |name: &HeaderName| if believed { one_line(headers, name) } else { None };
-        let hop = peer.map(|peer| peer.to_string());
-        let chain = match (said(&FOR), hop) {
-            (Some(before), Some(hop)) => Some(format!("{before}, {hop}")),
-            (before, hop) => before.or(hop),
-        };
-        let mut told = Vec::with_capacity(5);
-        let mut tell = |name: HeaderName, text: Option<String>| {
-            // What was read from headers is a legal value; a text of ours is ASCII.
-            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
-                told.push((name, value));
+        let told = |name: &HeaderName| said(name).and_then(|text| HeaderValue::try_from(text).ok());
+        let (client, chain) = match said(&FOR) {
+            None => (address, hop),
+            Some(before) => {
+                let hop = hop.as_ref().and_then(|hop| hop.to_str().ok());
+                let chain = hop.map_or(before.clone(), |hop| format!("{before}, {hop}"));
+                (client(&chain, trusted).or(address), HeaderValue::try_from(chain).ok())
             }
         };
-        let client = client(chain.as_deref(), trusted).or(peer);
-        tell(FOR, chain);
-        tell(PROTO, said(&PROTO).or_else(|| Some(scheme.as_str().to_owned())));
-        tell(HOST, said(&HOST).or_else(|| Some(authority.as_str().to_owned())));
-        tell(PORT, said(&PORT));
-        tell(PREFIX, said(&PREFIX));
+        let own_scheme = HeaderValue::from_static(scheme.as_str());
         let request_id = if believed { request_id(headers) } else { None };
-        Self { client, request_id, believed, headers: told }
+        let headers = [
+            (FOR, chain),
+            (PROTO, told(&PROTO).or(Some(own_scheme))),
+            (HOST, told(&HOST).or_else(|| Some(host.clone()))),
+            (PORT, told(&PORT)),
+            (PREFIX, told(&PREFIX)),
+        ];
+        Self { client, request_id, believed, headers }
     }
 
     /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
@@ -83,15 +91,17 @@ impl Forwarded {
     /// Adds the headers to a request that was stripped of the client's.
     pub(super) fn apply(self, head: &mut CleanHead) {
         for (name, value) in self.headers {
-            head.set(name, value);
+            if let Some(value) = value {
+                head.set(name, value);
+            }
         }
     }
 }
 
 /// The last address of the chain that is not one of the proxies we trust.
-fn client(chain: Option<&str>, trusted: &TrustedProxies) -> Option<IpAddr> {
+fn client(chain: &str, trusted: &TrustedProxies) -> Option<IpAddr> {
     let mut furthest = None;
-    for hop in chain?.rsplit(',') {
+    for hop in chain.rsplit(',') {
         let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
         furthest = Some(address.to_canonical());
         if !trusted.trusts(furthest) {
@@ -163,10 +173,11 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        let authority = Authority::parse("app.test").unwrap();
-        let peer = Peer { address: peer.parse().ok(), scheme };
-        let forwarded = Forwarded::read(&headers, peer, &authority, trusted);
-        let told = forwarded.headers.iter().cloned().collect();
+        let peer = Peer::new(peer.parse().ok(), scheme);
+        let host = HeaderValue::from_static("app.test");
+        let forwarded = Forwarded::read(&headers, peer, &host, trusted);
+        let told = forwarded.headers.iter().cloned();
+        let told = told.filter_map(|(name, value)| Some((name, value?))).collect();
         (told, forwarded)
     }
 

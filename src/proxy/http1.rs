@@ -16,7 +16,7 @@ use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
-use super::connection::{GLANCE, is_quiet};
+use super::connection::{GLANCE, drained, is_quiet};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Handover, Link, Wire};
@@ -31,10 +31,13 @@ const BUFFER: usize = 64 * 1024;
 /// hyper's default; any other number moves its header table to the heap.
 const USUAL_HEADERS: usize = 100;
 
+/// How long a connection is kept as it was after a request, in case there is another at once.
+const REST: Duration = Duration::from_secs(1);
+
 /// Serves a connection until it closes, times out, has been quiet in a drain, or is none of HTTP's
 /// any more and has ended as what it became.
 pub(super) async fn serve<S>(
-    socket: Watched<S>,
+    mut socket: Watched<S>,
     peer: Peer,
     activity: Activity,
     current: Rc<Current>,
@@ -42,18 +45,60 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let socket = TokioIo::new(socket);
+    // In a box, so that what requests need takes no room between them.
+    while let Some(quiet) =
+        Box::pin(serve_until_quiet(socket, &peer, &activity, &current, &mut stage)).await
+    {
+        socket = quiet;
+        if !has_more(&mut socket, &activity, &current, &mut stage).await {
+            drop(time::timeout(LINGER, socket.shutdown()).await); // what TLS says at the end of all
+            return;
+        }
+    }
+}
+
+/// Waits for the next request, holding nothing but the socket: hyper's buffers are most of what a
+/// connection costs. Tells whether there is one, in time.
+async fn has_more(
+    socket: &mut Watched<impl AsyncRead + Unpin>,
+    activity: &Activity,
+    current: &Current,
+    stage: &mut watch::Receiver<Stage>,
+) -> bool {
+    let (timeouts, _) = current.limits();
+    let since = activity.rests_since().unwrap_or_else(Instant::now);
+    tokio::select! {
+        biased;
+        more = socket.look_ahead() => more,
+        () = time::sleep_until(since + timeouts.idle) => false,
+        () = drained(stage) => false,
+    }
+}
+
+/// Serves a connection until it is over, or has had no request for a while: then the socket is
+/// returned.
+async fn serve_until_quiet<S>(
+    socket: Watched<S>,
+    peer: &Peer,
+    activity: &Activity,
+    current: &Rc<Current>,
+    stage: &mut watch::Receiver<Stage>,
+) -> Option<Watched<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let tunnel = Rc::<Handover>::default();
     let wire = Wire::Http1 { tunnel: Rc::clone(&tunnel) };
     let link = Link { activity: activity.clone(), stage: stage.clone(), wire };
     let (timeouts, limits) = current.limits();
     let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, link) = (current.pipeline(), link.clone());
+        let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
         link.activity.has_body(!request.body().is_end_stream());
         async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await) }
     });
-    let mut connection = builder(limits, timeouts.idle).serve_connection(socket, service);
-    let mut timer = pin!(time::sleep(timeouts.head));
+    let mut connection =
+        builder(limits, timeouts.idle).serve_connection(TokioIo::new(socket), service);
+    let mut timer = pin!(time::sleep(REST));
     let mut closing = None;
     loop {
         tokio::select! {
@@ -71,10 +116,10 @@ pub(super) async fn serve<S>(
                     }
                     (Ok(()), None) => {}
                 }
-                return;
+                return None;
             }
             () = timer.as_mut() => {
-                if closing.is_some_and(|since| is_quiet(&activity, since)) {
+                if closing.is_some_and(|since| is_quiet(activity, since)) {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
@@ -82,16 +127,24 @@ pub(super) async fn serve<S>(
                 if head_due.is_some_and(|due| due <= now) {
                     current.pipeline().shared().metrics.unreadable(&Reject::RequestTimeout);
                     give_up(connection.into_parts().io.into_inner()).await;
-                    return;
+                    return None;
                 }
                 let read_due = activity.read_due(timeouts.body);
                 if read_due.is_some_and(|due| due <= now) {
                     debug!("connection ended: the client takes nothing");
-                    return;
+                    return None;
+                }
+                let rest_due = activity.rests_since().map(|since| since + REST);
+                let rest_due = rest_due.filter(|_| closing.is_none());
+                if rest_due.is_some_and(|due| due <= now) {
+                    let parts = connection.into_parts();
+                    let mut socket = parts.io.into_inner();
+                    socket.put_back(&parts.read_buf);
+                    return Some(socket);
                 }
                 let again = now + if closing.is_some() { GLANCE } else { timeouts.head };
-                let due = [head_due, read_due].into_iter().flatten().fold(again, Instant::min);
-                timer.as_mut().reset(due);
+                let dues = [head_due, read_due, rest_due];
+                timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }
             () = activity.until_last() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();

@@ -68,7 +68,8 @@ pub(super) async fn serve<S>(
     let streams = Streams::new(timeouts.body);
     let own_stage = stage.clone();
     let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, activity, stage) = (current.pipeline(), activity.clone(), own_stage.clone());
+        let (pipeline, peer) = (current.pipeline(), peer.clone());
+        let (activity, stage) = (activity.clone(), own_stage.clone());
         async move {
             let wire = Wire::Http2 { stall: Stall::of_this_stream() };
             let link = Link { activity, stage, wire };

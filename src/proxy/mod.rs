@@ -14,6 +14,7 @@ mod browser;
 mod connection;
 mod current;
 mod forwarded;
+mod gathered;
 mod handshake;
 mod http1;
 mod http2;
@@ -65,6 +66,7 @@ use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
 pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
+use crate::core::header;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
 pub use crate::core::preflight::Preflight;
@@ -161,8 +163,8 @@ struct Shared {
     clock: Clock,
     awaited: Option<Awaited>,
     anonymous: Arc<Identity>,
-    /// Every header that tells a backend who is calling.
-    ours: Vec<HeaderName>,
+    /// Every header that tells a backend who is calling, as [`header::folded`] has it.
+    ours: Vec<Box<str>>,
     remembered: Remembered,
     respond: Respond,
     routes: RouteMetricsTable,
@@ -200,7 +202,12 @@ impl Shared {
             Respond { parties: settings.parties.clone(), reveal_reason: settings.reveal_reason };
         Self {
             anonymous: Arc::new(settings.identity.anonymous()),
-            ours: settings.identity.names().chain(&assertion).cloned().collect(),
+            ours: settings
+                .identity
+                .names()
+                .chain(&assertion)
+                .map(|name| header::folded(name.as_str()).into())
+                .collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
             places,

@@ -150,8 +150,8 @@ impl Pipeline {
             browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
         });
         let peer = Peer { scheme, ..peer };
-        let forwarded =
-            Forwarded::read(&headers, peer, &target.authority, &settings.trusted_proxies);
+        let host = host(&target);
+        let forwarded = Forwarded::read(&headers, peer, &host, &settings.trusted_proxies);
         record.client = forwarded.client;
         if let Some(id) = &forwarded.request_id {
             record.request_id = id.clone();
@@ -203,7 +203,7 @@ impl Pipeline {
         }
         forwarded.apply(&mut head);
         head.set(REQUEST_ID, record.request_id.clone());
-        head.set(HOST, host(&target));
+        head.set(HOST, host);
         let may_be_silent = record.may_be_silent();
         let outgoing = Outgoing { permit: &permit, head, target: &target, wish, may_be_silent };
         let mut answer = self.forward(outgoing, body, record, link).await?;

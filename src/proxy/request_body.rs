@@ -116,6 +116,13 @@ impl RequestBody {
         Rc::clone(&self.progress)
     }
 
+    fn ended(&self) {
+        let had_ended = self.progress.ended.replace(true);
+        if let Some(activity) = self.alone.as_ref().filter(|_| !had_ended) {
+            activity.has_body(false);
+        }
+    }
+
     fn break_off(&self, fault: Reject, error: Option<hyper::Error>) -> BrokenOff {
         *self.progress.fault.borrow_mut() = Some(fault);
         BrokenOff(error)
@@ -159,7 +166,7 @@ impl Body for RequestBody {
         self.progress.last.set(Instant::now());
         Poll::Ready(match frame {
             None => {
-                self.progress.ended.set(true);
+                self.ended();
                 None
             }
             Some(Ok(frame)) => Some(self.pass(frame)),
@@ -183,7 +190,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         // hyper does not ask for the end of a body whose length it knows.
         if self.is_end_stream() {
-            self.progress.ended.set(true);
+            self.ended();
         }
         drop(self.progress.held.take());
     }

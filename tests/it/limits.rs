@@ -17,7 +17,7 @@ use tokio::time::{self, Instant};
 
 use crate::support::tls::{Authority, Mounted};
 use crate::support::upstream::head;
-use crate::support::{Answer, Issuer, Proxy, Upstream, client, settings, until};
+use crate::support::{Answer, HandMoved, Issuer, Proxy, Upstream, client, settings, until};
 
 /// An issuer, a backend that answers `ok`, and a proxy whose settings were changed by `change`.
 async fn with(change: impl Fn(&mut Settings)) -> (Issuer, Upstream, Proxy) {
@@ -470,6 +470,60 @@ async fn a_kept_connection_serves_after_a_minute_of_silence() {
     let answer = kept.get("/").await;
 
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_head_that_began_behind_another_request_has_ten_seconds_too() {
+    let (issuer, _upstream, proxy) = with(|_| {}).await;
+    let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+    let both = request(&issuer, "GET /", "") + "GET / HT";
+    socket.write_all(both.as_bytes()).await.unwrap();
+    head(&mut socket).await;
+    socket.read_exact(&mut [0; 2]).await.unwrap();
+    let time = HandMoved::pause();
+
+    let ends = task::spawn_local(async move {
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer).await;
+        answer
+    });
+    let took = time.until("it is over", async || ends.is_finished()).await;
+
+    assert!((10..=12).contains(&took), "{took} s");
+    assert_eq!(refused(&ends.await.unwrap()), 408);
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_comes_after_a_silence_is_read_to_the_byte() {
+    let (issuer, upstream, proxy) = with(|_| {}).await;
+    let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+    let get = |path: &str| request(&issuer, &format!("GET {path}"), "");
+    let post = |path: &str, length: usize| {
+        let head =
+            request(&issuer, &format!("POST {path}"), &format!("content-length: {length}\r\n"));
+        head + &"b".repeat(length)
+    };
+    let long = format!("x-long: {}\r\n", "a".repeat(10_000));
+    let clock = HandMoved::pause();
+    for (what, sent, answers) in [
+        ("a request", get("/first"), 1),
+        ("another", get("/second"), 1),
+        ("a body", post("/body", 5_000), 1),
+        ("a head that is longer than what is looked at", request(&issuer, "GET /long", &long), 1),
+        ("several at once", get("/a") + &post("/b", 3) + &get("/c"), 3),
+    ] {
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        for _ in 0..answers {
+            let answer = head(&mut socket).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
+            socket.read_exact(&mut [0; 2]).await.unwrap();
+        }
+        clock.by(Duration::from_secs(12)).await;
+        clock.by(Duration::from_secs(12)).await;
+    }
+
+    let seen: Vec<_> = upstream.seen().iter().map(|seen| seen.target.clone()).collect();
+    assert_eq!(seen, ["/first", "/second", "/body", "/long", "/a", "/b", "/c"]);
 }
 
 #[tokio::test(flavor = "local")]
