@@ -43,7 +43,7 @@ impl<'a> BearerToken<'a> {
             [] | [b'\t' | 0x80.., ..] => token,
             _ => return Ok(None), // `Bearerfoo`: a scheme of its own
         };
-        let one_word = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
+        let one_word = !token.is_empty() && is_one_word(token);
         match std::str::from_utf8(token) {
             Ok(text) if one_word => Ok(Some(Self(text))),
             _ => Err(Reject::TokenMalformed),
@@ -75,7 +75,7 @@ impl<'a> BearerToken<'a> {
             return Err(Reject::CredentialRepeated);
         }
         let text = token.and_then(|token| std::str::from_utf8(token).ok());
-        let one_word = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let one_word = |text: &&str| is_one_word(text.as_bytes());
         text.filter(one_word).map(|text| Some(Self(text))).ok_or(Reject::TokenMalformed)
     }
 
@@ -88,6 +88,11 @@ impl<'a> BearerToken<'a> {
     pub fn reveal(self) -> &'a str {
         self.0
     }
+}
+
+/// Looks at every byte, whatever it finds: sixteen at a time are faster than an early end.
+fn is_one_word(text: &[u8]) -> bool {
+    text.iter().fold(true, |is_so, byte| is_so & byte.is_ascii_graphic())
 }
 
 const BEARER: &[u8] = b"Bearer";

@@ -19,6 +19,13 @@ pub const LABEL: &str = "countersign";
 /// a captured request is of little use.
 const LIFETIME: i64 = 30;
 
+/// Our member begins so.
+const MEMBER: &str = "countersign=";
+
+/// More than what stands between the parts of a signature base, of its parameters, and than a
+/// signature in base64: a text that is made with so much has all the memory it needs.
+const ROOM: usize = 128;
+
 static EMPTY: HeaderValue = HeaderValue::from_static("");
 static SIGNATURE: HeaderName = HeaderName::from_static("signature");
 static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
@@ -112,6 +119,7 @@ impl Signer {
     ) -> SignedHead {
         let mut headers = head.0;
         let identity = permit.identity();
+        headers.reserve(identity.headers.len() + 3); // with the assertion and what proves it
         for (name, value) in &identity.headers {
             headers.insert(name, value.clone());
         }
@@ -144,30 +152,54 @@ impl RequestSigner {
 
     /// Our member of `Signature-Input`, and of `Signature`.
     fn member(&self, identity: &str, line: RequestLine<'_>, now: UnixTime) -> (String, String) {
-        let parameters = self.parameters(now);
-        let signature = self.key.sign(self.base(identity, line, &parameters).as_bytes());
-        (format!("{LABEL}={parameters}"), format!("{LABEL}=:{signature}:"))
+        let mut input = String::with_capacity(self.covered.len() + self.fixed.len() + ROOM);
+        input.push_str(MEMBER);
+        self.write_parameters(now, &mut input);
+        let base = self.base(identity, line, &input[MEMBER.len()..]);
+        let mut signature = String::with_capacity(ROOM);
+        signature.push_str(MEMBER);
+        signature.push(':');
+        self.key.sign(base.as_bytes(), &mut signature);
+        signature.push(':');
+        (input, signature)
     }
 
     /// The exact bytes that are signed (RFC 9421 §2.5).
     fn base(&self, identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
         let RequestLine { method, authority, path, query } = line;
-        let mut base = format!(
-            "{identity}\"@method\": {method}\n\"@authority\": {authority}\n\"@path\": {path}\n"
-        );
+        let query = query.filter(|_| self.cover.query).unwrap_or_default();
+        let given = [identity, authority, path, query, parameters].map(str::len);
+        let mut base = String::with_capacity(given.iter().sum::<usize>() + ROOM);
+        base.push_str(identity);
+        for (name, value) in [
+            ("\"@method\": ", method.as_str()),
+            ("\n\"@authority\": ", authority),
+            ("\n\"@path\": ", path),
+        ] {
+            base.push_str(name);
+            base.push_str(value);
+        }
         if self.cover.query {
             // RFC 9421 §2.2.7: with its question mark, which stands there without a query too.
-            let _ = writeln!(base, "\"@query\": ?{}", query.unwrap_or_default());
+            base.push_str("\n\"@query\": ?");
+            base.push_str(query);
         }
-        let _ = write!(base, "\"@signature-params\": {parameters}"); // a String takes all
+        base.push_str("\n\"@signature-params\": ");
+        base.push_str(parameters);
         base
     }
 
     /// The covered components and the parameters (RFC 9421 §2.3), in the order libraries expect.
-    fn parameters(&self, now: UnixTime) -> String {
+    fn write_parameters(&self, now: UnixTime, out: &mut String) {
         let created = now.as_secs();
-        let expires = created.saturating_add(LIFETIME);
-        format!("{};created={created};expires={expires};{}", self.covered, self.fixed)
+        out.push_str(&self.covered);
+        for (name, time) in
+            [(";created=", created), (";expires=", created.saturating_add(LIFETIME))]
+        {
+            let _ = write!(out, "{name}{time}"); // a String takes all
+        }
+        out.push(';');
+        out.push_str(&self.fixed);
     }
 }
 /// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
@@ -195,6 +227,9 @@ fn set_members(headers: &mut HeaderMap, ours: Option<(String, String)>) {
 /// Returns the client's own members of `Signature-Input` and `Signature`, without any of ours;
 /// nothing where there are none, or where one of the two is no dictionary: then both go.
 fn others(headers: &HeaderMap) -> Option<(String, String)> {
+    if !headers.contains_key(&SIGNATURE_INPUT) {
+        return None; // as most clients have it
+    }
     let mut inputs = dictionary(headers, &SIGNATURE_INPUT)?;
     let mut signatures = dictionary(headers, &SIGNATURE)?;
     let ours =

@@ -182,12 +182,12 @@ impl RequestKey {
     }
 
     /// Signs a signature base; nothing comes of a key that signs no requests.
-    pub(super) fn sign(&self, base: &[u8]) -> String {
+    pub(super) fn sign(&self, base: &[u8], out: &mut String) {
         match self {
-            Self::Shared(secret) => STANDARD.encode(hmac::sign(&secret.key, base)),
+            Self::Shared(secret) => STANDARD.encode_string(hmac::sign(&secret.key, base), out),
             Self::Pair(key) => match &key.pair {
-                Pair::Ed25519(pair) => STANDARD.encode(pair.sign(base)),
-                Pair::P256(_) => String::new(),
+                Pair::Ed25519(pair) => STANDARD.encode_string(pair.sign(base), out),
+                Pair::P256(_) => {}
             },
         }
     }
