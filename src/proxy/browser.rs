@@ -296,8 +296,18 @@ impl Pipeline {
     /// Verifies a session token of the instance's, and no other token.
     async fn session(&self, token: &str) -> Result<SignedIn, Reject> {
         let bearer = BearerToken::of(token);
-        verdict::check_session(bearer, self.shared().settings.limits.token, self.clerk())?;
+        if !self.is_known_session(bearer) {
+            verdict::check_session(bearer, self.shared().settings.limits.token, self.clerk())?;
+        }
         self.identify(bearer).await
+    }
+
+    /// Tells whether this was found to be a session token of the instance's before.
+    fn is_known_session(&self, token: BearerToken<'_>) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        let is_session =
+            |known: Arc<Known>| known.place == CLERK && known.class == TokenClass::SessionToken;
+        seen.find(token).is_some_and(is_session)
     }
 
     /// Verifies a session token that a handshake has brought to a machine whose clock is wrong.

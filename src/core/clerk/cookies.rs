@@ -270,8 +270,11 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
         return Family::NothingSuffixed;
     }
     let signed_out = |uat: &Option<String>| uat.as_deref() == Some("0");
-    let own_claims = own.as_deref().and_then(claims);
-    let newer = issued_at(plain_claims.flatten().as_ref()) > issued_at(own_claims.as_ref());
+    let plain_claims = plain_claims.flatten();
+    // Mostly it is the same token twice, which is taken apart once.
+    let own_claims = if own == plain { None } else { own.as_deref().and_then(claims) };
+    let own_claims = if own == plain { &plain_claims } else { &own_claims };
+    let newer = issued_at(plain_claims.as_ref()) > issued_at(own_claims.as_ref());
     if !signed_out(&own_uat) && !signed_out(&plain_uat) && newer {
         return Family::PlainIsNewer;
     }
@@ -293,7 +296,7 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
 
 /// What a token claims, whoever signed it.
 fn claims(token: &str) -> Option<Object> {
-    Some(UnverifiedToken::parse(BearerToken::of(token)).ok()?.claims().clone())
+    Some(UnverifiedToken::parse(BearerToken::of(token)).ok()?.into_claims())
 }
 
 /// Tells whether a value counts as there, as JavaScript has it.
@@ -328,8 +331,11 @@ fn has_expired(claims: &Object, now: UnixTime) -> bool {
 }
 
 /// Bytes of a header as JavaScript reads them: one character each.
-fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).collect()
+fn latin1(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => text.into(),
+        _ => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    }
 }
 
 /// Reads a number as JavaScript's `parseInt(text) || 0` does: what follows the digits is ignored.
