@@ -18,8 +18,9 @@ use super::request_body::RequestBody;
 use super::trunk::{Stream, Trunk, Trunks};
 use crate::core::upgrade::Wish;
 
-/// How many idle connections a worker keeps. More are closed: a peak is over.
-const MOST: usize = 128;
+/// How many idle connections a worker keeps: as many as may well be in use at a time, or each of them
+/// would be made anew. `timeouts.upstream_idle` closes what a peak leaves.
+const MOST: usize = 1024;
 
 /// The connections of one worker. Those over HTTP/1.1 are here while they are idle, the one used
 /// last on top, so that the others age out; those over HTTP/2 always, since they take one request

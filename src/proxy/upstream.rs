@@ -266,15 +266,15 @@ impl Upstream {
     }
 
     /// Makes a connection. Where one serves many, as many are made as those who wait need, and no
-    /// more: whoever finds them being made waits for a place.
+    /// more: whoever finds them being made waits for a place. A WebSocket has one of its own.
     async fn make(&self, wish: Wish) -> Result<Lease, Reject> {
+        if wish == Wish::WebSocket || !self.is_shared() {
+            return self.connect(wish).await;
+        }
         let until = Instant::now() + self.shared.settings.timeouts.connect;
-        let _waiting = self.making.wait();
-        loop {
+        let waiting = self.making.wait();
+        while self.is_shared() {
             let changed = self.making.changed();
-            if wish == Wish::WebSocket || !self.is_shared() {
-                return self.connect(wish).await;
-            }
             if let Some(lease) = self.pool.take_shared() {
                 return Ok(lease);
             }
@@ -283,6 +283,8 @@ impl Upstream {
             }
             time::timeout_at(until, changed).await.map_err(|_| Reject::UpstreamTimeout)?;
         }
+        drop(waiting);
+        self.connect(wish).await // it has shown that it speaks HTTP/1.1
     }
 
     /// Tells whether one connection serves many: what the backend has shown, or may yet show under
