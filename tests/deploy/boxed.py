@@ -164,7 +164,7 @@ def probes(one):
 
 def words(cases, one):
     """What a gateway has to say that a sidecar has not."""
-    written = tomllib.loads(one.config["countersign"]["countersign.toml"])
+    written = tomllib.loads(one.config["invoices-gateway"]["countersign.toml"])
     cases.check("gateway: the query is signed", written["signing"]["cover"] == ["query"], written)
     idle = int(written["timeouts"]["idle"].removesuffix("s"))
     cases.check("gateway: keeps connections longer than load balancers (600 s)", idle > 600, idle)

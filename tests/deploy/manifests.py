@@ -129,8 +129,8 @@ def reached(cases):
     """Who may reach what, by the policies' own words."""
     prometheus = {"kubernetes.io/metadata.name": "monitoring"}, {"app": "prometheus"}
     neighbour = {"kubernetes.io/metadata.name": "shop"}, {"app": "other"}
-    gateway = {"kubernetes.io/metadata.name": "shop"}, {"app": "countersign"}
-    behind = {"app": "orders", "countersign": "sidecar"}
+    gateway = {"kubernetes.io/metadata.name": "shop"}, {"app": "invoices-gateway"}
+    behind = {"app": "orders", "countersign": "orders"}
     for name, whom, who, port, admitted in [
         ("examples/loopback", behind, neighbour, 4600, True),
         ("examples/loopback", behind, prometheus, 4601, True),
@@ -139,12 +139,12 @@ def reached(cases):
         ("examples/loopback", behind, prometheus, 3000, False),
         ("examples/socket", behind, neighbour, 4600, True),
         ("examples/socket", behind, neighbour, 4601, False),
-        ("gateway", {"app": "countersign"}, neighbour, 4600, True),
-        ("gateway", {"app": "countersign"}, prometheus, 4601, True),
-        ("gateway", {"app": "countersign"}, neighbour, 4601, False),
-        ("gateway", {"app": "orders"}, gateway, 8080, True),
-        ("gateway", {"app": "orders"}, neighbour, 8080, False),
-        ("gateway", {"app": "orders"}, prometheus, 8080, False),
+        ("gateway", {"app": "invoices-gateway"}, neighbour, 4600, True),
+        ("gateway", {"app": "invoices-gateway"}, prometheus, 4601, True),
+        ("gateway", {"app": "invoices-gateway"}, neighbour, 4601, False),
+        ("gateway", {"app": "invoices"}, gateway, 8080, True),
+        ("gateway", {"app": "invoices"}, neighbour, 8080, False),
+        ("gateway", {"app": "invoices"}, prometheus, 8080, False),
     ]:
         policies = of_kind(overlay(name), "NetworkPolicy")
         seen = admits(policies, whom, *who, port)
