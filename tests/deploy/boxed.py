@@ -98,6 +98,8 @@ def understood(cases, name, image, one, box):
     settings = dict(re.findall(r"^(\S+) += (.*?)   \(", checked.stdout, re.MULTILINE))
     stripped = settings.get("identity.strip_credentials")
     cases.check(f"{name}: the backend gets no credentials", stripped == "true", told)
+    safe = "https" not in settings["public_url"] or settings.get("trusted_proxies") == '["private"]'
+    cases.check(f"{name}: behind TLS of another's it believes that", safe, told)
     return settings
 
 

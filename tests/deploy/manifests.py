@@ -72,6 +72,8 @@ def workload(cases, name, one, image):
     named = one.proxy["image"]
     cases.check(f"{name}: this version", named == f"countersign:{of_package('version')}", named)
     public, admin = (int(address.rpartition(":")[2]) for address in image.environment.values())
+    said = {word: one.environment.get(word) for word in image.environment}
+    cases.check(f"{name}: says itself where it listens", said == image.environment, said)
     ports = one.port("http"), one.own_port(one.proxy, "admin")
     cases.check(f"{name}: the image's ports, by their names", ports == (public, admin), ports)
     for service in of_kind(one.documents, "Service"):
