@@ -11,6 +11,7 @@ import statistics
 import time
 import tomllib
 
+import flooded
 from harness import demo, free_port, mint
 from image import BUILT, answers, container, local, until
 from workload import Workload, overlay
@@ -21,7 +22,6 @@ USUAL = 500  # connections that a Pod should have the memory for without asking;
 REQUESTS = 5000
 CLIENTS = 8
 MIB = 1 << 20
-HELD = 130 * 1024  # for a request over HTTP/2 with the longest heads, see flooded.py
 
 
 def run(cases, image):
@@ -153,7 +153,7 @@ def asks_for(cases, name, one, uses):
     cases.check(f"{name}: asks for the memory of {USUAL} connections", of(asked["requests"]) >= few, (asked, few))
     limits = tomllib.loads(next(iter(one.config.values()))["countersign.toml"])["limits"]
     # As many as are under way may wait.
-    full = uses["ready"] + limits["connections"] * uses["idle"] + 2 * limits["in_flight"] * HELD
+    full = uses["ready"] + limits["connections"] * uses["idle"] + 2 * limits["in_flight"] * flooded.HELD
     room = of(asked["limits"]) >= full
     cases.check(f"{name}: its memory has room for its limits", room, (asked, limits, full))
 
