@@ -89,5 +89,6 @@ public sealed class Countersign
 
     static byte[] Mac(byte[] key, string text) => new HMACSHA256(key).ComputeHash(Bytes(text));
 
-    static byte[] Bytes(string text) => Encoding.GetEncoding("ISO-8859-1").GetBytes(text);
+    // What was no byte holds for nothing; as Latin-1 it would be a `?`.
+    static byte[] Bytes(string text) => Encoding.GetEncoding(text.All(c => c < 256) ? 28591 : 1200).GetBytes(text);
 }

@@ -44,9 +44,9 @@ public record Countersign(Map<String, byte[]> keys, List<String> identity, Strin
     /** Returns the identity headers, by name. */
     public Map<String, String> verify(String method, String target, Map<String, List<String>> headers)
             throws GeneralSecurityException {
-        var query = target.replaceFirst("^[^?]*\\??", "?");
+        var query = target.replaceFirst("^[^?]*+\\??", "?");
         var values = new HashMap<>(Map.of("@method", List.of(method), "@query", List.of(query)));
-        values.put("@path", List.of(target.split("\\?")[0]));
+        values.put("@path", List.of(target.replaceFirst("(?s)\\?.*", "")));
         for (var header : headers.entrySet()) { // a name with `_` would be taken for ours further on
             var name = header.getKey().toLowerCase(Locale.ROOT).replace('_', '-');
             values.merge(name, header.getValue(), (some, more) -> Stream.of(some, more).flatMap(List::stream).toList());
@@ -93,6 +93,7 @@ public record Countersign(Map<String, byte[]> keys, List<String> identity, Strin
     private static byte[] mac(byte[] key, String text) throws GeneralSecurityException {
         var mac = Mac.getInstance("HmacSHA256");
         mac.init(new SecretKeySpec(key, "HmacSHA256"));
-        return mac.doFinal(text.getBytes(ISO_8859_1));
+        // What was no byte holds for nothing; as Latin-1 it would be a `?`.
+        return mac.doFinal(text.getBytes(text.chars().allMatch(letter -> letter < 256) ? ISO_8859_1 : UTF_16));
     }
 }

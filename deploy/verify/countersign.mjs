@@ -55,6 +55,7 @@ export function verify(request, keys, options = {}) {
   const lines = { ...told, ...derived };
   const base = expected.map((name) => `"${name}": ${lines[name]}\n`).join('') + `"@signature-params": ${params}`;
   const [, given] = /^:([A-Za-z0-9+/]+={0,2}):$/.exec(signature) ?? [];
-  const holds = given && keys.get(keyid).check(Buffer.from(base, 'latin1'), Buffer.from(given, 'base64'));
+  const bytes = Buffer.from(base, /[^\0-\xff]/.test(base) ? 'utf16le' : 'latin1'); // what was no byte holds for nothing
+  const holds = given && keys.get(keyid).check(bytes, Buffer.from(given, 'base64'));
   return need(holds, 'the signature does not hold') && told;
 }

@@ -57,7 +57,7 @@ def verify(method, target, headers, keys, identity=IDENTITY, prefix="x-clerk-", 
     covered, created, expires, keyid, alg = form.groups()
     expected = [*identity, "@method", "@authority", "@path", *(f"@{part}" for part in cover)]
     need(covered == " ".join(f'"{name}"' for name in expected), "it does not cover what it must")
-    need(keyid in keys and keys[keyid][0] == alg, "no key of this id and algorithm is known")
+    need((key := keys.get(keyid)) and key[0] == alg, "no key of this id and algorithm is known")
     need(int(created) <= now + 5 and int(expires) >= now - 5, "the signature is not of this time")
     for name in values:  # what is not covered anybody may have added
         need(not name.startswith(prefix) or name in identity, f"{name} is not signed")
@@ -65,6 +65,6 @@ def verify(method, target, headers, keys, identity=IDENTITY, prefix="x-clerk-", 
     lines = told | {"@method": method, "@authority": only("host", values["host"]), "@path": path, "@query": f"?{query}"}
     base = "".join(f'"{name}": {lines[name]}\n' for name in expected) + f'"@signature-params": {params}'
     given = re.fullmatch(":([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==):", signature)  # base64 of 32 or 64 bytes
-    good = given and keys[keyid][1](base.encode(errors="replace"), base64.b64decode(given[1]))
+    good = given and key[1](base.encode(errors="surrogatepass"), base64.b64decode(given[1]))
     need(good, "the signature does not hold")
     return told

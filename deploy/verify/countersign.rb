@@ -34,7 +34,7 @@ module Countersign
   # Returns the identity headers, by name.
   def self.verify(method, target, headers, keys, identity: IDENTITY, prefix: "x-clerk-", cover: [], now: Time.now.to_i)
     # A name with `_` would be taken for ours further on.
-    values = headers.map { |name, value| [name.downcase.tr("_", "-"), value.b.strip] }.group_by(&:first)
+    values = headers.map { |name, value| [name.b.downcase.tr("_", "-"), value.b.strip] }.group_by(&:first)
     values = values.transform_values { |pairs| pairs.map(&:last) }
     need = ->(so, why) { so or raise Refused, why }
     only = lambda do |name, found = values.fetch(name, [])|
@@ -48,16 +48,16 @@ module Countersign
     covered, created, expires, keyid, alg = need.(PARAMS.match(params), "the signature is not of our kind").captures
     expected = [*identity, "@method", "@authority", "@path", *cover.map { |part| "@#{part}" }]
     need.(covered == expected.map { |name| %("#{name}") }.join(" "), "it does not cover what it must")
-    need.(keys.key?(keyid) && keys[keyid][0] == alg, "no key of this id and algorithm is known")
+    need.((key = keys[keyid]) && key[0] == alg, "no key of this id and algorithm is known")
     need.(created.to_i <= now + 5 && expires.to_i >= now - 5, "the signature is not of this time")
     # What is not covered anybody may have added.
     beside = values.keys.find { |name| name.start_with?(prefix) && !identity.include?(name) }
     need.(beside.nil?, "#{beside} is not signed")
-    told, (path, query) = identity.to_h { |name| [name, only.(name)] }, target.split("?", 2)
+    told, (path, _, query) = identity.to_h { |name| [name, only.(name)] }, target.b.partition("?")
     lines = told.merge("@method" => method, "@authority" => only.("host"), "@path" => path, "@query" => "?#{query}")
-    base = expected.map { |name| %("#{name}": #{lines[name]}\n) }.join + %("@signature-params": #{params})
+    base = expected.map { |name| %("#{name}": ).b << lines[name].b << "\n" }.join + %("@signature-params": #{params})
     given = signature[%r{\A:([A-Za-z0-9+/]+={0,2}):\z}, 1].to_s
-    need.(keys[keyid][1].(base.b, given.unpack1("m")), "the signature does not hold")
+    need.(key[1].(base, given.unpack1("m")), "the signature does not hold")
     told
   end
 end

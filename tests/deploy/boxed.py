@@ -92,6 +92,8 @@ def understood(cases, name, image, one, box):
     settings = dict(re.findall(r"^(\S+) += (.*?)   \(", checked.stdout, re.MULTILINE))
     stripped = settings.get("identity.strip_credentials")
     cases.check(f"{name}: the backend gets no credentials", stripped == "true", told)
+    safe = "https" not in settings["public_url"] or settings.get("trusted_proxies") == '["private"]'
+    cases.check(f"{name}: behind TLS of another's it believes that", safe, told)
     return settings
 
 
@@ -158,7 +160,7 @@ def probes(one):
 
 def words(cases, one):
     """What a gateway has to say that a sidecar has not."""
-    written = tomllib.loads(one.config["countersign"]["countersign.toml"])
+    written = tomllib.loads(one.config["invoices-gateway"]["countersign.toml"])
     cases.check("gateway: the query is signed", written["signing"]["cover"] == ["query"], written)
     idle = int(written["timeouts"]["idle"].removesuffix("s"))
     cases.check("gateway: keeps connections longer than load balancers (600 s)", idle > 600, idle)

@@ -13,7 +13,7 @@ import tomllib
 
 import yaml
 
-from harness import clean
+from harness import ROOT, clean
 from image import BUILT
 from manifests import VERSIONS, invalid
 from workload import KUBERNETES, Workload, built, of_file, overlay
@@ -21,11 +21,15 @@ from workload import KUBERNETES, Workload, built, of_file, overlay
 NEEDS_A_CLUSTER = re.compile(r"kubectl --namespace \S+ (rollout|port-forward)|curl ")
 KUBECTL = """\
 #!/bin/sh
-# `apply -k` builds; `create` says what it would.
+# `apply -k` builds; `create` says what it would, and as a cluster does it makes nothing twice.
 real={real}
 case "$*" in
   "apply -k "*) exec $real kustomize "$3" ;;
-  *" create "*|"create "*) exec $real "$@" --dry-run=client --output=yaml ;;
+  *" create "*|"create "*)
+    what="${{*%% --from-file*}}"
+    ! grep -qxF -e "$what" {created} || {{ echo "AlreadyExists: $what" >&2; exit 1; }}
+    echo "$what" >>{created}
+    exec $real "$@" --dry-run=client --output=yaml ;;
   *) exec $real "$@" ;;
 esac
 """
@@ -40,22 +44,26 @@ def run(cases, _image):
     there = {str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")}
     there |= {path.name for path in KUBERNETES.iterdir() if path.is_file() and path.name != "README.md"}
     cases.check("README: says of each file what it is for", named == there, named ^ there)
+    for page in sorted((ROOT / "deploy").rglob("*.md")):
+        lead = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+        lost = [link for link in lead if not (page.parent / link).exists()]
+        cases.check(f"{page.relative_to(ROOT)}: its links lead somewhere", not lost, lost)
 
 
 def pasted(cases, text):
+    """One after the other, in one place, as somebody does who reads the page to its end."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     cases.check("README: commands for sidecar and gateway", len(blocks) >= 3, blocks)
-    for block in blocks:
-        with tempfile.TemporaryDirectory() as place:
-            here = pathlib.Path(place) / "kubernetes"
-            shutil.copytree(KUBERNETES, here)
-            path = f"{programs(place)}:{os.environ['PATH']}"
-            for line in block.splitlines():
-                if NEEDS_A_CLUSTER.match(line):
-                    continue
-                how = {"cwd": here, "env": clean({"PATH": path}), "capture_output": True, "text": True}
-                done = subprocess.run(["sh", "-c", line], **how)
-                cases.check(f"README: {line}", done.returncode == 0, done.stdout + done.stderr)
+    with tempfile.TemporaryDirectory() as place:
+        here = pathlib.Path(place) / "kubernetes"
+        shutil.copytree(KUBERNETES, here)
+        path = f"{programs(place)}:{os.environ['PATH']}"
+        for line in "".join(blocks).splitlines():
+            if NEEDS_A_CLUSTER.match(line):
+                continue
+            how = {"cwd": here, "env": clean({"PATH": path}), "capture_output": True, "text": True}
+            done = subprocess.run(["sh", "-c", line], **how)
+            cases.check(f"README: {line}", done.returncode == 0, done.stdout + done.stderr)
 
 
 def programs(place):
@@ -63,7 +71,8 @@ def programs(place):
     where = pathlib.Path(place) / "bin"
     where.mkdir()
     (where / "countersign").symlink_to(BUILT.resolve())
-    (where / "kubectl").write_text(KUBECTL.format(real=shutil.which("kubectl")))
+    (where / "created").touch()
+    (where / "kubectl").write_text(KUBECTL.format(real=shutil.which("kubectl"), created=where / "created"))
     (where / "kubectl").chmod(0o755)
     return where
 
@@ -76,11 +85,15 @@ def kustomization(cases, text):
         shutil.copytree(KUBERNETES, here / "countersign" / "deploy" / "kubernetes")
         shutil.copy(KUBERNETES / "examples" / "loopback" / "countersign.toml", here)
         plain = of_file(pathlib.Path(__file__).with_name("shapes.yaml"))[0]
-        (here / "deployment.yaml").write_text(yaml.safe_dump(plain))
+        (here / "deployment.yaml").write_text(yaml.safe_dump(plain | {"metadata": {"name": "orders"}}))
         (here / "kustomization.yaml").write_text(written)
         documents = list(yaml.safe_load_all(built(here)))
     problems = [problem for one in documents if (problem := invalid(one, VERSIONS[-1]))]
-    cases.check("README: its kustomization builds", not problems and Workload(documents).native, problems)
+    one = Workload(documents)
+    cases.check("README: its kustomization builds", not problems and one.native, problems)
+    mounted = {path for path, _, _ in one.files({"signing.key": b""})}
+    written = tomllib.loads(one.config["orders-countersign"]["countersign.toml"])
+    cases.check("README: its key is where its settings say", written["signing"]["secret_file"] in mounted, mounted)
 
 
 def table(cases, text):

@@ -72,6 +72,8 @@ def workload(cases, name, one, image):
     named = one.proxy["image"]
     cases.check(f"{name}: this version", named == f"countersign:{of_package('version')}", named)
     public, admin = (int(address.rpartition(":")[2]) for address in image.environment.values())
+    said = {word: one.environment.get(word) for word in image.environment}
+    cases.check(f"{name}: says itself where it listens", said == image.environment, said)
     ports = one.port("http"), one.own_port(one.proxy, "admin")
     cases.check(f"{name}: the image's ports, by their names", ports == (public, admin), ports)
     for service in of_kind(one.documents, "Service"):
@@ -129,8 +131,8 @@ def reached(cases):
     """Who may reach what, by the policies' own words."""
     prometheus = {"kubernetes.io/metadata.name": "monitoring"}, {"app": "prometheus"}
     neighbour = {"kubernetes.io/metadata.name": "shop"}, {"app": "other"}
-    gateway = {"kubernetes.io/metadata.name": "shop"}, {"app": "countersign"}
-    behind = {"app": "orders", "countersign": "sidecar"}
+    gateway = {"kubernetes.io/metadata.name": "shop"}, {"app": "invoices-gateway"}
+    behind = {"app": "orders", "countersign": "orders"}
     for name, whom, who, port, admitted in [
         ("examples/loopback", behind, neighbour, 4600, True),
         ("examples/loopback", behind, prometheus, 4601, True),
@@ -139,12 +141,12 @@ def reached(cases):
         ("examples/loopback", behind, prometheus, 3000, False),
         ("examples/socket", behind, neighbour, 4600, True),
         ("examples/socket", behind, neighbour, 4601, False),
-        ("gateway", {"app": "countersign"}, neighbour, 4600, True),
-        ("gateway", {"app": "countersign"}, prometheus, 4601, True),
-        ("gateway", {"app": "countersign"}, neighbour, 4601, False),
-        ("gateway", {"app": "orders"}, gateway, 8080, True),
-        ("gateway", {"app": "orders"}, neighbour, 8080, False),
-        ("gateway", {"app": "orders"}, prometheus, 8080, False),
+        ("gateway", {"app": "invoices-gateway"}, neighbour, 4600, True),
+        ("gateway", {"app": "invoices-gateway"}, prometheus, 4601, True),
+        ("gateway", {"app": "invoices-gateway"}, neighbour, 4601, False),
+        ("gateway", {"app": "invoices"}, gateway, 8080, True),
+        ("gateway", {"app": "invoices"}, neighbour, 8080, False),
+        ("gateway", {"app": "invoices"}, prometheus, 8080, False),
     ]:
         policies = of_kind(overlay(name), "NetworkPolicy")
         seen = admits(policies, whom, *who, port)

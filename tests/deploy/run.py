@@ -19,6 +19,7 @@ from harness import have_loopback, main
 
 import boxed
 import documented
+import flooded
 import image
 import manifests
 import measured
@@ -42,7 +43,7 @@ def alone():
 
 def run(cases):
     """All parts, or those that are named."""
-    parts = {part.__name__: part for part in (image, manifests, shaped, documented, boxed, measured, played)}
+    parts = {part.__name__: part for part in (image, manifests, shaped, documented, boxed, flooded, measured, played)}
     of_build = image.build()
     for name in sys.argv[1:] or parts:
         parts[name].run(cases, of_build)

@@ -1,13 +1,17 @@
-"""The components added to Deployments of ten shapes: each valid afterwards, and as it was but for one port."""
+"""The components added to Deployments of ten shapes: each valid afterwards, and as it was but for one port.
+
+And all of them in one namespace, two gateways beside them: nothing is two's, and no policy holds for another's Pods.
+"""
 
 import os
 import pathlib
+import shutil
 import tempfile
 
 import yaml
 
 from manifests import VERSIONS, invalid, restricted
-from workload import KUBERNETES, Workload, built, of_file, of_kind
+from workload import KUBERNETES, Workload, built, of_file, of_kind, overlay
 
 SHAPES = 10
 PROXY = 4600
@@ -18,6 +22,10 @@ def run(cases, _image):
     cases.check(f"shapes: {SHAPES}, all different", len({one["metadata"]["name"] for one in shapes}) == SHAPES)
     for before in shapes:
         shape(cases, before)
+    apart(cases, shapes)
+    for names in ("orders", "orders-worker"), ("a", "b", "c"):
+        many = [one | {"metadata": {"name": name}} for one, name in zip(shapes, names, strict=False)]
+        cases.check(f"{len(many)} Deployments of one kustomization: refused", not builds(many))
 
 
 def shape(cases, before):
@@ -47,21 +55,74 @@ def shape(cases, before):
     cases.check(f"{name}: the policy holds for its Pods", holds and len(spaces) == 1, (policy, spaces))
 
 
-def with_components(deployment):
+def apart(cases, shapes):
+    """No two apps of a namespace have an object in common, or what is mounted, or a policy."""
+    here = [{**one, "metadata": {**one["metadata"], "namespace": "shop"}} for one in shapes]
+    apps = {one["metadata"]["name"]: with_components(one) for one in here}
+    apps |= {"a gateway": overlay("gateway"), "another gateway": another_gateway()}
+    seen = {}
+    for name, documents in apps.items():
+        one = Workload(documents)
+        own = [(document["kind"], document["metadata"]["name"]) for document in documents]
+        own += [("Secret", volume["secret"]["secretName"]) for volume in own_volumes(one, "secret")]
+        shared = [(what, seen[what]) for what in own if what in seen]
+        cases.check(f"{name}: shares nothing with another of its namespace", not shared, shared)
+        seen |= dict.fromkeys(own, name)
+        settings = {volume["configMap"]["name"] for volume in own_volumes(one, "configMap")}
+        cases.check(f"{name}: the settings are its own", settings == set(one.config), (settings, one.config))
+        policies = of_kind(documents, "NetworkPolicy")
+        others = [other for other in apps if other != name]
+        held = [other for other in others if any(selects(policy, apps[other]) for policy in policies)]
+        cases.check(f"{name}: its policies are for its Pods alone", not held, held)
+
+
+def own_volumes(one, kind):
+    mounted = {mount["name"] for mount in one.proxy["volumeMounts"]}
+    return [volume for volume in one.spec["volumes"] if kind in volume and volume["name"] in mounted]
+
+
+def selects(policy, documents):
+    return policy["spec"]["podSelector"]["matchLabels"].items() <= Workload(documents).labels.items()
+
+
+def another_gateway():
+    """A copy, with the one line and the two labels changed that README names."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = pathlib.Path(directory).resolve() / "gateway"
+        shutil.copytree(KUBERNETES / "gateway", copy)
+        for name in "kustomization.yaml", "network.yaml":
+            text = (copy / name).read_text()
+            text = text.replace("namePrefix: invoices-", "namePrefix: payments-")
+            (copy / name).write_text(text.replace("app: invoices\n", "app: payments\n"))
+        return list(yaml.safe_load_all(built(copy)))
+
+
+def builds(deployments):
+    try:
+        return with_components(*deployments)
+    except RuntimeError:
+        return None
+
+
+def with_components(*deployments):
     """The Deployment in a kustomization as one would write it: the two components and their settings."""
+    deployment = deployments[0]
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory).resolve()
         components = [KUBERNETES / "components" / name for name in ("sidecar", "signing-secret")]
         kustomization = {
             "resources": ["deployment.yaml"],
             "components": [os.path.relpath(component, directory) for component in components],
-            "configMapGenerator": [{"name": "countersign", "files": ["countersign.toml"]}],
+            "configMapGenerator": [
+                {"name": f"{deployment['metadata']['name']}-countersign", "files": ["countersign.toml"]}
+            ],
+            "generatorOptions": {"disableNameSuffixHash": True},
             "images": [{"name": "countersign", "newTag": "0.1.0"}],
         }
         if space := deployment["metadata"].get("namespace"):
             kustomization["namespace"] = space
         (directory / "countersign.toml").write_bytes((KUBERNETES / "examples/loopback/countersign.toml").read_bytes())
-        (directory / "deployment.yaml").write_text(yaml.safe_dump(deployment))
+        (directory / "deployment.yaml").write_text(yaml.safe_dump_all(deployments))
         (directory / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         return list(yaml.safe_load_all(built(directory)))
 

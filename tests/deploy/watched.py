@@ -11,8 +11,8 @@ from harness import ROOT, Process, free_port, request
 from image import answers, until
 
 SHIPPED = ROOT / "deploy" / "prometheus"
-# What its rules say of a backend that does not answer.
-ALERT = "CountersignUpstreamDown"
+# What its rules say of a backend that does not answer; the other of these leaves a new Pod alone.
+ALERT = "CountersignUpstreamErrors"
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The guides of docs/, taken as a reader takes them: each in an empty folder, block by block. A name runs that one.
 
-Before them, what they name is held against the program (`tables.py`, `convex.py`, `names.py`). All of it happens in a
-network of its own, where the ports that the guides name are free and nobody else is.
+Before them, what they name is held against the program (`tables.py`, `convex.py`, `oauth2_proxy.py`, `names.py`). All
+of it happens in a network of its own, where the ports that the guides name are free and nobody else is.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 import around
 import convex
 import names
+import oauth2_proxy
 import tables
 from guide import DOCS, blocks, guides, looks_like
 from harness import BINARY, START, bearer, clean, demo, have_loopback, main, mint, request
@@ -234,7 +235,7 @@ def beside(chapters):
 def everything(cases, only):
     """What the guides name, and each guide; or one alone."""
     with beside(CHAPTERS if only in (None, "rotation") else []) as children:
-        for module in [tables, convex, names] if only is None else []:
+        for module in [tables, convex, oauth2_proxy, names] if only is None else []:
             module.run(cases)
         with demo() as (_, issuer):
             for guide in guides():

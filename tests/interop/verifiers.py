@@ -114,7 +114,7 @@ def lane(issuer, name, command, scratch, settings, covered, derived, version=Non
     with serve(issuer, "--upstream", upstream, *FLAGS, **SETTINGS, **settings) as (_, proxy, admin):
         known = {"secret": SECRET}
         if not settings:
-            known = {"jwks": request(admin, "GET", "/.well-known/jwks.json").json()}
+            known = {"jwks_url": f"{admin}/.well-known/jwks.json"}
         about = pathlib.Path(scratch) / "verifier.json"
         cover = [name[1:] for name in derived if name not in DERIVED]
         about.write_text(json.dumps(known | {"options": {"identity": covered, "cover": cover}}))

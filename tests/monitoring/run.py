@@ -35,6 +35,7 @@ SILENT = {
     "CountersignRequestsPileUp": "would take fifty requests at a time",
     "CountersignAbsent": "there are proxies",
     "CountersignPanicked": "no request is known that ends in a bug",
+    "CountersignUpstreamDown": "its proxies are in their first five minutes",
 }
 # These have no `for`, so that they fire as soon as they are true.
 FIRING = {"CountersignHandshakeLoops", "CountersignCertificateExpiring", "CountersignCertificateExpiresToday"}

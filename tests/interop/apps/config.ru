@@ -5,7 +5,7 @@ require_relative "../../../deploy/verify/countersign_ed25519"
 require_relative "../../../deploy/verify/countersign_middleware"
 
 about = JSON.parse(File.read(ENV.fetch("VERIFIER")))
-keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks"])
+keys = about.key?("secret") ? Countersign.secret(about["secret"]) : Countersign.ed25519(about["jwks_url"])
 # As a middleware before ours might: the application would go by a path that nobody signed.
 use(Class.new do
   def initialize(app)

@@ -8,7 +8,7 @@ import { ed25519 } from '../../../deploy/verify/countersign_ed25519.mjs';
 import { guard } from '../../../deploy/verify/countersign_middleware.mjs';
 
 const about = JSON.parse(readFileSync(process.env.VERIFIER, 'utf8'));
-const keys = about.secret === undefined ? ed25519(about.jwks) : secret(about.secret);
+const keys = about.secret === undefined ? await ed25519(about.jwks_url) : secret(about.secret);
 const guarded = guard(keys, about.options);
 
 const [port, version] = process.argv.slice(2);

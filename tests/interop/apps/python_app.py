@@ -2,7 +2,7 @@
 
 python python_app.py wsgiref|werkzeug PORT     two servers for development
 
-VERIFIER is a file: {"secret": text | "jwks": {…}, "options": {"identity": […], "cover": […]}}.
+VERIFIER is a file: {"secret": text | "jwks_url": text, "options": {"identity": […], "cover": […]}}.
 """
 
 import json
@@ -16,7 +16,7 @@ import countersign_ed25519
 import countersign_middleware
 
 ABOUT = json.loads(pathlib.Path(os.environ["VERIFIER"]).read_text())
-KEYS = countersign.secret(ABOUT["secret"]) if "secret" in ABOUT else countersign_ed25519.ed25519(ABOUT["jwks"])
+KEYS = countersign.secret(ABOUT["secret"]) if "secret" in ABOUT else countersign_ed25519.ed25519(ABOUT["jwks_url"])
 
 
 def seen(**what):

@@ -1,8 +1,9 @@
 import { createServer } from 'node:http';
-import { secret, verify } from '../../../deploy/verify/countersign.mjs';
+import { Refused, secret, verify } from '../../../deploy/verify/countersign.mjs';
+import { ed25519 } from '../../../deploy/verify/countersign_ed25519.mjs';
 
-const { PORT, COUNTERSIGN_SIGNING_SECRET, IDENTITY, COVER } = process.env;
-const keys = secret(COUNTERSIGN_SIGNING_SECRET);
+const { PORT, COUNTERSIGN_SIGNING_SECRET, JWKS_URL, IDENTITY, COVER } = process.env;
+const keys = JWKS_URL ? await ed25519(JWKS_URL) : secret(COUNTERSIGN_SIGNING_SECRET);
 const options = { identity: IDENTITY.split(' '), cover: COVER.split(' ').filter(Boolean) };
 
 createServer((request, response) => {
@@ -10,6 +11,6 @@ createServer((request, response) => {
     const told = Object.entries(verify(request, keys, options));
     response.end(told.map(([name, value]) => `${name}: ${value}\n`).join(''));
   } catch (why) {
-    response.writeHead(401).end(why.message);
+    response.writeHead(why instanceof Refused ? 401 : 500).end(why.message);
   }
 }).listen(Number(PORT), '127.0.0.1');

@@ -6,7 +6,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "deploy" / "verify"))
 from countersign import Refused, secret, verify
 
-KEYS = secret(os.environ["COUNTERSIGN_SIGNING_SECRET"])
+if url := os.environ.get("JWKS_URL"):
+    from countersign_ed25519 import ed25519
+
+    KEYS = ed25519(url)
+else:
+    KEYS = secret(os.environ["COUNTERSIGN_SIGNING_SECRET"])
 OPTIONS = {"identity": os.environ["IDENTITY"].split(), "cover": os.environ["COVER"].split()}
 
 

@@ -2,7 +2,12 @@
 
 require_relative "../../../deploy/verify/countersign"
 
-KEYS = Countersign.secret(ENV.fetch("COUNTERSIGN_SIGNING_SECRET"))
+if ENV.key?("JWKS_URL")
+  require_relative "../../../deploy/verify/countersign_ed25519"
+  KEYS = Countersign.ed25519(ENV.fetch("JWKS_URL"))
+else
+  KEYS = Countersign.secret(ENV.fetch("COUNTERSIGN_SIGNING_SECRET"))
+end
 OPTIONS = { identity: ENV.fetch("IDENTITY").split, cover: ENV.fetch("COVER").split }
 
 run(lambda do |env|
