@@ -5,16 +5,19 @@ with 2 where nothing could be measured.
 """
 
 import argparse
+import http.client
 import os
 import pathlib
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 
 import figures
 import load
+import programs
 import proxies
 import report
 import rows
@@ -22,6 +25,7 @@ import standing
 import tokens
 
 TOKENS_A_SECOND = 10_000  # of those used once: about as many as are used up, for not all need be
+FAILURES = (load.Unexpected, RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired)
 QUICK = {"rounds": 2, "seconds": 1, "minutes": 3}
 USUAL = {"rounds": 5, "seconds": 3, "minutes": 15}
 
@@ -34,7 +38,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="short and few rounds, to see that all works")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="rows with this in their name; repeat")
     parser.add_argument("--binary", help="Countersign to measure (COUNTERSIGN_BIN, else target/image, target/release)")
-    parser.add_argument("--json", type=pathlib.Path, default=proxies.TARGET / "peers.json", help="where figures go")
+    parser.add_argument("--json", type=pathlib.Path, default=programs.TARGET / "peers.json", help="where figures go")
     asked = parser.parse_args()
     for name, usual in (QUICK if asked.quick else USUAL).items():
         if getattr(asked, name) is None:
@@ -47,9 +51,9 @@ def arguments():
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked, began = arguments(), time.monotonic()
-    binary = proxies.countersign(asked.binary)
-    cannot = [f"{it} is not installed: {proxies.PACKAGES[it]}" for it in ("wrk", "nginx") if not proxies.found(it)]
-    cannot += ["two CPUs are needed: one for the proxy, one for load and backend"] if len(proxies.CORES) < 2 else []
+    binary = programs.countersign(asked.binary)
+    cannot = [programs.not_installed(it) for it in ("wrk", "nginx") if not programs.found(it)]
+    cannot += ["two CPUs are needed: one for the proxy, one for load and backend"] if len(programs.CORES) < 2 else []
     if cannot:
         print("Nothing can be measured here:", *cannot, sep="\n  ", file=sys.stderr)
         sys.exit(2)
@@ -57,8 +61,11 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)  # nginx gives up root where it has it
-        comparison = Comparison(asked, binary, pathlib.Path(directory), began)
-        sys.exit(comparison.run())
+        try:
+            sys.exit(Comparison(asked, binary, pathlib.Path(directory), began).run())
+        except RuntimeError as error:  # the backend or Countersign itself did not start
+            print(error, file=sys.stderr)
+            sys.exit(2)
 
 
 class Comparison:
@@ -66,16 +73,15 @@ class Comparison:
 
     def __init__(self, asked, binary, directory, began):
         self.asked, self.binary, self.began = asked, binary, began
-        mint = tokens.Mint(directory)
-        count = TOKENS_A_SECOND * asked.seconds
-        say(f"signing {count} tokens")
-        mint.write_many(directory / "tokens", count)
+        mint, many = tokens.Mint(directory), directory / "tokens"
         self.token = mint.token()
-        self.rows = chosen(list(rows.rows(self.token, directory / "tokens")), asked.only)
+        self.rows = chosen(list(rows.rows(self.token, many)), asked.only)
+        count = TOKENS_A_SECOND * asked.seconds
+        say(f"signing {count:,} tokens")
+        mint.write_many(many, count)
         self.scene = proxies.Scene(directory, mint, binary)
         self.taken = {row.name: {} for row in self.rows}
         self.left_out, self.failed, self.standing = {}, {}, {}
-        self.idle = {}
 
     def run(self):
         before = os.getloadavg()[0]
@@ -95,25 +101,25 @@ class Comparison:
 
     def leave_out(self):
         """Says of each row that cannot be measured why."""
-        missing = dict(self.scene.missing)
-        if not proxies.found("h2load"):
-            missing["h2load"] = f"h2load is not installed: {proxies.PACKAGES['h2load']}"
+        missing = self.scene.missing
+        if not programs.found("h2load"):
+            missing["h2load"] = programs.not_installed("h2load")
         for row in self.rows:
-            why = missing.get(row.proxy) or row.request.http2 and missing.get("h2load")
-            if why:
+            if why := missing.get(row.proxy) or missing.get(row.request.tool.__name__):
                 self.left_out[row.name] = why
-        for name, why in missing.items():
-            say(f"LEFT OUT, {name}: {why}")
-            if "did not start" in why:
-                self.failed[name] = why
+        for why in dict.fromkeys(missing.values()):
+            say(f"LEFT OUT: {why}")
 
     def warm_up(self):
-        """A second for every port, which counts for nothing: pages, connections and caches are there then."""
-        seen = set()
-        for row in self.rows:
-            if (row.proxy, row.port, row.request.http2) not in seen and self.measurable(row):
-                seen.add((row.proxy, row.port, row.request.http2))
-                self.measure(row, 1)
+        """Looks at an answer of each row; then a second for every port, which counts for nothing: pages and
+        connections are there afterwards."""
+        os.sched_setaffinity(0, {programs.LOAD_CORE})  # nor do we use the core of the proxies from now on
+        warm = {}
+        for row in filter(self.measurable, self.rows):
+            self.attempt(row, lambda port, _: load.probe(row.request, port, row.verifies))
+            warm.setdefault((row.proxy, row.port), row)
+        for row in filter(self.measurable, warm.values()):
+            self.measure(row, 1)
 
     def rounds(self):
         """The rows up and down, so that a machine that gets slower does not favour one; the number of rounds."""
@@ -135,14 +141,18 @@ class Comparison:
         return row.name not in self.left_out and row.name not in self.failed
 
     def measure(self, row, seconds):
-        """One round of a row; None where it failed, which ends the row."""
+        """One round of a row; None where it failed."""
+        if row.proxy in (proxies.AFRESH, proxies.ENVOY_AFRESH):
+            self.attempt(row, lambda *_: self.scene.proxies[row.proxy].restart())
+        return self.attempt(row, lambda port, program: load.round_of(row.request, port, program, seconds))
+
+    def attempt(self, row, what):
+        """Does it with the row's port and program. A failure ends the row, not the run."""
         proxy = self.scene.proxies.get(row.proxy)
+        port = proxy.ports[row.port] if proxy else self.scene.backend_port
         try:
-            if row.proxy == proxies.AFRESH:
-                proxy.restart()
-            port = proxy.ports[row.port] if proxy else self.scene.backend_port
-            return load.round_of(row.request, port, proxy and proxy.program, seconds)
-        except (load.Unexpected, RuntimeError, OSError, load.subprocess.TimeoutExpired) as error:
+            return what(port, proxy and proxy.program)
+        except FAILURES as error:
             self.failed[row.name] = str(error)
             say(f"FAILED  {row.name}: {error}")
             return None
@@ -159,13 +169,14 @@ class Comparison:
             "rows": told,
             "standing": self.standing,
             "targets": figures.targets(self.taken, told, self.standing),
+            "missing": self.scene.missing,
             "left_out": self.left_out,
             "failed": self.failed,
         }
         report.write(self.asked.json, result)
         print("\n".join(report.markdown(result, self.rows, self.taken)))
         say(f"{time.monotonic() - self.began:.0f} s; the figures are in {self.asked.json}")
-        return 1 if self.failed else 0
+        return 1 if self.failed or any(proxies.DID_NOT_START in why for why in self.scene.missing.values()) else 0
 
 
 def chosen(all_rows, only):
@@ -183,4 +194,5 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-main()
+if __name__ == "__main__":  # the processes that sign tokens may import this
+    main()

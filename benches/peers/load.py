@@ -10,9 +10,10 @@ import tempfile
 import threading
 
 import kernel
-from proxies import LOAD_CORE, pinned
+from programs import HERE, LOAD_CORE, on  # which knows where `harness` is
+from harness import bearer, forged
+from harness import request as ask
 
-HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 20  # seconds that a round may take beyond its time
 HTTP2_CONNECTIONS = 4
 
@@ -42,15 +43,20 @@ class Request:
     body: int = 0
     connections: int = 32
     http2: bool = False
+    rate: int = 0  # requests a second over each connection; 0: the next as soon as there is an answer
     tokens: pathlib.Path | None = None  # a file of them, each for one request
     status: int = 200
+
+    @property
+    def tool(self):
+        return h2load if self.http2 or self.rate else wrk
 
 
 def round_of(request, port, program, seconds):
     """Sends `request` to `port` for so long, and reads what `program` used for it; None where there is none."""
     before = program and program.cpu()
     with Watched(program) as watched:
-        taken = (h2load if request.http2 else wrk)(request, port, seconds)
+        taken = request.tool(request, port, seconds)
     if not taken.requests:
         raise Unexpected("no request was answered")
     if program:
@@ -79,6 +85,26 @@ class Watched:
         self.thread.join()
 
 
+def probe(request, port, verifies):
+    """Sends it once and looks at the answer more closely than under load; where tokens are verified, a forged one too."""
+    if request.http2:
+        return  # h2load tells the status of each answer
+    headers = list(request.headers)
+    if request.tokens:
+        with request.tokens.open() as lines:
+            headers.append(bearer(lines.readline().strip()))
+    method, body = ("POST", b"x" * request.body) if request.body else ("GET", None)
+    expect(ask(f"http://127.0.0.1:{port}", method, request.path, headers, body), request.status)
+    if verifies:
+        token = dict(headers)["Authorization"].partition(" ")[2]
+        expect(ask(f"http://127.0.0.1:{port}", method, request.path, [bearer(forged(token))], body), 401)
+
+
+def expect(answer, status):
+    if answer.status != status:
+        raise Unexpected(f"{answer.status} instead of {status}: {answer.text[:300]}")
+
+
 def wrk(request, port, seconds):
     settings = {"BODY": str(request.body)} | ({"TOKENS": str(request.tokens)} if request.tokens else {})
     command = ["wrk", "-t1", f"-c{request.connections}", f"-d{seconds}s", "--timeout=10s", f"--script={HERE}/wrk.lua"]
@@ -92,10 +118,12 @@ def wrk(request, port, seconds):
 
 def h2load(request, port, seconds):
     """Without percentiles of its own it writes a line a request: start, status, microseconds."""
-    streams = request.connections // HTTP2_CONNECTIONS
+    how = [f"-c{HTTP2_CONNECTIONS}", f"-m{request.connections // HTTP2_CONNECTIONS}"]
+    if not request.http2:
+        how = ["--h1", f"-c{request.connections}", f"--rps={request.rate}"]
     with tempfile.NamedTemporaryFile() as log:
-        command = ["h2load", "-t1", f"-c{HTTP2_CONNECTIONS}", f"-m{streams}", f"-D{seconds}", f"--log-file={log.name}"]
-        text = ran([*command, *flags(request), f"http://127.0.0.1:{port}{request.path}"], seconds)
+        command = ["h2load", "-t1", *how, f"-D{seconds}", f"--log-file={log.name}", *flags(request)]
+        text = ran([*command, f"http://127.0.0.1:{port}{request.path}"], seconds)
         lines = [line.split("\t") for line in log.read().decode().splitlines()]
     others = sum(status != str(request.status) for _, status, _ in lines)
     failed = sum(int(count) for count in re.findall(r"(\d+) (?:failed|errored|timeout)", text))
@@ -111,8 +139,9 @@ def flags(request):
 
 def ran(command, seconds, settings=()):
     """What a program wrote. It shares its core with the backend, and is ended where it takes too long."""
-    how = {"capture_output": True, "text": True, "timeout": seconds + PATIENCE, "preexec_fn": pinned(LOAD_CORE)}
-    done = subprocess.run(command, env=os.environ | dict(settings), **how)
+    with on(LOAD_CORE):
+        how = {"capture_output": True, "text": True, "timeout": seconds + PATIENCE}
+        done = subprocess.run(command, env=os.environ | dict(settings), **how)
     if done.returncode:
         raise Unexpected(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-300:]}")
     return done.stdout

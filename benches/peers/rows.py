@@ -3,7 +3,7 @@
 import dataclasses
 
 from load import Request
-from proxies import AFRESH, ASSERTION, BODY, ED25519, HMAC
+from proxies import AFRESH, ASSERTION, BODY, ED25519, ENVOY_AFRESH, HMAC
 from tokens import cookies
 
 PLAIN = "HAProxy: forwards HTTP"
@@ -17,6 +17,7 @@ class Row:
     proxy: str
     port: str
     request: Request
+    verifies: bool = False  # a forged token is 401
 
     @property
     def name(self):
@@ -36,20 +37,21 @@ def rows(token, many):
     yield Row(group, NONE, NONE, "HTTP", known)
     yield Row(group, "HAProxy: relays TCP", "HAProxy", "TCP", known)
     yield Row(group, PLAIN, "HAProxy", "HTTP", known)
-    yield Row(group, "Countersign: known token, HMAC", HMAC, "HTTP", known)
-    yield Row(group, "Countersign: known token, Ed25519", ED25519, "HTTP", known)
-    yield Row(group, "Countersign: known token, assertion", ASSERTION, "HTTP", known)
+    yield Row(group, "Countersign: known token, HMAC", HMAC, "HTTP", known, True)
+    yield Row(group, "Countersign: known token, Ed25519", ED25519, "HTTP", known, True)
+    yield Row(group, "Countersign: known token, assertion", ASSERTION, "HTTP", known, True)
     yield Row(group, "Countersign: known token in cookies", HMAC, "HTTP", cookie)
     yield Row(group, "Countersign: public route", HMAC, "HTTP", dataclasses.replace(none, path="/public"))
     yield Row(group, "Countersign: refused, no token", HMAC, "HTTP", dataclasses.replace(none, status=401))
     yield Row(group, "nginx: forwards HTTP", "nginx", "HTTP", known)
     yield Row(group, "Envoy: forwards HTTP", "Envoy", "HTTP", known)
-    yield Row(group, "Envoy: jwt_authn with cache, known token", "Envoy", "CACHED", known)
-    yield Row(group, "Envoy: jwt_authn, known token", "Envoy", "JWT", known)
-    yield Row(group, "Envoy: jwt_authn with cache, token never seen", "Envoy", "CACHED", fresh)
-    yield Row(group, "HAProxy: jwt_verify, known token", "HAProxy", "JWT", known)
-    yield Row(group, "HAProxy: jwt_verify, token never seen", "HAProxy", "JWT", fresh)
-    yield Row(group, "Countersign: token never seen", AFRESH, "HTTP", fresh)
+    yield Row(group, "Envoy: jwt_authn with cache, known token", "Envoy", "CACHED", known, True)
+    yield Row(group, "Envoy: jwt_authn, known token", "Envoy", "JWT", known, True)
+    yield Row(group, "Envoy: jwt_authn with cache, token never seen", ENVOY_AFRESH, "CACHED", fresh, True)
+    yield Row(group, "HAProxy: jwt_verify, known token", "HAProxy", "JWT", known, True)
+    yield Row(group, "HAProxy: jwt_verify, token never seen", "HAProxy", "JWT", fresh, True)
+    yield Row(group, "Countersign: token never seen", AFRESH, "HTTP", fresh, True)
+    yield from of_each("GET, 48 bytes, 32 connections × 100 requests/s", dataclasses.replace(known, rate=100))
     yield from of_each("GET, 64 KiB answered, 32 connections", dataclasses.replace(known, path="/64k"))
     yield from of_each("POST, 64 KiB sent, 32 connections", dataclasses.replace(known, path="/upload", body=BODY))
     yield from of_each("GET, 48 bytes, 1 connection", dataclasses.replace(known, connections=1))
@@ -61,6 +63,6 @@ def of_each(group, request):
     """The same of every proxy: all forward, and ours verifies and signs."""
     port = "H2" if request.http2 else "HTTP"
     yield Row(group, PLAIN, "HAProxy", port, request)
-    yield Row(group, "Countersign: known token, HMAC", HMAC, port, request)
+    yield Row(group, "Countersign: known token, HMAC", HMAC, port, request, True)
     yield Row(group, "nginx: forwards HTTP", "nginx", port, request)
     yield Row(group, "Envoy: forwards HTTP", "Envoy", port, request)

@@ -6,8 +6,8 @@ import socket
 import statistics
 import time
 
-from harness import Process
 from proxies import HMAC
+from harness import Process
 
 STARTS = 12
 CONNECTIONS = 1000
