@@ -69,10 +69,10 @@ def mib(kib):
 
 
 def idle_lines(memory):
-    yield ["", "MiB", "KiB more a connection"]
-    yield ["---", "---:", "---:"]
+    yield ["", "MiB", "KiB more a connection, answered", "idle for 15 s"]
+    yield ["---", "---:", "---:", "---:"]
     for name, it in memory.items():
-        yield [name, f"{it['idle_kib'] / 1024:.1f}", f"{it['connection_kib']:.1f}"]
+        yield [name, f"{it['idle_kib'] / 1024:.1f}", f"{it['answered_kib']:.1f}", f"{it['connection_kib']:.1f}"]
 
 
 def target_lines(targets):

@@ -12,6 +12,7 @@ from harness import Process
 STARTS = 12
 CONNECTIONS = 1000
 PATIENCE = 10  # seconds
+IDLE = 15  # seconds after which a connection is idle, and no more between two requests
 
 
 def measured(scene, token):
@@ -21,8 +22,8 @@ def measured(scene, token):
         if proxy := scene.proxies.get(name):
             with contextlib.suppress(RuntimeError):  # one that does not start is told of when all are started
                 proxy.start()
-                idle, each = proxy.idle_kib, connection_kib(proxy, token)
-                memory[name] = {"idle_kib": idle, "connection_kib": each}
+                idle, (at_once, each) = proxy.idle_kib, connection_kib(proxy, token)
+                memory[name] = {"idle_kib": idle, "answered_kib": at_once, "connection_kib": each}
             proxy.stop()
     return {"memory": memory, "start_ms": starts(scene.proxies[HMAC])}
 
@@ -55,15 +56,19 @@ def is_ready(port):
 
 
 def connection_kib(proxy, token):
-    """Memory that a connection adds which was served once and is kept alive."""
+    """Memory that a connection adds which was served once and is kept alive: right after its answer, and when it has
+    been idle for a while."""
     request = f"GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     with contextlib.ExitStack() as open_ones:
         for _ in range(10):  # what the first requests of all take is no connection's
             open_ones.enter_context(served(proxy.ports["HTTP"], request))
+        time.sleep(IDLE)
         before = proxy.program.resident()
         for _ in range(CONNECTIONS):
             open_ones.enter_context(served(proxy.ports["HTTP"], request))
-        return (proxy.program.resident() - before) / CONNECTIONS
+        at_once = proxy.program.resident()
+        time.sleep(IDLE)
+        return tuple((kib - before) / CONNECTIONS for kib in (at_once, proxy.program.resident()))
 
 
 def served(port, request):
