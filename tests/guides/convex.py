@@ -11,7 +11,7 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from guide import DOCS, blocks, table
-from harness import BINARY, clean, demo, main, mint, request, serve
+from harness import BINARY, clean, demo, main, mint, request, serve, url_of
 from tables import backend
 
 # A token of Clerk's template for Convex, by its claims.
@@ -55,10 +55,10 @@ def paths(cases):
     """By the settings of the guide, what it calls public is, and the rest is not."""
     path = DOCS / "guides" / "convex.md"
     settings = next(block.text for block in blocks(path) if block.name == "countersign.toml")
-    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as upstream:
+    with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder, backend() as server:
         file = pathlib.Path(folder) / "countersign.toml"
         file.write_text(settings)
-        with serve(issuer, "--config", str(file), "--upstream", upstream) as (_, proxy, _):
+        with serve(issuer, "--config", str(file), "--upstream", url_of(server)) as (_, proxy, _):
             for row in table(path.read_text(), "path"):
                 for name in re.findall(r"`(/[^`]*)`", row[0]) if row[2] != "not before this proxy" else []:
                     target = re.sub(r"<\w+>|…", "1.48.0", name)

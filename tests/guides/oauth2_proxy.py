@@ -4,20 +4,18 @@ The stand-in does what the guide relies on, as oauth2-proxy's documentation has 
 address made of what it is told of the client, a cookie of its own, and headers for the backend that only it sets.
 """
 
-import contextlib
 import http.server
 import json
 import pathlib
 import re
 import sys
 import tempfile
-import threading
 import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from guide import DOCS
-from harness import bearer, claims_of, demo, main, mint, request, serve
+from harness import bearer, claims_of, demo, main, mint, request, serve, serving, url_of
 
 SESSION = ("Cookie", "_oauth2_proxy=session")
 
@@ -59,12 +57,8 @@ class Backend(OAuth2Proxy):
         self.wfile.write(json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
 
 
-@contextlib.contextmanager
-def serving(handler):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def listening(handler):
+    return serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
 
 
 def run(cases):
@@ -72,11 +66,11 @@ def run(cases):
     (settings,) = re.findall(r"^   ```toml\n(.*?)^   ```", guide, re.MULTILINE | re.DOTALL)
     with demo() as (_, issuer), tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "countersign.toml"
-        with serving(OAuth2Proxy) as old, serving(Backend) as backend:
-            file.write_text(settings.replace("http://127.0.0.1:4180", old))
+        with listening(OAuth2Proxy) as old, listening(Backend) as backend:
+            file.write_text(settings.replace("http://127.0.0.1:4180", url_of(old)))
             with serve(issuer, "--config", str(file)) as (_, proxy, admin):
                 before(cases, proxy, admin, issuer)
-            file.write_text(settings.replace("http://127.0.0.1:4180", backend))
+            file.write_text(settings.replace("http://127.0.0.1:4180", url_of(backend)))
             with serve(issuer, "--config", str(file)) as (_, proxy, _):
                 told = request(proxy, "GET", "/orders", [("X-Forwarded-User", "ada")]).json()
                 lost = "x-forwarded-user" not in told
