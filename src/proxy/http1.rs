@@ -94,7 +94,10 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
         link.activity.has_body(!request.body().is_end_stream());
-        async move { Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await) }
+        // In a box, for hyper keeps the room of one for as long as there is a connection.
+        Box::pin(async move {
+            Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await)
+        })
     });
     let mut connection =
         builder(limits, timeouts.idle).serve_connection(TokioIo::new(socket), service);
