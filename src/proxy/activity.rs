@@ -29,6 +29,8 @@ struct Told {
     blocked: Cell<Option<Instant>>,
     /// And of what is still with TLS.
     stuck: Cell<Option<Instant>>,
+    /// Requests so far, over HTTP/1.1.
+    requests: Cell<u64>,
     /// Whether the last request had a body, of which some may still come.
     body: Cell<bool>,
     /// Requests under way: over HTTP/1.1 one at most.
@@ -62,6 +64,7 @@ impl Activity {
             state: Cell::new((State::New, Instant::now())),
             blocked: Cell::default(),
             stuck: Cell::default(),
+            requests: Cell::default(),
             body: Cell::default(),
             under_way: Cell::default(),
             last: Notify::new(),
@@ -147,9 +150,15 @@ impl Activity {
         }
     }
 
-    /// Says whether the request that has begun has a body.
+    /// Says that a request has begun, and whether it has a body.
     pub(super) fn has_body(&self, body: bool) {
+        self.0.requests.set(self.0.requests.get() + 1);
         self.0.body.set(body);
+    }
+
+    /// Returns the body of the request that has begun.
+    pub(super) fn body(&self) -> BodyOf {
+        BodyOf { request: self.0.requests.get(), activity: self.clone() }
     }
 
     /// Tells whether the client may still be sending the body of its last request.
@@ -204,6 +213,29 @@ fn waits(since: &Cell<Option<Instant>>, pending: bool) {
         (false, Some(_)) => since.set(None),
         (true, None) => since.set(Some(Instant::now())),
         (false, None) | (true, Some(_)) => {}
+    }
+}
+
+/// The body of one request of a connection.
+#[derive(Debug)]
+pub(super) struct BodyOf {
+    request: u64,
+    activity: Activity,
+}
+
+impl BodyOf {
+    /// All of it was read. That says nothing of another request's: a backend that answers early may
+    /// take the last piece of this one when the next has begun, and whoever took that one's for read
+    /// would read what is left of it as a request.
+    pub(super) fn has_ended(&self) {
+        if self.activity.0.requests.get() == self.request {
+            self.activity.0.body.set(false);
+        }
+    }
+
+    /// Says that nothing may be read as a request after this one.
+    pub(super) fn is_last(&self) {
+        self.activity.is_last();
     }
 }
 
@@ -370,7 +402,7 @@ mod tests {
         assert_eq!(activity.rests_since(), None, "a request is under way");
         drop(busy);
         assert_eq!(activity.rests_since(), None, "its body may go on");
-        activity.has_body(false);
+        activity.body().has_ended();
         assert_eq!(activity.rests_since(), Some(Instant::now()));
         for what in [&activity.0.blocked, &activity.0.stuck] {
             waits(what, true);
@@ -379,6 +411,21 @@ mod tests {
         }
         activity.bytes_came();
         assert_eq!(activity.rests_since(), None, "the next request has begun");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_one_body_is_not_the_end_of_the_next() {
+        let activity = Activity::start();
+        activity.has_body(true);
+        let first = activity.body();
+        activity.has_body(true);
+        let second = activity.body();
+        drop(activity.busy()); // both were answered
+        first.has_ended();
+        assert!(activity.may_be_sent_more());
+        assert_eq!(activity.rests_since(), None, "the second goes on");
+        second.has_ended();
+        assert_eq!(activity.rests_since(), Some(Instant::now()));
     }
 
     #[tokio::test]

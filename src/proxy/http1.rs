@@ -101,7 +101,7 @@ where
     });
     let mut connection =
         builder(limits, timeouts.idle).serve_connection(TokioIo::new(socket), service);
-    let mut timer = pin!(time::sleep(REST));
+    let mut timer = pin!(time::sleep(REST.min(timeouts.head)));
     let mut closing = None;
     loop {
         tokio::select! {

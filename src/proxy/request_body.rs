@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::activity::Activity;
+use super::activity::BodyOf;
 use super::body::{BrokenOff, Patience};
 use super::link::Link;
 use super::pool::Lease;
@@ -25,8 +25,8 @@ pub(super) struct RequestBody {
     shared: Arc<Shared>,
     patience: Patience,
     progress: Rc<Progress>,
-    /// The connection, where no other request is on it.
-    alone: Option<Activity>,
+    /// What it is to the connection, where no other request is on that.
+    alone: Option<BodyOf>,
 }
 
 /// How far a request's body has come. The body itself is with the connection to the backend.
@@ -76,7 +76,7 @@ impl Progress {
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, shared: Arc<Shared>, link: &Link) -> Self {
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        let alone = Some(&link.activity).filter(|_| !link.wire.is_http2()).cloned();
+        let alone = (!link.wire.is_http2()).then(|| link.activity.body());
         Self::of(incoming, shared, alone)
     }
 
@@ -85,7 +85,7 @@ impl RequestBody {
         Self::of(None, shared, None)
     }
 
-    fn of(incoming: Option<Incoming>, shared: Arc<Shared>, alone: Option<Activity>) -> Self {
+    fn of(incoming: Option<Incoming>, shared: Arc<Shared>, alone: Option<BodyOf>) -> Self {
         let patience = Patience::new(shared.settings.timeouts.body);
         let progress = Progress {
             bytes: Cell::new(0),
@@ -118,8 +118,8 @@ impl RequestBody {
 
     fn ended(&self) {
         let had_ended = self.progress.ended.replace(true);
-        if let Some(activity) = self.alone.as_ref().filter(|_| !had_ended) {
-            activity.has_body(false);
+        if let Some(body) = self.alone.as_ref().filter(|_| !had_ended) {
+            body.has_ended();
         }
     }
 
@@ -138,8 +138,8 @@ impl RequestBody {
         } else if let Some(trailers) = frame.trailers_mut() {
             // A lone LF ends no line of trailers for hyper, and the section for its parser: what was
             // meant for another request may have gone with them, and nobody would answer it.
-            if let Some(activity) = &self.alone {
-                activity.is_last();
+            if let Some(body) = &self.alone {
+                body.is_last();
             }
             self.shared.settings.strip.strip_trailers(trailers);
         }
