@@ -5,13 +5,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use countersign::clock::Clock;
+use countersign::proxy::UpstreamProtocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task;
 
 use super::raw::{Ask, PLAIN, Scene, Socket, latin1};
 use super::recorder::{Recorder, Reply};
+use crate::support::settings::settings_for;
 use crate::support::upstream::head;
-use crate::support::{Issuer, Proxy, Upstream, settings, until};
+use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until};
 
 /// A head of a POST with a good token and these lines; what follows is the body.
 fn post(scene: &Scene, lines: &str) -> String {
@@ -514,7 +521,7 @@ async fn h1_25_after_a_head_that_cannot_be_read_the_connection_is_over() {
 async fn h1_26_an_answer_that_can_be_read_in_two_ways_is_a_502_and_its_connection_is_dropped() {
     let answer = Rc::new(RefCell::new(String::new()));
     let bytes = Rc::clone(&answer);
-    let issuer = Issuer::start(countersign::clock::Clock::System).unwrap();
+    let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::raw(move |mut socket| {
         let bytes = bytes.borrow().clone();
         async move {
@@ -571,7 +578,7 @@ async fn h1_26_an_answer_that_can_be_read_in_two_ways_is_a_502_and_its_connectio
 async fn h1_28_nobody_is_answered_with_what_another_one_left() {
     let leavers = Rc::<Cell<u64>>::default();
     let left = Rc::clone(&leavers);
-    let issuer = Issuer::start(countersign::clock::Clock::System).unwrap();
+    let issuer = Issuer::start(Clock::System).unwrap();
     let upstream = Upstream::raw(move |mut socket| {
         let left = Rc::clone(&left);
         async move {
@@ -587,7 +594,7 @@ async fn h1_28_nobody_is_answered_with_what_another_one_left() {
                 }
                 if half < answer.len() {
                     left.set(left.get() + 1);
-                    tokio::task::yield_now().await;
+                    task::yield_now().await;
                     let _ = socket.write_all(&answer.as_bytes()[half..]).await; // may be gone
                 }
             }
@@ -639,4 +646,97 @@ async fn h1_requests_in_one_packet_or_byte_by_byte_are_the_same_requests() {
     let whole = scene.send(&bytes).await;
     assert_eq!(split.len(), whole.len());
     assert_eq!(targets(&scene), ["/api", "/canary", "/api", "/canary"]);
+}
+
+/// A backend over HTTP/2 that has room for no body until it is told to, and answers each request at
+/// its head.
+struct Early {
+    heads: Rc<Cell<usize>>,
+    bodies: Rc<Cell<usize>>,
+    read: Rc<Notify>,
+    address: String,
+}
+
+impl Early {
+    async fn start() -> Self {
+        const NO_ROOM: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0"; // INITIAL_WINDOW_SIZE
+        const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+        const ROOM_ON_1: &[u8] = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x64"; // WINDOW_UPDATE, 100
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let early =
+            Self { heads: Rc::default(), bodies: Rc::default(), read: Rc::default(), address };
+        let (heads, bodies) = (Rc::clone(&early.heads), Rc::clone(&early.bodies));
+        let read = Rc::clone(&early.read);
+        task::spawn_local(async move {
+            let (mut reader, mut writer) = listener.accept().await.unwrap().0.into_split();
+            writer.write_all(NO_ROOM).await.unwrap();
+            reader.read_exact(&mut [0; 24]).await.unwrap(); // the preface
+            loop {
+                let mut frame = [0; 9];
+                let first = tokio::select! {
+                    () = read.notified() => {
+                        writer.write_all(ROOM_ON_1).await.unwrap();
+                        continue;
+                    }
+                    first = reader.read(&mut frame[..1]) => first,
+                };
+                if !matches!(first, Ok(1)) {
+                    return;
+                }
+                reader.read_exact(&mut frame[1..]).await.unwrap();
+                let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+                reader.read_exact(&mut vec![0; length]).await.unwrap();
+                match frame[3] {
+                    0 => bodies.set(bodies.get() + 1),
+                    1 => {
+                        heads.set(heads.get() + 1);
+                        // HEADERS that end the stream: `:status: 200`, an index of one byte.
+                        let answer = [&[0, 0, 1, 1, 5][..], &frame[5..], &[0x88]].concat();
+                        writer.write_all(&answer).await.unwrap();
+                    }
+                    4 if frame[4] == 0 => writer.write_all(SETTINGS_ACK).await.unwrap(),
+                    _ => {}
+                }
+            }
+        });
+        early
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn h1_a_body_whose_end_is_read_late_hides_nothing_of_the_next_one() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Early::start().await;
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    let proxy = Proxy::start(settings).await;
+    let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    let token = issuer.token();
+    let line =
+        |line: &str| format!("{line} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {token}\r\n");
+    let smuggled = format!("{}\r\n", line("GET /smuggled"));
+    let length = smuggled.len() + 10;
+    for (path, length, sent) in [("/one", 5, "hello"), ("/two", length, "0123456789")] {
+        let post =
+            format!("{}Content-Length: {length}\r\n\r\n{sent}", line(&format!("POST {path}")));
+        client.write_all(post.as_bytes()).await.unwrap();
+        assert!(
+            head(&mut client).await.starts_with("HTTP/1.1 200"),
+            "{path} is answered at its head"
+        );
+    }
+
+    backend.read.notify_one();
+    until("the first body is read", async || backend.bodies.get() == 1).await;
+    let clock = HandMoved::pause();
+    for _ in 0..15 {
+        clock.by(Duration::from_secs(1)).await; // a connection would rest by now
+    }
+    let _ = client.write_all(smuggled.as_bytes()).await; // it may be closed
+    for _ in 0..5 {
+        clock.by(Duration::from_secs(1)).await;
+    }
+
+    assert_eq!(backend.heads.get(), 2, "what is left of a body is no request");
 }
