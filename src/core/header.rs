@@ -104,6 +104,10 @@ pub const FOREIGN_IDENTITY: &[&str] = &[
     "x-webauth-*",
 ];
 
+/// About how many headers a request is given in place of what it loses: with room for all of them it
+/// is not moved for each.
+const OURS: usize = 18;
+
 /// Why a header was taken off, as metrics count it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stripped {
@@ -259,6 +263,7 @@ impl StripPolicy {
     /// Takes off what must not reach the backend; done before anything of ours is added.
     pub fn strip(&self, mut headers: HeaderMap) -> (CleanHead, StripCount) {
         let mut count = StripCount::default();
+        headers.reserve(OURS);
         let trailers = accepts_trailers(&headers);
         strip_connection(&mut headers, &mut count);
         // The connection to the backend frames the body anew, and hyper answers `Expect` for us.
@@ -366,8 +371,8 @@ pub fn is_framed_twice(headers: &HeaderMap) -> bool {
 /// Takes off a response what ends at us, and the headers we set: a backend that sends back what
 /// it was sent would hand a client our signature.
 ///
-/// `ours` are their names, [folded]. No more than those: other `x-clerk-…` headers are what Clerk's libraries in a backend say to a
-/// client.
+/// `ours` are their names, [folded]. No more than those: other `x-clerk-…` headers are what Clerk's
+/// libraries in a backend say to a client.
 pub fn strip_response(headers: &mut HeaderMap, ours: &[Box<str>]) {
     let trailer = headers.get(TRAILER).cloned();
     strip_connection(headers, &mut StripCount::default());
@@ -413,7 +418,9 @@ fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive")) // as most say; it goes anyway
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     let here = names(headers, |name| is_hop_by_hop(name.as_str()));
     for name in named.iter().chain(&here) {

@@ -229,7 +229,9 @@ impl Authority {
             }
             _ => return Err(bad),
         };
-        Ok(Self(format!("{}{port}", name.to_ascii_lowercase()).into()))
+        let mut authority = [name, port].concat();
+        authority.make_ascii_lowercase();
+        Ok(Self(authority.into()))
     }
 
     /// Returns the text.

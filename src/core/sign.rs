@@ -19,9 +19,6 @@ pub const LABEL: &str = "countersign";
 /// a captured request is of little use.
 const LIFETIME: i64 = 30;
 
-/// Our member begins so.
-const MEMBER: &str = "countersign=";
-
 /// More than what stands between the parts of a signature base, of its parameters, and than a
 /// signature in base64: a text that is made with so much has all the memory it needs.
 const ROOM: usize = 128;
@@ -119,7 +116,6 @@ impl Signer {
     ) -> SignedHead {
         let mut headers = head.0;
         let identity = permit.identity();
-        headers.reserve(identity.headers.len() + 3); // with the assertion and what proves it
         for (name, value) in &identity.headers {
             headers.insert(name, value.clone());
         }
@@ -153,12 +149,14 @@ impl RequestSigner {
     /// Our member of `Signature-Input`, and of `Signature`.
     fn member(&self, identity: &str, line: RequestLine<'_>, now: UnixTime) -> (String, String) {
         let mut input = String::with_capacity(self.covered.len() + self.fixed.len() + ROOM);
-        input.push_str(MEMBER);
+        input.push_str(LABEL);
+        input.push('=');
+        let begin = input.len();
         self.write_parameters(now, &mut input);
-        let base = self.base(identity, line, &input[MEMBER.len()..]);
+        let base = self.base(identity, line, &input[begin..]);
         let mut signature = String::with_capacity(ROOM);
-        signature.push_str(MEMBER);
-        signature.push(':');
+        signature.push_str(LABEL);
+        signature.push_str("=:");
         self.key.sign(base.as_bytes(), &mut signature);
         signature.push(':');
         (input, signature)
@@ -202,6 +200,7 @@ impl RequestSigner {
         out.push_str(&self.fixed);
     }
 }
+
 /// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
 fn escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', r#"\""#)

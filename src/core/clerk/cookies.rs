@@ -272,9 +272,9 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
     let signed_out = |uat: &Option<String>| uat.as_deref() == Some("0");
     let plain_claims = plain_claims.flatten();
     // Mostly it is the same token twice, which is taken apart once.
-    let own_claims = if own == plain { None } else { own.as_deref().and_then(claims) };
-    let own_claims = if own == plain { &plain_claims } else { &own_claims };
-    let newer = issued_at(plain_claims.as_ref()) > issued_at(own_claims.as_ref());
+    let taken_apart = if own == plain { None } else { own.as_deref().and_then(claims) };
+    let own_claims = if own == plain { plain_claims.as_ref() } else { taken_apart.as_ref() };
+    let newer = issued_at(plain_claims.as_ref()) > issued_at(own_claims);
     if !signed_out(&own_uat) && !signed_out(&plain_uat) && newer {
         return Family::PlainIsNewer;
     }
@@ -284,7 +284,7 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
     if instance.environment == Environment::Development
         && !signed_out(&own_uat)
         && signed_out(&plain_uat)
-        && own_claims.as_ref().is_some_and(|claims| has_expired(claims, now))
+        && own_claims.is_some_and(|claims| has_expired(claims, now))
     {
         return Family::SuffixedExpired;
     }
