@@ -91,16 +91,16 @@ impl Activity {
     }
 
     /// A request has begun; it is over when what is returned is dropped.
-    pub(super) fn busy(&self) -> Busy {
+    pub(super) fn busy(&self, since: Instant) -> Busy {
         self.0.under_way.set(self.0.under_way.get() + 1);
-        self.0.state.set((State::Busy, Instant::now()));
+        self.0.state.set((State::Busy, since));
         Busy(self.clone())
     }
 
     /// Returns when the head that is being waited for, if any, must be whole.
     ///
     /// The first head has its time from the start of the connection, a later one from its first
-    /// byte; between requests hyper's own timer runs.
+    /// byte; between requests a connection rests.
     pub(super) fn head_due(&self, at_most: Duration) -> Option<Instant> {
         match self.0.state.get() {
             (State::New | State::Head, since) => Some(since + at_most),
@@ -151,9 +151,9 @@ impl Activity {
     }
 
     /// Says that a request has begun, and whether it has a body.
-    pub(super) fn has_body(&self, body: bool) {
+    pub(super) fn begins(&self, has_body: bool) {
         self.0.requests.set(self.0.requests.get() + 1);
-        self.0.body.set(body);
+        self.0.body.set(has_body);
     }
 
     /// Returns the body of the request that has begun.
@@ -397,8 +397,8 @@ mod tests {
     async fn a_connection_rests_when_all_was_read_and_all_was_taken() {
         let activity = Activity::start();
         assert_eq!(activity.rests_since(), None, "nothing was served");
-        let busy = activity.busy();
-        activity.has_body(true);
+        let busy = activity.busy(Instant::now());
+        activity.begins(true);
         assert_eq!(activity.rests_since(), None, "a request is under way");
         drop(busy);
         assert_eq!(activity.rests_since(), None, "its body may go on");
@@ -416,11 +416,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_of_one_body_is_not_the_end_of_the_next() {
         let activity = Activity::start();
-        activity.has_body(true);
+        activity.begins(true);
         let first = activity.body();
-        activity.has_body(true);
+        activity.begins(true);
         let second = activity.body();
-        drop(activity.busy()); // both were answered
+        drop(activity.busy(Instant::now())); // both were answered
         first.has_ended();
         assert!(activity.may_be_sent_more());
         assert_eq!(activity.rests_since(), None, "the second goes on");

@@ -21,6 +21,9 @@ use crate::telemetry::metrics::{AuthSource, Carrier, Lookup};
 
 impl Pipeline {
     /// Says who sent the request, as the backend is to be told; nothing where it shows no credential.
+    ///
+    /// Here and below, what most requests do not need is in a box where it is waited for: it would be
+    /// room, and be moved about, in all of them.
     pub(super) async fn authenticate(
         &self,
         visit: &Visit<'_>,
@@ -38,7 +41,7 @@ impl Pipeline {
         let (answer, presented) = match (found?, &self.shared.settings.browsers) {
             (Some(token), _) => (self.bear(token, visit, record).await, Presented::Bearer),
             (None, Some(browsers)) => {
-                (self.browse(visit, browsers, record).await, Presented::Cookie)
+                (Box::pin(self.browse(visit, browsers, record)).await, Presented::Cookie)
             }
             (None, None) => return Ok(None),
         };
@@ -62,7 +65,9 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         match self.identify(token).await {
-            Err(reject) if reject.is_of_a_date() => self.renew(token, reject, visit, record).await,
+            Err(reject) if reject.is_of_a_date() => {
+                Box::pin(self.renew(token, reject, visit, record)).await
+            }
             answer => answer,
         }
     }
@@ -107,7 +112,7 @@ impl Pipeline {
         let (Some(session), Some(api)) = (session, &self.shared.clerk_api) else {
             return Err(Reject::TokenClassRefused); // it has no session that could have ended
         };
-        match api.session(session).await {
+        match Box::pin(api.session(session)).await {
             Ok(SessionState::Active) => Ok(testimony),
             Ok(SessionState::Over) => Err(Reject::SessionRevoked),
             Err(problem) => Err(Reject::ClerkUnavailable(problem.to_string())),
@@ -122,7 +127,7 @@ impl Pipeline {
         let now = self.shared.clock.now();
         match self.recall(token, now)? {
             Some(known) => Ok((known, AuthSource::Cache)),
-            None => self.verify(token, now).await,
+            None => Box::pin(self.verify(token, now)).await,
         }
     }
 

@@ -10,6 +10,8 @@ use crate::core::browser::Told;
 use crate::core::header::CleanHead;
 use crate::core::origin::{self, Scheme};
 
+/// What the backend is told, in this order.
+const NAMES: [HeaderName; 5] = [FOR, PROTO, HOST, PORT, PREFIX];
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -46,40 +48,43 @@ pub(super) struct Forwarded {
     pub(super) request_id: Option<HeaderValue>,
     /// Whether what proxies said is believed.
     believed: bool,
-    headers: [(HeaderName, Option<HeaderValue>); 5],
+    /// The values of [`NAMES`].
+    told: [Option<HeaderValue>; 5],
 }
 
 impl Forwarded {
-    /// Reads what is to be believed, and adds our own hop. `host` is what the client asked for.
+    /// Reads what is to be believed, and adds our own hop. The browser used `scheme`, and `host` is what
+    /// the client asked for.
     pub(super) fn read(
         headers: &HeaderMap,
-        peer: Peer,
+        peer: &Peer,
+        scheme: Scheme,
         host: &HeaderValue,
         trusted: &TrustedProxies,
     ) -> Self {
-        let Peer { address, hop, scheme } = peer;
-        let believed = trusted.trusts(address);
+        let Peer { address, hop, .. } = peer;
+        let believed = trusted.trusts(*address);
         // What was read from headers is a legal value.
         let said = |name: &HeaderName| if believed { one_line(headers, name) } else { None };
         let told = |name: &HeaderName| said(name).and_then(|text| HeaderValue::try_from(text).ok());
         let (client, chain) = match said(&FOR) {
-            None => (address, hop),
+            None => (*address, hop.clone()),
             Some(before) => {
                 let hop = hop.as_ref().and_then(|hop| hop.to_str().ok());
                 let chain = hop.map_or(before.clone(), |hop| format!("{before}, {hop}"));
-                (client(&chain, trusted).or(address), HeaderValue::try_from(chain).ok())
+                (client(&chain, trusted).or(*address), HeaderValue::try_from(chain).ok())
             }
         };
         let own_scheme = HeaderValue::from_static(scheme.as_str());
         let request_id = if believed { request_id(headers) } else { None };
-        let headers = [
-            (FOR, chain),
-            (PROTO, told(&PROTO).or(Some(own_scheme))),
-            (HOST, told(&HOST).or_else(|| Some(host.clone()))),
-            (PORT, told(&PORT)),
-            (PREFIX, told(&PREFIX)),
+        let told = [
+            chain,
+            told(&PROTO).or(Some(own_scheme)),
+            told(&HOST).or_else(|| Some(host.clone())),
+            told(&PORT),
+            told(&PREFIX),
         ];
-        Self { client, request_id, believed, headers }
+        Self { client, request_id, believed, told }
     }
 
     /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
@@ -90,7 +95,7 @@ impl Forwarded {
 
     /// Adds the headers to a request that was stripped of the client's.
     pub(super) fn apply(self, head: &mut CleanHead) {
-        for (name, value) in self.headers {
+        for (name, value) in NAMES.into_iter().zip(self.told) {
             if let Some(value) = value {
                 head.set(name, value);
             }
@@ -175,8 +180,8 @@ mod tests {
         }
         let peer = Peer::new(peer.parse().ok(), scheme);
         let host = HeaderValue::from_static("app.test");
-        let forwarded = Forwarded::read(&headers, peer, &host, trusted);
-        let told = forwarded.headers.iter().cloned();
+        let forwarded = Forwarded::read(&headers, &peer, scheme, &host, trusted);
+        let told = NAMES.into_iter().zip(forwarded.told.clone());
         let told = told.filter_map(|(name, value)| Some((name, value?))).collect();
         (told, forwarded)
     }

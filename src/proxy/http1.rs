@@ -8,7 +8,7 @@ use http::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -93,15 +93,15 @@ where
     let (timeouts, limits) = current.limits();
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
-        link.activity.has_body(!request.body().is_end_stream());
+        link.activity.begins(!request.body().is_end_stream());
         // In a box, for hyper keeps the room of one for as long as there is a connection.
         Box::pin(async move {
             Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await)
         })
     });
-    let mut connection =
-        builder(limits, timeouts.idle).serve_connection(TokioIo::new(socket), service);
-    let mut timer = pin!(time::sleep(REST.min(timeouts.head)));
+    let mut connection = builder(limits).serve_connection(TokioIo::new(socket), service);
+    let rest = REST.min(timeouts.idle);
+    let mut timer = pin!(time::sleep(rest.min(timeouts.head)));
     let mut closing = None;
     loop {
         tokio::select! {
@@ -137,7 +137,7 @@ where
                     debug!("connection ended: the client takes nothing");
                     return None;
                 }
-                let rest_due = activity.rests_since().map(|since| since + REST);
+                let rest_due = activity.rests_since().map(|since| since + rest);
                 let rest_due = rest_due.filter(|_| closing.is_none());
                 if rest_due.is_some_and(|due| due <= now) {
                     let parts = connection.into_parts();
@@ -145,7 +145,8 @@ where
                     socket.put_back(&parts.read_buf);
                     return Some(socket);
                 }
-                let again = now + if closing.is_some() { GLANCE } else { timeouts.head };
+                let seldom = timeouts.head.min(timeouts.idle);
+                let again = now + if closing.is_some() { GLANCE } else { seldom };
                 let dues = [head_due, read_due, rest_due];
                 timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }
@@ -180,12 +181,11 @@ pub(super) async fn give_up(mut socket: impl AsyncWrite + Unpin) {
     drop(time::timeout(LINGER, told).await);
 }
 
-fn builder(limits: Limits, idle: Duration) -> http1::Builder {
+fn builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // Armed while the next request is waited for; our own timer guards a head that has begun.
-        .header_read_timeout(idle)
+        // It would be set and taken back with each request: what we wait with is one a connection.
+        .header_read_timeout(None)
         .max_header_size(limits.head)
         .max_buf_size(BUFFER.max(2 * limits.head))
         .half_close(false);

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::body::Patience;
@@ -95,16 +97,18 @@ impl Pipeline {
         let without_body =
             self.shared.settings.preflight.forwards(request.method(), request.headers());
         let is_call = link.wire.is_http2() && grpc::is_call(request.headers());
+        let started = Instant::now();
         let mut record = Record::new(
             Arc::clone(&self.shared),
+            started,
             self.ids.next(),
             request.method().clone(),
             request.uri().path(),
-            link.activity.busy(),
+            link.activity.busy(started),
         );
         record.client = peer.address;
         record.is_call = is_call;
-        let (mut response, refused) = match self.handle(request, peer, link, &mut record).await {
+        let (mut response, refused) = match self.handle(request, &peer, link, &mut record).await {
             Ok(answer) => (self.pass(answer, record, link), false),
             Err(refusal) => (self.refuse(refusal, record), true),
         };
@@ -124,13 +128,12 @@ impl Pipeline {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         link: &Link,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let settings = &self.shared.settings;
-        let (parts, body) = request.into_parts();
-        let (method, mut uri, mut headers) = (parts.method, parts.uri, parts.headers);
+        let (Parts { method, mut uri, version, mut headers, .. }, body) = request.into_parts();
         record.origin = respond::origin(&headers);
         record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
         record.hold(InFlight::enter(&self.shared).await?);
@@ -140,7 +143,7 @@ impl Pipeline {
         }
         header::check_framing(&headers)?;
         let wish = match settings.upstream_protocol {
-            UpstreamProtocol::Usual => Wish::of(&method, parts.version, &headers),
+            UpstreamProtocol::Usual => Wish::of(&method, version, &headers),
             UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
         };
         let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
@@ -149,9 +152,8 @@ impl Pipeline {
         let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
             browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
         });
-        let peer = Peer { scheme, ..peer };
         let host = host(&target);
-        let forwarded = Forwarded::read(&headers, peer, &host, &settings.trusted_proxies);
+        let forwarded = Forwarded::read(&headers, peer, scheme, &host, &settings.trusted_proxies);
         record.client = forwarded.client;
         if let Some(id) = &forwarded.request_id {
             record.request_id = id.clone();
@@ -206,7 +208,10 @@ impl Pipeline {
         head.set(HOST, host);
         let may_be_silent = record.may_be_silent();
         let outgoing = Outgoing { permit: &permit, head, target: &target, wish, may_be_silent };
-        let mut answer = self.forward(outgoing, body, record, link).await?;
+        let mut answer = match record.is_call {
+            true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
+            false => self.upstream.forward(outgoing, body).await?,
+        };
         if protocol_token {
             header::choose_protocol_token(&mut answer.response);
         }
@@ -214,22 +219,18 @@ impl Pipeline {
         Ok(answer)
     }
 
-    /// Sends a request to the backend. A call of gRPC, whose answer may not begin before the client
-    /// has sent all that it has to say, ends as one that is answered does: with its caller's token, or
-    /// with the proxy.
-    async fn forward(
+    /// Sends a call of gRPC to the backend. Its answer may not begin before the client has sent all
+    /// that it has to say, so it ends as one that is answered does: with its caller's token, or with
+    /// the proxy.
+    async fn forward_call(
         &self,
         outgoing: Outgoing<'_>,
         body: RequestBody,
         record: &Record,
         link: &Link,
     ) -> Result<Answer, Refusal> {
-        let forwarded = self.upstream.forward(outgoing, body);
-        if !record.is_call {
-            return Ok(forwarded.await?);
-        }
         tokio::select! {
-            answer = forwarded => Ok(answer?),
+            answer = self.upstream.forward(outgoing, body) => Ok(answer?),
             end = Lifetime::of(record, link, &self.shared).over() => {
                 record.stream_ended(end);
                 Err(match end {

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
+use tokio_util::either::Either;
 
 use super::Shared;
 use super::backend_socket::Deaf;
@@ -201,6 +202,9 @@ enum Line {
     Shared(Stream),
 }
 
+/// What a request that was sent comes to.
+pub(super) type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
 impl Lease {
     /// Tells whether the connection has carried a request before: the backend may have closed it
     /// in this very moment.
@@ -216,16 +220,15 @@ impl Lease {
         }
     }
 
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    /// Sends a request. Over HTTP/1.1 it is on its way when this returns, so that whoever waits for
+    /// the answer has no room for it.
+    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> {
         match &mut self.line {
             Line::Alone(connection) => {
                 let connection = connection.as_mut().expect("it is taken only when the lease ends");
-                connection.sender.try_send_request(request).await
+                Either::Left(connection.sender.try_send_request(request))
             }
-            Line::Shared(stream) => stream.send(request).await,
+            Line::Shared(stream) => Either::Right(Box::pin(stream.send(request))),
         }
     }
 

@@ -85,6 +85,7 @@ impl End {
 impl Record {
     pub(super) fn new(
         shared: Arc<Shared>,
+        started: Instant,
         request_id: HeaderValue,
         method: Method,
         path: &str,
@@ -92,7 +93,7 @@ impl Record {
     ) -> Box<Self> {
         Box::new(Self {
             shared,
-            started: Instant::now(),
+            started,
             request_id,
             origin: None,
             method,

@@ -117,8 +117,8 @@ impl RequestBody {
     }
 
     fn ended(&self) {
-        let had_ended = self.progress.ended.replace(true);
-        if let Some(body) = self.alone.as_ref().filter(|_| !had_ended) {
+        self.progress.ended.set(true);
+        if let Some(body) = &self.alone {
             body.has_ended();
         }
     }

@@ -9,9 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::Request;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::Instant;
 
+use super::pool::Answered;
 use super::request_body::RequestBody;
 use crate::telemetry::metrics::Metrics;
 
@@ -240,11 +239,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) async fn send(
+    pub(super) fn send(
         &self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.trunk.sender.clone().try_send_request(request).await
+    ) -> impl Future<Output = Answered> + use<> {
+        self.trunk.sender.clone().try_send_request(request)
     }
 
     /// Says that there will be no other request on this connection.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,9 +85,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) may_be_silent: bool,
 }
 
-/// How an attempt to send ended.
-enum Attempt {
-    Answered(Box<Answer>),
+/// Why there is no answer.
+enum Missed {
     /// The connection was closed under us and the backend has seen nothing: try once more.
     Stale(RequestBody),
     Failed(Reject),
@@ -117,51 +117,105 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let answer = self.try_forward(outgoing, body).await;
+        let spare = outgoing.clone();
+        let sent = match self.lease(outgoing.wish).await {
+            Ok(lease) => self.send(lease, outgoing, body).await,
+            Err(reject) => Err(Missed::Failed(reject)),
+        };
+        let answer = match sent {
+            Ok(answer) => Ok(answer),
+            Err(Missed::Failed(reject)) => Err(reject),
+            // In a box, as in `lease`: what is seldom needed is no room in each request.
+            Err(Missed::Stale(body)) => Box::pin(self.send_again(spare, body)).await,
+        };
+        self.count(&answer);
+        answer
+    }
+
+    fn count(&self, answer: &Result<Answer, Reject>) {
         let metrics = &self.shared.metrics;
-        match &answer {
+        match answer {
             Ok(_) => metrics.upstream(UpstreamResult::Ok),
             Err(Reject::UpstreamUnreachable(_)) => metrics.upstream(UpstreamResult::Unreachable),
             Err(Reject::UpstreamTimeout) => metrics.upstream(UpstreamResult::Timeout),
             Err(Reject::Overloaded) => metrics.overload.inc(), // nothing was sent
             Err(_) => metrics.upstream(UpstreamResult::Broken),
         }
-        answer
     }
 
-    async fn try_forward(
+    async fn send_again(
         &self,
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let lease = self.lease(outgoing.wish).await?;
-        match self.send(lease, outgoing.clone(), body).await {
-            Attempt::Answered(answer) => Ok(*answer),
-            Attempt::Failed(reject) => Err(reject),
-            Attempt::Stale(body) => {
-                self.shared.metrics.upstream(UpstreamResult::Retried);
-                let lease = self.make(outgoing.wish).await?;
-                self.send(lease, outgoing, body).await.last()
+        self.shared.metrics.upstream(UpstreamResult::Retried);
+        let lease = self.make(outgoing.wish).await?;
+        self.send(lease, outgoing, body).await.map_err(Missed::at_last)
+    }
+
+    async fn send(
+        &self,
+        mut lease: Lease,
+        outgoing: Outgoing<'_>,
+        body: RequestBody,
+    ) -> Result<Answer, Missed> {
+        let (method, wish) = (outgoing.target.method, outgoing.wish);
+        let (is_empty, progress) = (body.is_empty(), body.progress());
+        let request = self.request(lease.version(), outgoing, body);
+        let sent = Instant::now();
+        let answer = self.in_time(&progress, pin!(lease.send(request))).await;
+        let broken = |what: &str| Err(Missed::Failed(Reject::UpstreamBroken(what.into())));
+        match answer {
+            None => Err(Missed::Failed(Reject::UpstreamTimeout)),
+            Some(Ok(response)) if is_unasked(&response, wish) => broken("101 without an upgrade"),
+            Some(Ok(response)) if header::is_framed_twice(response.headers()) => {
+                broken("an answer that is framed twice")
             }
+            Some(Ok(response)) => {
+                Ok(Answer { response, lease, request: progress, took: sent.elapsed() })
+            }
+            Some(Err(mut error)) => Err(match error.take_message() {
+                Some(request) if lease.is_reused() => Missed::Stale(request.into_body()),
+                // Under TLS 1.3 a certificate of ours is refused when we think we are through.
+                _ if !lease.is_reused()
+                    && let Some(alert) = refusal(error.error()) =>
+                {
+                    Missed::Failed(Reject::UpstreamUnreachable(alert))
+                }
+                _ => {
+                    let error = error.error();
+                    if !is_of_a_stream(error) {
+                        lease.is_the_last();
+                    }
+                    let may_be_repeated = lease.is_reused() && may_be_repeated(method);
+                    let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
+                    self.missed(error, repeatable, &progress)
+                }
+            }),
         }
     }
 
-    async fn send(&self, mut lease: Lease, outgoing: Outgoing<'_>, body: RequestBody) -> Attempt {
-        let Outgoing { permit, head, target, wish, may_be_silent } = outgoing;
+    /// The request as it is sent, signed now, over a connection that speaks `version`.
+    fn request(
+        &self,
+        version: Version,
+        outgoing: Outgoing<'_>,
+        body: RequestBody,
+    ) -> Request<RequestBody> {
+        let Outgoing { permit, head, target, may_be_silent, .. } = outgoing;
         let line = RequestLine {
             method: target.method,
             authority: target.authority.as_str(),
             path: target.path.as_str(),
             query: target.uri.query(),
         };
-        let (is_empty, has_a_length) = (body.is_empty(), body.has_a_length());
-        let progress = body.progress();
+        let has_a_length = body.has_a_length();
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
         let now = self.shared.clock.now();
         let signed = self.signers.look().signer.sign(head, permit, line, now);
         *request.headers_mut() = signed.into_headers();
-        if lease.version() == Version::HTTP_2 {
+        if version == Version::HTTP_2 {
             if may_be_silent {
                 request.body_mut().may_be_silent();
             }
@@ -172,40 +226,7 @@ impl Upstream {
             *request.uri_mut() = target.uri.clone();
             header::for_one_connection(request.headers_mut(), has_a_length);
         }
-
-        let sent = Instant::now();
-        let answer = self.in_time(&progress, lease.send(request)).await;
-        let Some(answer) = answer else { return Attempt::Failed(Reject::UpstreamTimeout) };
-        match answer {
-            Ok(response) if is_unasked(&response, wish) => {
-                Attempt::Failed(Reject::UpstreamBroken("101 without an upgrade".into()))
-            }
-            Ok(response) if header::is_framed_twice(response.headers()) => {
-                Attempt::Failed(Reject::UpstreamBroken("an answer that is framed twice".into()))
-            }
-            Ok(response) => {
-                let took = sent.elapsed();
-                Attempt::Answered(Box::new(Answer { response, lease, request: progress, took }))
-            }
-            Err(mut error) => match error.take_message() {
-                Some(request) if lease.is_reused() => Attempt::Stale(request.into_body()),
-                // Under TLS 1.3 a certificate of ours is refused when we think we are through.
-                _ if !lease.is_reused()
-                    && let Some(alert) = refusal(error.error()) =>
-                {
-                    Attempt::Failed(Reject::UpstreamUnreachable(alert))
-                }
-                _ => {
-                    let error = error.error();
-                    if !is_of_a_stream(error) {
-                        lease.is_the_last();
-                    }
-                    let may_be_repeated = lease.is_reused() && may_be_repeated(target.method);
-                    let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
-                    self.failed(error, repeatable, &progress)
-                }
-            },
-        }
+        request
     }
 
     /// The target as HTTP/2 has it, with the scheme and the host.
@@ -218,26 +239,29 @@ impl Upstream {
         Uri::from_parts(parts).expect("it has a scheme, a host and a path")
     }
 
-    fn failed(&self, error: &hyper::Error, repeatable: bool, request: &Progress) -> Attempt {
+    fn missed(&self, error: &hyper::Error, repeatable: bool, request: &Progress) -> Missed {
         debug!(%error, repeatable, "the backend broke off");
         let unanswered = error.is_incomplete_message()
             || error.is_closed()
             || is_reset(error)
             || is_unprocessed(error);
         match request.fault() {
-            Some(fault) => Attempt::Failed(fault),
+            Some(fault) => Missed::Failed(fault),
             None if repeatable && unanswered => {
-                Attempt::Stale(RequestBody::empty(Arc::clone(&self.shared)))
+                Missed::Stale(RequestBody::empty(Arc::clone(&self.shared)))
             }
-            None => Attempt::Failed(Reject::UpstreamBroken(error.to_string())),
+            None => Missed::Failed(Reject::UpstreamBroken(error.to_string())),
         }
     }
 
     /// Waits for an answer: `timeouts.response` from the last piece of the request on, and never
     /// while it is the client we wait for, so that a long upload is not taken for a slow backend.
-    async fn in_time<T>(&self, request: &Progress, answer: impl Future<Output = T>) -> Option<T> {
+    async fn in_time<T>(
+        &self,
+        request: &Progress,
+        mut answer: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         let at_most = self.shared.settings.timeouts.response;
-        let mut answer = std::pin::pin!(answer);
         let mut since = request.last();
         loop {
             if let Ok(answer) = time::timeout_at(since + at_most, answer.as_mut()).await {
@@ -261,7 +285,7 @@ impl Upstream {
         };
         match kept {
             Some(lease) => Ok(lease),
-            None => self.make(wish).await,
+            None => Box::pin(self.make(wish)).await,
         }
     }
 
@@ -308,8 +332,7 @@ impl Upstream {
                     let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
                         None => start(stream, place, self.shared.settings.upstream_protocol).await,
-                        // In a box, so that what TLS needs takes no room in requests without.
-                        Some(tls) => Box::pin(tls.connect(stream, place, wish)).await,
+                        Some(tls) => tls.connect(stream, place, wish).await,
                     }
                 }
                 UpstreamAddress::Unix(path) => {
@@ -392,15 +415,14 @@ async fn dial(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-impl Attempt {
-    /// What the attempt came to where there will be no other.
-    fn last(self) -> Result<Answer, Reject> {
+impl Missed {
+    /// Why there is none where there will be no other attempt.
+    fn at_last(self) -> Reject {
         match self {
-            Self::Answered(answer) => Ok(*answer),
             Self::Stale(_) => {
-                Err(Reject::UpstreamBroken("closed before the request was written".into()))
+                Reject::UpstreamBroken("closed before the request was written".into())
             }
-            Self::Failed(reject) => Err(reject),
+            Self::Failed(reject) => reject,
         }
     }
 }
