@@ -24,6 +24,11 @@ use divan::{Bencher, Divan, black_box};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+/// The program's own.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     // Of what takes nanoseconds, too, there are then enough samples for a median.
     Divan::default().min_time(Duration::from_millis(200)).config_with_args().main();

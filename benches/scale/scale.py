@@ -15,7 +15,7 @@ time and memory are read as benches/peers reads them; its README.md says how.
 
 Prints tables in Markdown and writes target/scale.json. Needs Linux, two CPUs, the packages `wrk` and `nginx` of Debian
 and its like, PyPI's `cryptography` (`run` installs it), and the release program: `--binary`, COUNTERSIGN_BIN, else
-target/image or target/release. Takes 6 minutes, and 2 more for each million of requests; `--quick` 1. Ends with 0,
+target/image or target/release. Takes 9 minutes, and 1 more for each million of requests; `--quick` 2. Ends with 0,
 with 1 where something has failed, and with 2 where nothing can be measured.
 """
 
@@ -45,7 +45,7 @@ PARTS = {"throughput": throughput, "uneven": uneven, "memory": memory}
 FAILURES = (load.Unexpected, RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired)
 QUICK = {"rounds": 1, "seconds": 1, "tokens": 5_000, "requests": 20_000, "idle": 2, "minutes": 3}
 USUAL = {"rounds": 3, "seconds": 5, "tokens": 100_000, "requests": 200_000, "idle": 15}
-MINUTES, MINUTES_A_MILLION = 12, 4  # patience, and not what is expected
+MINUTES, MINUTES_A_MILLION = 15, 4  # patience, and not what is expected
 
 
 def arguments():
@@ -56,7 +56,7 @@ def arguments():
     parser.add_argument("--tokens", type=int, help="tokens that are sent, each once (100,000; --quick: 5,000)")
     parser.add_argument("--requests", type=int, help="over which memory is to be flat (200,000; --quick: 20,000)")
     parser.add_argument("--idle", type=int, help="seconds after which a connection is idle (15; --quick: 2)")
-    parser.add_argument("--minutes", type=float, help="no round begins after (12, and 4 a million requests; --quick: 3)")
+    parser.add_argument("--minutes", type=float, help="no round begins after (15, and 4 a million requests; --quick: 3)")
     parser.add_argument("--quick", action="store_true", help="short and little of all, to see that it works")
     parser.add_argument("--binary", help="Countersign to measure (COUNTERSIGN_BIN, else target/image, target/release)")
     parser.add_argument("--json", type=pathlib.Path, default=programs.TARGET / "scale.json", help="where figures go")

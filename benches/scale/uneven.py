@@ -17,7 +17,6 @@ SLOW, FAST = 200, 4
 HERE = pathlib.Path(__file__).resolve().parent
 LEAD = 1  # seconds that the fast ones are there before the slow ones count, and after
 AHEAD = FAST + 2  # connections that one worker has more than the other, so that all fast ones come to that
-WINDOW = 2  # times as long as other rounds: the slow ones are few
 
 ALONE, BESIDE, BESIDE_ONE, NO_PROXY = "slow ones alone", "both", "both, the fast ones at one worker", "both, no proxy"
 
@@ -29,7 +28,7 @@ def measured(scene, asked):
         if number and time.monotonic() > asked.until:
             break
         for workers, who in rows():
-            one = round_of(scene, token, workers, who, asked.seconds * WINDOW)
+            one = round_of(scene, token, workers, who, asked.seconds)
             taken.setdefault((workers, who), []).append(one)
             places.say(f"round {number + 1}  p99 {one['p99_us'] / 1e3:6.2f} ms  workers {workers}, {who}")
     return [{"workers": workers, "who": who} | figures(them) for (workers, who), them in taken.items()]

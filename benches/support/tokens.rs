@@ -142,7 +142,7 @@ fn claims(user: usize) -> Value {
     json!({
         "aud": AUDIENCE,
         "azp": PARTY,
-        "exp": iat + 60,
+        "exp": iat + 3600, // what is remembered of it outlives a bench
         "fea": "o:dashboard,o:teams",
         "fva": [1, -1],
         "iat": iat,
