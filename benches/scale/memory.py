@@ -54,6 +54,7 @@ def remembered(proxy, known, files):
     """KiB of each token that is remembered after all were sent: there is a bound to how many are."""
     load.round_of(known, *where(proxy), 1)  # what any load takes is no token's
     time.sleep(COUNTED)
+    places.say("sending them")
     before, sent, most = proxy.program.resident(), 0, 0
     for path in files:
         taken = load.round_of(sent_once(path), *where(proxy), FILE // TOKENS_A_SECOND)
@@ -73,15 +74,16 @@ def entries(proxy):
 
 
 def over_time(proxy, token, files, asked):
-    """Memory over so many requests: the most of each slice of a second, of which each third is of another kind."""
+    """Memory over so many requests: the most of each slice of time, of which every third is of the same kind."""
     fresh = itertools.cycle(files)
     kinds = itertools.cycle((lambda: places.known(token, CONNECTIONS), lambda: sent_once(next(fresh)), refused))
     done, slices = 0, []
+    places.say(f"sending {asked.requests:,} requests")
     while (done < asked.requests or len(slices) < SLICES) and time.monotonic() < asked.until:
-        taken = load.round_of(next(kinds)(), *where(proxy), 1)
+        taken = load.round_of(next(kinds)(), *where(proxy), asked.seconds)
         done += taken.requests
         slices.append((done, taken.resident_kib))
-    places.say(f"{done:,} requests")
+    places.say(f"{done:,} requests in {len(slices)} slices")
     if len(slices) < SLICES:
         raise RuntimeError("no time was left to see whether memory is flat")
     return {"requests": done, "slices": slices} | growth([kib for _, kib in slices])

@@ -43,7 +43,7 @@ import uneven
 
 PARTS = {"throughput": throughput, "uneven": uneven, "memory": memory}
 FAILURES = (load.Unexpected, RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired)
-QUICK = {"rounds": 1, "seconds": 1, "tokens": 5_000, "requests": 20_000, "idle": 2, "minutes": 3}
+QUICK = {"rounds": 1, "seconds": 2, "tokens": 5_000, "requests": 20_000, "idle": 2, "minutes": 4}
 USUAL = {"rounds": 3, "seconds": 5, "tokens": 100_000, "requests": 200_000, "idle": 15}
 MINUTES, MINUTES_A_MILLION = 15, 4  # patience, and not what is expected
 
@@ -52,11 +52,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="run")
     parser.add_argument("--only", action="append", default=[], choices=PARTS, help="this part; repeat")
     parser.add_argument("--rounds", type=int, help="how often what is asked for is measured (3; --quick: 1)")
-    parser.add_argument("--seconds", type=int, help="how long each time, whole seconds (5; --quick: 1)")
+    parser.add_argument("--seconds", type=int, help="how long each time, whole seconds (5; --quick: 2)")
     parser.add_argument("--tokens", type=int, help="tokens that are sent, each once (100,000; --quick: 5,000)")
     parser.add_argument("--requests", type=int, help="over which memory is to be flat (200,000; --quick: 20,000)")
     parser.add_argument("--idle", type=int, help="seconds after which a connection is idle (15; --quick: 2)")
-    parser.add_argument("--minutes", type=float, help="no round begins after (15, and 4 a million requests; --quick: 3)")
+    parser.add_argument("--minutes", type=float, help="no round begins after (15, and 4 a million requests; --quick: 4)")
     parser.add_argument("--quick", action="store_true", help="short and little of all, to see that it works")
     parser.add_argument("--binary", help="Countersign to measure (COUNTERSIGN_BIN, else target/image, target/release)")
     parser.add_argument("--json", type=pathlib.Path, default=programs.TARGET / "scale.json", help="where figures go")
