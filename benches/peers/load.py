@@ -46,6 +46,7 @@ class Request:
     rate: int = 0  # requests a second over each connection; 0: the next as soon as there is an answer
     tokens: pathlib.Path | None = None  # a file of them, each for one request
     status: int = 200
+    cores: tuple = (LOAD_CORE,)  # where it comes from
 
     @property
     def tool(self):
@@ -107,8 +108,9 @@ def expect(answer, status):
 
 def wrk(request, port, seconds):
     settings = {"BODY": str(request.body)} | ({"TOKENS": str(request.tokens)} if request.tokens else {})
-    command = ["wrk", "-t1", f"-c{request.connections}", f"-d{seconds}s", "--timeout=10s", f"--script={HERE}/wrk.lua"]
-    text = ran([*command, *flags(request), f"http://127.0.0.1:{port}{request.path}"], seconds, settings)
+    how = [f"-t{threads(request)}", f"-c{request.connections}", f"-d{seconds}s", "--timeout=10s"]
+    command = ["wrk", *how, f"--script={HERE}/wrk.lua"]
+    text = ran([*command, *flags(request), f"http://127.0.0.1:{port}{request.path}"], request, seconds, settings)
     told = json.loads(text.splitlines()[-1])
     others = told["refused"] if request.status < 400 else told["requests"] - told["refused"]
     if others or told["broken"]:
@@ -123,7 +125,7 @@ def h2load(request, port, seconds):
         how = ["--h1", f"-c{request.connections}", f"--rps={request.rate}"]
     with tempfile.NamedTemporaryFile() as log:
         command = ["h2load", "-t1", *how, f"-D{seconds}", f"--log-file={log.name}", *flags(request)]
-        text = ran([*command, f"http://127.0.0.1:{port}{request.path}"], seconds)
+        text = ran([*command, f"http://127.0.0.1:{port}{request.path}"], request, seconds)
         lines = [line.split("\t") for line in log.read().decode().splitlines()]
     others = sum(status != str(request.status) for _, status, _ in lines)
     failed = sum(int(count) for count in re.findall(r"(\d+) (?:failed|errored|timeout)", text))
@@ -137,9 +139,14 @@ def flags(request):
     return [word for name, value in request.headers for word in ("-H", f"{name}: {value}")]
 
 
-def ran(command, seconds, settings=()):
+def threads(request):
+    """As many as there are cores for them; each would send all of the tokens that are for one request."""
+    return 1 if request.tokens else min(len(request.cores), request.connections)
+
+
+def ran(command, request, seconds, settings=()):
     """What a program wrote. It shares its core with the backend, and is ended where it takes too long."""
-    with on(LOAD_CORE):
+    with on(*request.cores):
         how = {"capture_output": True, "text": True, "timeout": seconds + PATIENCE}
         done = subprocess.run(command, env=os.environ | dict(settings), **how)
     if done.returncode:

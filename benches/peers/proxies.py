@@ -42,8 +42,8 @@ class Proxy:
         self.env, self.admin = env, admin
         self.process = self.program = self.idle_kib = None
 
-    def start(self, core=PROXY_CORE):
-        with on(core):
+    def start(self, *cores):
+        with on(*cores or [PROXY_CORE]):
             self.process = Process(self.command, self.env)
         try:
             for port in self.ports.values():

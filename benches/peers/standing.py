@@ -55,19 +55,19 @@ def is_ready(port):
         connection.close()
 
 
-def connection_kib(proxy, token):
+def connection_kib(proxy, token, idle=IDLE):
     """Memory that a connection adds which was served once and is kept alive: right after its answer, and when it has
-    been idle for a while."""
+    been idle for so many seconds."""
     request = f"GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     with contextlib.ExitStack() as open_ones:
         for _ in range(10):  # what the first requests of all take is no connection's
             open_ones.enter_context(served(proxy.ports["HTTP"], request))
-        time.sleep(IDLE)
+        time.sleep(idle)
         before = proxy.program.resident()
         for _ in range(CONNECTIONS):
             open_ones.enter_context(served(proxy.ports["HTTP"], request))
         at_once = proxy.program.resident()
-        time.sleep(IDLE)
+        time.sleep(idle)
         return tuple((kib - before) / CONNECTIONS for kib in (at_once, proxy.program.resident()))
 
 
