@@ -1,94 +1,83 @@
 // Believes who Countersign says is calling: checks the RFC 9421 signature that is on each request.
 //
 //   var secret = Environment.GetEnvironmentVariable("COUNTERSIGN_SIGNING_SECRET");
-//   var countersign = new Countersign(Countersign.Secret(secret));
-//   var told = countersign.Verify(method, target, headers);    // or throws Countersign.Refused
-//   told["x-clerk-user-id"]                                    // empty for nobody
+//   var keys = Countersign.Secret(secret);
+//   var told = Countersign.Verify(method, target, headers, keys, Countersign.Covered, "x-clerk-");
+//   told["x-clerk-user-id"]    // empty for nobody; a SecurityException where it is not believed
 //
-// `target` is path and query as they came, nothing decoded; `headers` are pairs, two where a name came twice.
-// As in your settings: `Identity`, all in their order, and "x-clerk-assertion" last where `signing.mode` has both
-// kinds; `Prefix`; `Cover`, as "@query". A header with the prefix that is not in the list is refused.
-// .NET alone is enough. Made to be copied.
+// `target` is path and query as they came, nothing decoded; `headers` are pairs, two where a name
+// came twice. Then as in your settings: all that is covered, in its order, and the prefix. A header
+// with the prefix that is not covered is refused. .NET alone is enough. Made to be copied.
 
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using System.Security;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
+using static System.Convert;
+using static System.Security.Cryptography.CryptographicOperations;
+using Keys = System.Collections.Generic.Dictionary<string, byte[]>;
 using Pair = System.Collections.Generic.KeyValuePair<string, string>;
+using Told = System.Collections.Generic.Dictionary<string, string>;
 
-public sealed class Countersign
+public static class Countersign
 {
-    // The default of `identity.headers`; those of `identity.claims` follow them.
-    public string[] Identity = ("principal token-type user-id session-id org-id org-slug org-role org-permissions " +
-        "actor-id").Split(' ').Select(name => "x-clerk-" + name).ToArray();
-    public string[] Cover = { };
-    public string Prefix = "x-clerk-";
-    readonly Dictionary<string, byte[]> keys;
-    // Of a structured dictionary: a comma within quotes ends no member.
-    static readonly Regex Member = new Regex(@"(?:[^,""]|""(?:[^""\\]|\\.)*""?)+");
-    static readonly Regex Params = new Regex(@"\A\(([^)]*)\);created=([0-9]{1,15});expires=([0-9]{1,15})" +
-        @";keyid=""([^""]*)"";alg=""hmac-sha256"";tag=""countersign""\z");
-
-    public sealed class Refused : Exception { public Refused(string why) : base(why) { } }
-
-    public Countersign(Dictionary<string, byte[]> keys) { this.keys = keys; }
+    // The default. Those of `identity.claims` go before "@method", behind them "x-clerk-assertion"
+    // where `signing.mode` has both kinds; "@query" goes last where `signing.cover` has it.
+    public static readonly string[] Covered = ("x-clerk-principal x-clerk-token-type " +
+        "x-clerk-user-id x-clerk-session-id x-clerk-org-id x-clerk-org-slug x-clerk-org-role " +
+        "x-clerk-org-permissions x-clerk-actor-id @method @authority @path").Split(' ');
 
     // The key of `signing.secret`, by its id; where you set `signing.key_id`, that is the id.
-    public static Dictionary<string, byte[]> Secret(string text)
+    public static Keys Secret(string text)
     {
         var encoded = text.StartsWith("base64:", StringComparison.Ordinal);
-        var key = encoded ? Convert.FromBase64String(text.Substring(7)) : Encoding.UTF8.GetBytes(text);
+        var key = encoded ? FromBase64String(text.Substring(7)) : Encoding.UTF8.GetBytes(text);
         if (key.Length < 32) throw new ArgumentException("a secret has at least 32 bytes");
-        var id = BitConverter.ToString(Mac(key, "kid"), 0, 4).Replace("-", "").ToLowerInvariant();
-        return new Dictionary<string, byte[]> { [id] = key };
+        return new Keys { [string.Concat(Mac(key, "kid").Take(4).Select(b => $"{b:x2}"))] = key };
     }
 
     // Returns the identity headers, by name.
-    public Dictionary<string, string> Verify(string method, string target, IEnumerable<Pair> headers)
+    public static Told Verify(string method, string target, IEnumerable<Pair> headers, Keys keys,
+        string[] covered, string prefix)
     {
         // A name with `_` would be taken for ours further on.
-        var values = headers.ToLookup(one => one.Key.ToLowerInvariant().Replace('_', '-'), one => one.Value.Trim());
-        string input = Ours(values, "signature-input"), signature = Ours(values, "signature");
-        var form = Params.Match(input).Groups;
+        var sent = headers.ToLookup(h => h.Key.ToLowerInvariant().Replace('_', '-'), h => h.Value);
+        var lines = new Told { ["@method"] = method, ["@authority"] = Only("host", sent["host"]),
+            ["@path"] = target.Split('?')[0], ["@query"] = Regex.Replace(target, @"^[^?]*\??", "?")
+        };
+        foreach (var name in covered.Except(lines.Keys)) lines[name] = Only(name, sent[name]);
+        string input = Ours(sent["signature-input"]), signature = Ours(sent["signature"]);
+        var form = Regex.Match(input, @"\A\(""([^)]*)""\);created=([0-9]{1,15});expires=" +
+            @"([0-9]{1,15});keyid=""([^""]*)"";alg=""hmac-sha256"";tag=""countersign""\z").Groups;
         Need(form[0].Success, "the signature is not of our kind");
-        var expected = Identity.Concat(new[] { "@method", "@authority", "@path" }).Concat(Cover).ToList();
-        Need(form[1].Value == "\"" + string.Join("\" \"", expected) + "\"", "it does not cover what it must");
-        Need(keys.TryGetValue(form[4].Value, out var key), "no key of this id and algorithm is known");
+        Need(form[1].Value == string.Join("\" \"", covered), "it does not cover what it must");
+        Need(keys.TryGetValue(form[4].Value, out var key), "no key of this id is known");
         long created = long.Parse(form[2].Value), expires = long.Parse(form[3].Value);
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         Need(created <= now + 5 && expires >= now - 5, "the signature is not of this time");
-        var added = values.Select(group => group.Key).Where(name => name.StartsWith(Prefix, StringComparison.Ordinal));
-        foreach (var name in added.Except(Identity)) Need(false, name + " is not signed"); // anybody may have done that
-        var told = Identity.ToDictionary(name => name, name => Only(name, values[name]));
-        var parts = target.Split(new[] { '?' }, 2);
-        var lines = new Dictionary<string, string>(told) { ["@method"] = method, ["@path"] = parts[0] };
-        lines["@authority"] = Only("host", values["host"]);
-        lines["@query"] = "?" + parts.ElementAtOrDefault(1);
-        var text = string.Concat(expected.Select(name => "\"" + name + "\": " + lines[name] + "\n"));
-        var good = ":" + Convert.ToBase64String(Mac(key, text + "\"@signature-params\": " + input)) + ":";
-        Need(CryptographicOperations.FixedTimeEquals(Bytes(good), Bytes(signature)), "the signature does not hold");
-        return told;
+        foreach (var name in sent.Select(one => one.Key).Except(covered)) // anybody may have added
+            Need(!name.StartsWith(prefix, StringComparison.Ordinal), name + " is not signed");
+        var text = string.Concat(covered.Select(name => $"\"{name}\": {lines[name]}\n"));
+        var good = ":" + ToBase64String(Mac(key, text + "\"@signature-params\": " + input)) + ":";
+        Need(FixedTimeEquals(Bytes(good), Bytes(signature)), "the signature does not hold");
+        return covered.Where(name => name[0] != '@').ToDictionary(name => name, one => lines[one]);
     }
 
-    static string Ours(ILookup<string, string> values, string name)
-    {
-        var members = Member.Matches(string.Join(", ", values[name])).Cast<Match>().Select(one => one.Value.Trim());
-        var found = members.Where(text => text.StartsWith("countersign=", StringComparison.Ordinal));
-        return Only("our " + name, found).Substring(12);
-    }
+    // Of a structured dictionary: a comma within quotes ends no member. Two of ours hold as none.
+    static string Ours(IEnumerable<string> all) => string.Join(",", from Match one in Regex.Matches(
+        string.Join(",", all), @"\s*(countersign=)?((?:[^,""]|""(?:[^""\\]|\\.)*""?)*)")
+        where one.Groups[1].Success select one.Groups[2].Value.Trim());
 
-    static string Only(string name, IEnumerable<string> found)
-    {
-        Need(found.Count() == 1, name + " is there " + found.Count() + " times");
-        return found.Single();
-    }
+    static string Only(string name, IEnumerable<string> all) => all.Count() == 1 ?
+        all.First().Trim() : throw new SecurityException($"{name} is there {all.Count()} times");
 
-    static void Need(bool so, string why) { if (!so) throw new Refused(why); }
+    static void Need(bool so, string why) { if (!so) throw new SecurityException(why); }
 
     static byte[] Mac(byte[] key, string text) => new HMACSHA256(key).ComputeHash(Bytes(text));
 
-    // What was no byte holds for nothing; as Latin-1 it would be a `?`.
-    static byte[] Bytes(string text) => Encoding.GetEncoding(text.All(c => c < 256) ? 28591 : 1200).GetBytes(text);
+    // What was no byte is a NUL, which holds for nothing.
+    static byte[] Bytes(string text) => text.Select(c => (byte)(c < 256 ? c : 0)).ToArray();
 }

@@ -9,7 +9,7 @@ import "net/http"
 // Where your settings differ from the default, give Verify yours.
 func Guard(next http.Handler, keys map[string][]byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := Verify(r, keys, Identity, "x-clerk-"); err != nil {
+		if err := Verify(r, keys, Covered, "x-clerk-"); err != nil {
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}

@@ -55,6 +55,15 @@ const fn framework(
     Framework { dependency, name, port, serves }
 }
 
+impl Framework {
+    /// Returns the paths of what it builds for browsers, the same for everybody: a page that asks
+    /// somebody to sign in is made of it. Nothing where we have not run it behind the proxy.
+    pub(super) fn built_files(self) -> Option<&'static str> {
+        // Not all of `/_next`: below `/_next/data` are the pages' data.
+        (self.dependency == "next").then_some("/_next/static/**")
+    }
+}
+
 /// Where Vite is configured.
 const VITE_CONFIGS: [&str; 2] = ["vite.config.ts", "vite.config.js"];
 

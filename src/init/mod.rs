@@ -179,6 +179,16 @@ impl Draft {
         }
     }
 
+    /// Returns the framework whose pages come from the backend, and the paths of what it builds.
+    fn built_files(&self) -> Option<(&'static str, &'static str)> {
+        match &self.pages {
+            Some(Pages::Backends(front_end)) => {
+                Some((front_end.framework.name, front_end.framework.built_files()?))
+            }
+            _ => None,
+        }
+    }
+
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<_> =
             self.unreadable.iter().map(|it| format!("not read: {it}")).collect();
@@ -191,6 +201,11 @@ impl Draft {
         if let Some(party) = self.party() {
             notes.push(format!(
                 "tokens are taken from pages of {party} alone: `clerk.authorized_parties`"
+            ));
+        }
+        if let Some((framework, path)) = self.built_files() {
+            notes.push(format!(
+                "what {framework} builds for browsers, {path}, is for everybody; all else needs a token, until a route says otherwise"
             ));
         }
         notes

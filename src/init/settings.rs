@@ -7,8 +7,8 @@ use super::{Draft, key};
 
 /// Writes the file.
 pub(super) fn text(draft: &Draft) -> String {
-    [HEAD, LISTEN, &upstream(draft), ADMIN, &clerk(draft), IDENTITY, SIGNING, LIMITS, LOG, ROUTES]
-        .join("\n")
+    let [upstream, clerk, routes] = [upstream(draft), clerk(draft), routes(draft)];
+    [HEAD, LISTEN, &upstream, ADMIN, &clerk, IDENTITY, SIGNING, LIMITS, LOG, &routes].join("\n")
 }
 
 const HEAD: &str = "\
@@ -118,10 +118,40 @@ const LOG: &str = r#"[log]
 #caller = "hash"
 "#;
 
-const ROUTES: &str = r#"# Every path needs a good token but those of routes that say otherwise. The first that matches
-# decides: "/a" exactly, "/a/*" one segment below, "/a/**" itself and all below.
+fn routes(draft: &Draft) -> String {
+    match draft.built_files() {
+        Some((framework, path)) => [RULE, &built_files(framework, path), ROUTES].join("\n"),
+        None => [RULE, ROUTES].join("\n"),
+    }
+}
 
+const RULE: &str = "\
+# Every path needs a good token but those of routes that say otherwise. The first that matches
+# decides: \"/a\" exactly, \"/a/*\" one segment below, \"/a/**\" itself and all below.
+";
+
+fn built_files(framework: &str, path: &str) -> String {
+    format!(
+        r#"# Scripts and styles that {framework} builds: a page for signed-out visitors is made of them.
+[[route]]
+path = {path}
+access = "public"
+
+# So are those that stand in public/, each by its path.
 #[[route]]
+#path = "/favicon.ico"
+#access = "public"
+
+# A page for everybody, which is told who calls where somebody does.
+#[[route]]
+#path = "/sign-in/**"
+#access = "optional"
+"#,
+        path = quoted(path),
+    )
+}
+
+const ROUTES: &str = r#"#[[route]]
 #path = "/healthz"
 #access = "public"
 

@@ -129,6 +129,25 @@ fn pages_that_are_not_the_backends_are_a_party_in_development() {
 }
 
 #[test]
+fn what_the_backend_builds_for_browsers_is_for_everybody_where_its_paths_are_known() {
+    for (files, want) in [
+        (&[KEY, NEXT] as &[_], &[["/_next/static/**", "public"]] as &[_]),
+        // The proxy is not before these pages.
+        (&[KEY, NEXT, ("api/go.mod", "")], &[]),
+        (&[KEY, VITE], &[]),
+        (&[KEY, DJANGO], &[]),
+    ] {
+        let settings = draft(&folder(files), None).settings(Path::new("a.toml")).unwrap();
+        let table: toml::Table = settings.parse().unwrap();
+        let routes = table.get("route").and_then(toml::Value::as_array);
+        let word = |route: &toml::Value, key| route[key].as_str().unwrap().to_owned();
+        let open = routes.into_iter().flatten();
+        let open: Vec<_> = open.map(|it| [word(it, "path"), word(it, "access")]).collect();
+        assert_eq!(open, want, "{files:?}: {settings}");
+    }
+}
+
+#[test]
 fn an_address_that_does_not_do_is_told_before_anything_is_written() {
     for (upstream, want) in [
         ("127.0.0.1:3000", "upstream.url: "),
@@ -173,7 +192,13 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
             ],
         ),
         (&[KEY, EXPO], &["a phone needs this machine's address"]),
-        (&[KEY, NEXT], &["Open http://localhost:4600 for the pages of Next.js"]),
+        (
+            &[KEY, NEXT],
+            &[
+                "note     what Next.js builds for browsers, /_next/static/**, is for everybody; ",
+                "Open http://localhost:4600 for the pages of Next.js",
+            ],
+        ),
         (&[KEY, PRODUCTION], &["note     another key: CLERK_PUBLISHABLE_KEY in .env; "]),
     ] {
         let report = draft(&folder(files), None).report("a.toml");

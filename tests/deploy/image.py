@@ -26,6 +26,10 @@ def build():
     if "COUNTERSIGN_BIN" not in os.environ:
         subprocess.run(["sh", ROOT / "deploy" / "build"], check=True)
     harness.BINARY = str(BUILT)  # the issuer too is what ships
+    return described()
+
+
+def described():
     return Image((ROOT / "deploy" / "Dockerfile").read_text())
 
 
@@ -121,6 +125,9 @@ def program(cases):
     cases.check("the program: no shared libraries", "(NEEDED)" not in read("-d"), read("-d"))
     cases.check("the program: at an address of chance", re.search(r"FLAGS_1.*PIE", read("-d")), read("-d"))
     cases.check("the program: no debug information", ".debug_info" not in read("-S"), read("-S"))
+    cases.check("the program: what is mended when it starts is packed", "(RELR)" in read("-d"), read("-d"))
+    settings = re.search(r'MALLOC_CONF = "(.*)"', (ROOT / ".cargo" / "config.toml").read_text()).group(1)
+    cases.check("the program: the allocator has our settings", settings.encode() in BUILT.read_bytes(), settings)
 
 
 def made_of(cases):

@@ -138,6 +138,8 @@ def built(cases, podman, image):
     right = (config["User"], config["Entrypoint"], config["Cmd"]) == (image.user, image.entrypoint, image.command)
     right = right and config["Labels"].items() >= image.labels.items()
     cases.check("podman: the image is what its Dockerfile says", right, config)
+    asked = asked_for(podman)
+    cases.check("podman: without BINARY it is compiled inside", image.bases[0].split()[0] in asked, asked)
     alone = seen["Size"] - BUILT.stat().st_size
     cases.check("podman: the image is as large as the program", 0 <= alone < 10_000, seen["Size"])
     print(f"     podman: {seen['Size'] / 1e6:.1f} MB the image")
@@ -151,6 +153,14 @@ def built(cases, podman, image):
         (site / "cgi-bin" / name).write_text(script)
         (site / "cgi-bin" / name).chmod(0o755)
     podman.run("build", "--quiet", "--tag", "orders:1.0.0", "backend")
+
+
+def asked_for(podman):
+    """What a build says for want of the first image that it needs."""
+    try:
+        return podman.run("build", "--pull=never", "--file", "context/Dockerfile", "context")
+    except RuntimeError as failed:
+        return str(failed)
 
 
 def planted(podman, about):

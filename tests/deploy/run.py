@@ -2,7 +2,7 @@
 
 The image's program alone in an empty root, the examples of `deploy/kubernetes` in one each, every manifest
 built and held against Kubernetes' schemas, and the Pod for podman played by podman. See each file's first lines.
-`bash run measured` runs one part, or those that are named.
+`bash run measured` runs one part, or those that are named; `compiled` only runs by its name, and alone.
 
 Linux, as root. The run has a network and mounts of its own where it can: image and Pods name their ports.
 """
@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent))
 from harness import have_loopback, main
 
 import boxed
+import compiled
 import documented
 import flooded
 import image
@@ -44,11 +45,14 @@ def alone():
 def run(cases):
     """All parts, or those that are named."""
     parts = {part.__name__: part for part in (image, manifests, shaped, documented, boxed, flooded, measured, played)}
+    if sys.argv[1:] == ["compiled"]:
+        return compiled.run(cases, image.described())
     of_build = image.build()
     for name in sys.argv[1:] or parts:
         parts[name].run(cases, of_build)
 
 
 if __name__ == "__main__":
-    alone()
+    if sys.argv[1:] != ["compiled"]:  # which fetches what it is made of
+        alone()
     main(run)

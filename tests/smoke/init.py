@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import BINARY, Process, bearer, clean, demo, have_loopback, main, mint, request, serving, until_ready
+from harness import BINARY, ROOT, Process, bearer, clean, demo, have_loopback, main, mint, request, serving, until_ready
 
 TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
 DEMO = "http://localhost:3000"  # the page that the demo's tokens are given to
@@ -77,6 +78,10 @@ APPS = {
                         8088, "Procfile", None, "window.Clerk.session.getToken()"),
 }
 
+# What is open to everybody, as it is for a real one in tests/frontends.
+PUBLIC = {"Next.js": ["/_next/static/**"]}
+GUIDE = ROOT / "deploy" / "examples" / "frontends" / "README.md"
+
 
 def alone():
     """Starts this run again in a network of its own; goes on in this one where none is to be had."""
@@ -133,10 +138,25 @@ def works(cases, name, files, port, by, party, snippet, about):
             user = get(bearer(mint(about, azp=party or DEMO)))
             cases.check(f"{name}: 200 with a token", user.status == 200 and user.text.startswith("user_"), user)
             cases.check(f"{name}: 401 without one", get().status == 401)
+            opened(cases, name, settings)
             if party:
                 stranger = get(bearer(mint(about, azp="http://localhost:9")))
                 cases.check(f"{name}: 401 for a token of another page", stranger.status == 401, stranger)
             cases.check(f"{name}: SIGTERM ends it with 0", process.stop() == 0, process.logged())
+
+
+def opened(cases, name, settings):
+    """What somebody without a token gets: the files that a page to sign in is made of, where it is the backend's."""
+    routes = tomllib.loads(settings).get("route", [])
+    known = PUBLIC.get(name, [])
+    cases.check(f"{name}: open is {known}", routes == [{"path": path, "access": "public"} for path in known], routes)
+    if known:
+        [guide] = re.findall(r"^```toml\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+        cases.check(f"{name}: as the guide has it", all(route in tomllib.loads(guide)["route"] for route in routes), guide)
+    for path in "/_next/static/chunks/main.js", "/_next/data/build/orders.json", "/_next/image", "/_next":
+        wanted = 200 if any(path.startswith(open.removesuffix("**")) for open in known) else 401
+        reply = request("http://127.0.0.1:4600", "GET", path)
+        cases.check(f"{name}: {wanted} for {path} without a token", reply.status == wanted, reply)
 
 
 def run(cases):

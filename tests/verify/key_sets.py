@@ -8,19 +8,19 @@ import contextlib
 import http.server
 import pathlib
 import sys
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from harness import Process, bearer, clean, demo, free_port, main, mint, request, serve
+from harness import Process, bearer, clean, demo, free_port, listens, main, mint, request, serve, serving, url_of
 from languages import LANGUAGES
-from run import APPS, DERIVED, IDENTITY, listens
+from run import APPS, DERIVED, IDENTITY
 from signing import signed
 
 NAMES = [name for name in IDENTITY if name != "x-clerk-user-name"]
 PAUSE = 5  # seconds that a verifier leaves between two questions
 KNOCKS = 300
+PATH = "/.well-known/jwks.json"
 
 
 class Relay:
@@ -33,7 +33,7 @@ class Relay:
         self.asked += 1
         with contextlib.suppress(OSError):
             if self.admin:
-                return 200, request(self.admin, "GET", "/.well-known/jwks.json").text
+                return 200, request(self.admin, "GET", PATH).text
         return 500, "{"
 
 
@@ -46,7 +46,7 @@ def run(cases):
 
 def judged(cases, language, issuer):
     relay, name = Relay(), f"{language.name}, a key set"
-    with serving(relay) as url, application(language, url) as (process, here):
+    with serving(served(relay)) as server, application(language, url_of(server) + PATH) as (process, here):
         if not cases.check(f"{name}: starts while there is no proxy", here, process.logged()):
             return
         for time_ in "a first", "a restarted", "an again restarted":
@@ -82,8 +82,7 @@ def knocked(relay, here):
     return statuses == {401}, relay.asked - before - int((time.monotonic() - began) / PAUSE)
 
 
-@contextlib.contextmanager
-def serving(relay):
+def served(relay):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             status, text = relay.answer()
@@ -94,10 +93,7 @@ def serving(relay):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
-        server.shutdown()
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import re
 from harness import ROOT
 
 VERIFIERS = ROOT / "deploy" / "verify"
-LONGEST = 40  # lines of code a verifier has
+LONGEST = 40  # lines of code a verifier has; two have more, and no check to spare: README.md there says why
 
 
 @dataclasses.dataclass
@@ -43,15 +43,15 @@ LANGUAGES = [
     Language(
         "Go", "countersign.go", "go version", "{built}/go/app",
         "cp -r {apps}/go {built} && cd {built}/go && mkdir -p countersign && "
-        "cp {verifiers}/*.go countersign && go build -buildvcs=false -o app .", longest=61,
+        "cp {verifiers}/*.go countersign && go build -buildvcs=false -o app .", longest=50,
     ),
     Language(
         "Java", "Countersign.java", "java --version", "java -cp {built} App",
-        "javac -d {built} {verifiers}/Countersign.java {apps}/App.java", longest=54, reads_odd_targets=False,
+        "javac -d {built} {verifiers}/Countersign.java {apps}/App.java", reads_odd_targets=False,
     ),
     Language(
         "C#", "Countersign.cs", "mono --version", "mono {built}/App.exe",
-        "mcs -langversion:latest -out:{built}/App.exe {verifiers}/Countersign.cs {apps}/App.cs", longest=49,
+        "mcs -langversion:latest -out:{built}/App.exe {verifiers}/Countersign.cs {apps}/App.cs",
     ),
     Language(
         "Rust", "countersign.rs", "rustc --version", "{built}/rust/debug/app",

@@ -4,6 +4,7 @@ using System.IO;
 using System.Linq;
 using System.Net;
 using System.Net.Sockets;
+using System.Security;
 using System.Text;
 using System.Threading.Tasks;
 
@@ -16,18 +17,18 @@ static class App
     static void Main()
     {
         var keys = Countersign.Secret(Environment.GetEnvironmentVariable("COUNTERSIGN_SIGNING_SECRET"));
-        var cover = Words("COVER").Select(part => "@" + part).ToArray();
-        var countersign = new Countersign(keys) { Identity = Words("IDENTITY"), Cover = cover };
+        var cover = Words("COVER").Select(part => "@" + part);
+        var covered = Words("IDENTITY").Concat(new[] { "@method", "@authority", "@path" }).Concat(cover).ToArray();
         var listener = new TcpListener(IPAddress.Loopback, int.Parse(Environment.GetEnvironmentVariable("PORT")));
         listener.Start();
         while (true)
         {
             var client = listener.AcceptTcpClient();
-            Task.Run(() => { using (client) Answer(client.GetStream(), countersign); });
+            Task.Run(() => { using (client) Answer(client.GetStream(), keys, covered); });
         }
     }
 
-    static void Answer(Stream stream, Countersign countersign)
+    static void Answer(Stream stream, Dictionary<string, byte[]> keys, string[] covered)
     {
         var reader = new StreamReader(stream, Encoding.GetEncoding(28591)); // Latin-1
         var line = (reader.ReadLine() ?? "").Split(' ');
@@ -42,10 +43,10 @@ static class App
         string status = "200 OK", text;
         try
         {
-            var told = countersign.Verify(line[0], line[1], headers);
+            var told = Countersign.Verify(line[0], line[1], headers, keys, covered, "x-clerk-");
             text = string.Concat(told.Select(one => one.Key + ": " + one.Value + "\n"));
         }
-        catch (Countersign.Refused why)
+        catch (SecurityException why)
         {
             (status, text) = ("401 Unauthorized", why.Message);
         }

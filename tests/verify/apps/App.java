@@ -1,17 +1,15 @@
 import com.sun.net.httpserver.HttpServer;
 import java.net.InetSocketAddress;
-import java.security.SignatureException;
 import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 
 class App {
     public static void main(String... none) throws Exception {
         var keys = Countersign.secret(System.getenv("COUNTERSIGN_SIGNING_SECRET"));
-        var identity = List.of(System.getenv("IDENTITY").split(" "));
-        var parts = Stream.of(System.getenv("COVER").split(" ")).filter(part -> !part.isEmpty());
-        var countersign = new Countersign(keys, identity, "x-clerk-", parts.map(part -> "@" + part).toList());
+        var cover = System.getenv("COVER").isEmpty() ? "" : " @" + System.getenv("COVER");
+        var covered = System.getenv("IDENTITY") + " @method @authority @path" + cover;
+        var countersign = new Countersign(keys, List.of(covered.split(" ")), "x-clerk-");
         var port = Integer.parseInt(System.getenv("PORT"));
         var server = HttpServer.create(new InetSocketAddress("127.0.0.1", port), 0);
         server.setExecutor(Executors.newCachedThreadPool());
@@ -23,7 +21,7 @@ class App {
                 var told = countersign.verify(exchange.getRequestMethod(), target, exchange.getRequestHeaders());
                 var lines = told.entrySet().stream().map(one -> one.getKey() + ": " + one.getValue() + "\n");
                 text = lines.collect(Collectors.joining());
-            } catch (SignatureException why) {
+            } catch (SecurityException why) {
                 status = 401;
                 text = why.getMessage();
             } catch (Exception broken) {

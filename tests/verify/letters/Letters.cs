@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Security;
 
 static class Letters
 {
@@ -9,10 +10,11 @@ static class Letters
         for (var at = 3; at < told.Length; at += 2) headers.Add(new KeyValuePair<string, string>(told[at], told[at + 1]));
         try
         {
-            new Countersign(Countersign.Secret(told[0])).Verify(told[1], told[2], headers);
+            var keys = Countersign.Secret(told[0]);
+            Countersign.Verify(told[1], told[2], headers, keys, Countersign.Covered, "x-clerk-");
             Console.WriteLine("believed");
         }
-        catch (Countersign.Refused)
+        catch (SecurityException)
         {
             Console.WriteLine("refused");
         }

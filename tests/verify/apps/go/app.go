@@ -15,16 +15,17 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	identity, cover := strings.Fields(os.Getenv("IDENTITY")), []string{}
+	identity := os.Getenv("IDENTITY")
+	covered := identity + " @method @authority @path"
 	for _, part := range strings.Fields(os.Getenv("COVER")) {
-		cover = append(cover, "@"+part)
+		covered += " @" + part
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := countersign.Verify(r, keys, identity, "x-clerk-", cover...); err != nil {
+		if err := countersign.Verify(r, keys, covered, "x-clerk-"); err != nil {
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}
-		for _, name := range identity {
+		for _, name := range strings.Fields(identity) {
 			fmt.Fprintf(w, "%s: %s\n", name, r.Header.Get(name))
 		}
 	})
