@@ -14,7 +14,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import dashboard
-from harness import have_loopback, main, request
+from discovered import discovered
+from harness import free_port, have_loopback, main, request
 from prometheus import RULES, SHIPPED, prometheus
 from scene import scene
 
@@ -50,6 +51,7 @@ def run(cases):
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         with scene(directory) as watched:
+            discovered(cases, directory, int(watched.busy_admin.rpartition(":")[2]), free_port())
             static = [address(it) for it in (watched.busy_admin, watched.broken_admin, watched.lonely_admin)]
             found = [{"targets": [address(watched.leaving_admin)], "labels": FOUND | change} for change in others()]
             with prometheus(directory / "prometheus", static, found) as asked:
