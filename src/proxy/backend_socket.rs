@@ -7,9 +7,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::client::TlsStream;
 
 use super::gathered::{SMALL, gathered};
+
+/// More than most answers. What is longer comes in pieces.
+const LONG: usize = 16 * 1024;
+
+/// A stream from a backend.
+pub(super) trait Acknowledge {
+    /// Has the backend's system told at once what was read.
+    ///
+    /// Ours waits for another segment, 40 ms at most. So does a backend's before it sends a piece that
+    /// is none (RFC 9293 §3.7.4, and nginx's `tcp_nopush`): on one machine, where a segment is 64 KiB, that
+    /// is the end of most answers which are longer than one.
+    fn acknowledge(&self);
+}
+
+impl Acknowledge for TcpStream {
+    fn acknowledge(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        drop(self.set_quickack(true)); // without it, it is late
+    }
+}
+
+impl Acknowledge for UnixStream {
+    fn acknowledge(&self) {} // whoever reads takes it from whoever writes
+}
+
+impl<S: Acknowledge> Acknowledge for TlsStream<S> {
+    fn acknowledge(&self) {
+        self.get_ref().0.acknowledge();
+    }
+}
 
 /// A socket whose end is told by its read half alone.
 ///
@@ -21,6 +53,8 @@ use super::gathered::{SMALL, gathered};
 pub(super) struct BackendSocket<S> {
     socket: S,
     deaf: Deaf,
+    /// How much was read since something was written.
+    read: usize,
     /// Held for as long as the socket is open, whatever is spoken on it.
     _place: OwnedSemaphorePermit,
 }
@@ -38,7 +72,7 @@ impl Deaf {
 impl<S> BackendSocket<S> {
     pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> (Self, Deaf) {
         let deaf = Deaf::default();
-        (Self { socket, deaf: deaf.clone(), _place: place }, deaf)
+        (Self { socket, deaf: deaf.clone(), read: 0, _place: place }, deaf)
     }
 
     /// Takes the end of the connection for a success, in which so much was done.
@@ -56,13 +90,20 @@ impl<S> BackendSocket<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for BackendSocket<S> {
+impl<S: AsyncRead + Acknowledge + Unpin> AsyncRead for BackendSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
+        let read = buffer.filled().len() - before;
+        self.read = self.read.saturating_add(read);
+        if read > 0 && self.read > LONG {
+            self.socket.acknowledge();
+        }
+        polled
     }
 }
 
@@ -75,6 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         if self.deaf.is_so() {
             return Poll::Ready(Ok(bytes.len()));
         }
+        self.read = 0;
         let written = ready!(Pin::new(&mut self.socket).poll_write(context, bytes));
         Poll::Ready(self.forgive(bytes.len(), written))
     }
@@ -91,6 +133,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         if self.deaf.is_so() {
             return Poll::Ready(Ok(all()));
         }
+        self.read = 0;
         let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, slices));
         Poll::Ready(self.forgive(all(), written))
     }
@@ -112,11 +155,68 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    /// Counts how often what was read is acknowledged.
+    struct Counted(DuplexStream, Cell<usize>);
+
+    impl Acknowledge for Counted {
+        fn acknowledge(&self) {
+            self.1.set(self.1.get() + 1);
+        }
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn each_piece_of_a_long_answer_is_acknowledged_and_no_short_one_is() {
+        let (near, mut backend) = duplex(8 * LONG);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (mut socket, _) = BackendSocket::new(Counted(near, Cell::new(0)), place);
+        for (pieces, want) in
+            [(&[48][..], 0), (&[LONG], 0), (&[LONG, 1, 1], 2), (&[200, 4096], 0), (&[2 * LONG], 1)]
+        {
+            socket.write_all(b"request").await.unwrap();
+            socket.socket.1.set(0);
+            for piece in pieces {
+                backend.write_all(&vec![b'a'; *piece]).await.unwrap();
+                socket.read_exact(&mut vec![0; *piece]).await.unwrap();
+            }
+            assert_eq!(socket.socket.1.get(), want, "{pieces:?}");
+        }
+    }
 
     #[tokio::test]
     async fn an_answer_is_read_after_the_request_broke_off() {

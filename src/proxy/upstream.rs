@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::Shared;
-use super::backend_socket::BackendSocket;
+use super::backend_socket::{Acknowledge, BackendSocket};
 use super::making::Making;
 use super::pool::{Alone, Lease, Made, Pool};
 use super::request_body::{Progress, RequestBody};
@@ -359,7 +359,7 @@ impl Upstream {
 
 /// Begins to speak HTTP over a connection, which has its place until it is closed.
 async fn start(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
     place: OwnedSemaphorePermit,
     protocol: UpstreamProtocol,
 ) -> io::Result<Made> {
