@@ -1,5 +1,6 @@
 //! OPS: TLS, the admin listener, settings, files, and what is shipped.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task;
 use tokio::time::{self, Instant};
+use toml::{Table, Value};
 
 use super::raw::{Ask, PLAIN, Scene, Socket};
 use super::recorder::Recorder;
@@ -45,6 +47,29 @@ pub(crate) fn locked(name: &str) -> Vec<(u64, u64, u64)> {
             (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
         })
         .collect()
+}
+
+/// The crates that the program is made of: what it depends on, and what those do. `Cargo.lock` has what
+/// tests and benches are made of, too.
+pub(crate) fn built_in() -> BTreeSet<String> {
+    let table = |text: &str| text.parse::<Table>().unwrap();
+    let manifest = table(include_str!("../../../Cargo.toml"));
+    let lock = table(include_str!("../../../Cargo.lock"));
+    let packages = lock["package"].as_array().unwrap();
+    let of_a_system = manifest["target"].as_table().unwrap().values();
+    let own = of_a_system.map(|it| &it["dependencies"]).chain([&manifest["dependencies"]]);
+    let mut open: Vec<String> = own.flat_map(|it| it.as_table().unwrap().keys().cloned()).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        for package in packages.iter().filter(|it| it["name"].as_str() == Some(&name)) {
+            let theirs =
+                package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+            let named = theirs.map(|it| it.as_str().unwrap().split(' ').next().unwrap());
+            open.extend(named.filter(|it| !found.contains(*it)).map(str::to_owned));
+        }
+        found.insert(name);
+    }
+    found
 }
 
 /// Holds that a crate is built in, and in no version before this one.
