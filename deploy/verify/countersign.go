@@ -67,6 +67,8 @@ func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (re
 			refused = fmt.Errorf(why, about...)
 		}
 	}
+	input := strings.Join(ours(r.Header["Signature-Input"]), ",") // two hold as none
+	need(input != "", "our signature-input is there 0 times")
 	path, query, _ := strings.Cut(r.RequestURI, "?") // as they came
 	derived := map[string][]string{"@method": {r.Method}, "@authority": {r.Host},
 		"@path": {path}, "@query": {"?" + query}}
@@ -81,7 +83,6 @@ func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (re
 		ours := strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), prefix)
 		need(!ours || strings.Contains(list, `"`+name+`"`), "%s is not signed", name)
 	}
-	input := strings.Join(ours(r.Header["Signature-Input"]), ",") // two hold as none
 	given, rest, _ := strings.Cut(input, ";")
 	created, expires, id := int64(0), int64(0), ""
 	const kind = "created=%d;expires=%d;keyid=%q;alg=\"hmac-sha256\";tag=\"countersign\"\n"
