@@ -119,8 +119,13 @@ impl Activity {
     /// Returns since when there has been nothing to do after a request: all of it was read, and all of
     /// its answer was taken.
     pub(super) fn rests_since(&self) -> Option<Instant> {
+        self.answered_since().filter(|_| !self.0.body.get())
+    }
+
+    /// Returns since when all of an answer has been taken; some of its request's body may still come.
+    pub(super) fn answered_since(&self) -> Option<Instant> {
         let told = &self.0;
-        let waits = told.blocked.get().is_some() || told.stuck.get().is_some() || told.body.get();
+        let waits = told.blocked.get().is_some() || told.stuck.get().is_some();
         match told.state.get() {
             (State::Idle, since) if !waits => Some(since),
             _ => None,
@@ -402,6 +407,11 @@ mod tests {
         assert_eq!(activity.rests_since(), None, "a request is under way");
         drop(busy);
         assert_eq!(activity.rests_since(), None, "its body may go on");
+        assert_eq!(
+            activity.answered_since(),
+            Some(Instant::now()),
+            "and is not waited for for ever"
+        );
         activity.body().has_ended();
         assert_eq!(activity.rests_since(), Some(Instant::now()));
         for what in [&activity.0.blocked, &activity.0.stuck] {

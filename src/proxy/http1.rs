@@ -145,9 +145,15 @@ where
                     socket.put_back(&parts.read_buf);
                     return Some(socket);
                 }
+                // What is left of a body may be with a backend that takes none of it.
+                let idle_due = activity.answered_since().map(|since| since + timeouts.idle);
+                if idle_due.is_some_and(|due| due <= now) {
+                    linger(connection.into_parts().io.into_inner()).await;
+                    return None;
+                }
                 let seldom = timeouts.head.min(timeouts.idle);
                 let again = now + if closing.is_some() { GLANCE } else { seldom };
-                let dues = [head_due, read_due, rest_due];
+                let dues = [head_due, read_due, rest_due, idle_due];
                 timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }
             () = activity.until_last() => {
