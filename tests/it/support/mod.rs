@@ -2,6 +2,7 @@
 //! own choosing.
 
 pub(crate) mod client;
+pub(crate) mod early;
 pub(crate) mod key_server;
 pub(crate) mod settings;
 pub(crate) mod tls;
