@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use countersign::clock::Clock;
 use countersign::proxy::UpstreamProtocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task;
 
 use super::raw::{Ask, PLAIN, Scene, Socket, latin1};
 use super::recorder::{Recorder, Reply};
-use crate::support::early::Early;
+use crate::support::early::{Answers, Early};
 use crate::support::settings::settings_for;
 use crate::support::upstream::head;
 use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until};
@@ -651,7 +651,7 @@ async fn h1_requests_in_one_packet_or_byte_by_byte_are_the_same_requests() {
 #[tokio::test(flavor = "local")]
 async fn h1_a_body_whose_end_is_read_late_hides_nothing_of_the_next_one() {
     let issuer = Issuer::start(Clock::System).unwrap();
-    let backend = Early::start().await;
+    let backend = Early::start(0, Answers::AtOnce).await;
     let mut settings = settings_for(&issuer.origin(), &backend.address);
     settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
     let proxy = Proxy::start(settings).await;

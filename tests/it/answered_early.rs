@@ -1,0 +1,101 @@
+//! Requests that are answered before all of them has come, and what becomes of their connections.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use countersign::clock::Clock;
+use countersign::config::Settings;
+use countersign::proxy::UpstreamProtocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task;
+
+use crate::support::early::{Answers, Early};
+use crate::support::settings::settings_for;
+use crate::support::upstream::head;
+use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until};
+
+/// `timeouts.idle` here.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// A client's connection on which a POST with a body of this length has begun.
+async fn posting(proxy: &Proxy, issuer: &Issuer, length: usize) -> TcpStream {
+    let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    let token = issuer.token();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client
+}
+
+fn before(issuer: &Issuer, backend: &Early) -> Settings {
+    let mut settings = settings_for(&issuer.origin(), &backend.address);
+    settings.proxy.upstream_protocol = UpstreamProtocol::Http2;
+    settings.proxy.timeouts.idle = IDLE;
+    settings
+}
+
+/// Waits for an answer, and for the end of its connection, before which nothing more is said: when it
+/// has been idle, and two seconds later for whoever still sends. The clock goes by whole seconds.
+async fn ends_when_idle(mut client: TcpStream, clock: &HandMoved) {
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+    let more = task::spawn_local(async move {
+        let mut more = Vec::new();
+        let _ = client.read_to_end(&mut more).await; // a reset is an end too
+        more
+    });
+    let took = clock.until("it is over", async || more.is_finished()).await;
+    assert!(more.await.unwrap().is_empty());
+    assert!((3..=8).contains(&took), "{took} s");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_ends_whose_body_is_stuck_on_the_way_to_a_backend_over_http_2() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Early::start(65_535, Answers::WhenTold).await;
+    let proxy = Proxy::start(before(&issuer, &backend)).await;
+    let mut client = posting(&proxy, &issuer, 70_100).await;
+    for (piece, taken) in [(40_000, 40_000), (30_000, 65_535)] {
+        client.write_all(&vec![b'x'; piece]).await.unwrap();
+        until("there is no more room", async || backend.bytes.get() == taken).await;
+    }
+    client.write_all(&[b'x'; 100]).await.unwrap();
+    let clock = HandMoved::pause();
+    clock.by(Duration::from_secs(1)).await; // all of it is read
+
+    backend.answer.notify_one();
+    ends_when_idle(client, &clock).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_ends_whose_body_is_stuck_on_the_way_to_a_backend_over_http_1() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let answer = Rc::new(Notify::new());
+    let told = Rc::clone(&answer);
+    let backend = Upstream::raw(move |mut socket| {
+        let told = Rc::clone(&told);
+        async move {
+            head(&mut socket).await;
+            told.notified().await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            std::future::pending::<()>().await; // and reads nothing
+        }
+    })
+    .await;
+    let mut settings = settings(&issuer, &backend);
+    settings.proxy.timeouts.idle = IDLE;
+    let proxy = Proxy::start(settings).await;
+    let client = posting(&proxy, &issuer, 64 * 1024 * 1024).await;
+    let clock = HandMoved::pause();
+    let is_full = async || {
+        let nothing_goes = client.try_write(&[b'x'; 1024]).is_err();
+        while client.try_write(&[b'x'; 64 * 1024]).is_ok() {}
+        nothing_goes
+    };
+    clock.until("every buffer is full", is_full).await;
+
+    answer.notify_one();
+    ends_when_idle(client, &clock).await;
+}
