@@ -204,7 +204,8 @@ impl Activity {
         match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
             (State::New, since) => self.0.state.set((State::Head, since)),
-            (State::Idle, _) if !self.0.multiplexed.get() => {
+            // Until a body has ended, what comes is of that.
+            (State::Idle, _) if !self.0.multiplexed.get() && !self.0.body.get() => {
                 self.0.state.set((State::Head, Instant::now()));
             }
             (State::Idle | State::Head | State::Busy, _) => {}
@@ -229,6 +230,15 @@ pub(super) struct BodyOf {
 }
 
 impl BodyOf {
+    /// A piece of it was passed on: a connection that was answered before is no longer idle since then.
+    pub(super) fn goes_on(&self) {
+        let told = &self.activity.0;
+        let is_answered = told.state.get().0 == State::Idle;
+        if is_answered && told.requests.get() == self.request {
+            told.state.set((State::Idle, Instant::now()));
+        }
+    }
+
     /// All of it was read. That says nothing of another request's: a backend that answers early may
     /// take the last piece of this one when the next has begun, and whoever took that one's for read
     /// would read what is left of it as a request.

@@ -130,6 +130,9 @@ impl RequestBody {
 
     fn pass(&self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BrokenOff> {
         if let Some(data) = frame.data_ref() {
+            if let Some(body) = &self.alone {
+                body.goes_on();
+            }
             let bytes = self.progress.bytes.get() + data.len() as u64;
             self.progress.bytes.set(bytes);
             if self.shared.settings.limits.body.is_some_and(|most| bytes > most) {

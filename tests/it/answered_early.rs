@@ -22,6 +22,7 @@ const IDLE: Duration = Duration::from_secs(3);
 /// A client's connection on which a POST with a body of this length has begun.
 async fn posting(proxy: &Proxy, issuer: &Issuer, length: usize) -> TcpStream {
     let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    client.set_nodelay(true).unwrap(); // the system's time is not paused
     let token = issuer.token();
     let head = format!(
         "POST / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
@@ -98,4 +99,26 @@ async fn a_connection_ends_whose_body_is_stuck_on_the_way_to_a_backend_over_http
 
     answer.notify_one();
     ends_when_idle(client, &clock).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_body_that_goes_on_after_its_answer_is_neither_a_head_nor_silence() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Early::start(65_535, Answers::AtOnce).await;
+    let proxy = Proxy::start(before(&issuer, &backend)).await;
+    let clock = HandMoved::pause();
+    let mut client = posting(&proxy, &issuer, 15_000).await;
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+
+    for piece in 1..=15 {
+        client.write_all(&[b'x'; 1_000]).await.unwrap();
+        clock.by(Duration::from_secs(2)).await; // 30 in all, where a head has 10
+        assert_eq!(backend.bytes.get(), piece * 1_000);
+    }
+    let next =
+        format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", issuer.token());
+    client.write_all(next.as_bytes()).await.unwrap();
+
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "), "and it serves on");
+    assert_eq!(backend.heads.get(), 2);
 }
