@@ -211,6 +211,14 @@ impl Activity {
             (State::Idle | State::Head | State::Busy, _) => {}
         }
     }
+
+    /// The next head began while the request before it was under way: it has its time from the end of
+    /// that.
+    fn head_began_before(&self) {
+        if let (State::Idle, since) = self.0.state.get() {
+            self.0.state.set((State::Head, since));
+        }
+    }
 }
 
 /// Keeps since when somebody waits.
@@ -292,7 +300,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
     /// Waits for bytes, and puts them back; false where none come any more.
     pub(super) async fn look_ahead(&mut self) -> bool {
         if !self.before.is_empty() {
-            self.activity.bytes_came(); // with the request before, but of the next
+            self.activity.head_began_before();
             return true;
         }
         let read = poll_fn(|context| {
