@@ -154,7 +154,8 @@ pub struct Timeouts {
     ///
     /// File: `timeouts.handshake = "10s"`. Default: 10 s; slower than that is an attack.
     pub handshake: Duration,
-    /// How long a connection may be kept alive in silence.
+    /// How long a connection may be kept alive in silence. Part of a head is none: that has `head`,
+    /// also where it is longer.
     ///
     /// File: `timeouts.idle = "75s"`. Default: 75 s, above the 60 s after which common load
     /// balancers give a connection up: who closes first loses no request.

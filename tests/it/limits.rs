@@ -496,6 +496,39 @@ async fn a_head_that_began_behind_another_request_has_ten_seconds_too() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_head_has_its_ten_seconds_also_where_silence_has_three() {
+    let (issuer, _upstream, proxy) =
+        with(|it| it.proxy.timeouts.idle = Duration::from_secs(3)).await;
+    let served = request(&issuer, "GET /", "");
+    for (what, before, rest) in [
+        ("the first", None, 0),
+        ("one at once after an answer", Some(&served), 0),
+        ("one after a rest", Some(&served), 2),
+    ] {
+        let clock = HandMoved::pause();
+        let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+        if let Some(served) = before {
+            socket.write_all(served.as_bytes()).await.unwrap();
+            head(&mut socket).await;
+            socket.read_exact(&mut [0; 2]).await.unwrap();
+        }
+        clock.by(Duration::from_secs(rest)).await;
+        socket.write_all(b"GET / HT").await.unwrap();
+        let ends = task::spawn_local(async move {
+            let mut answer = String::new();
+            let _ = socket.read_to_string(&mut answer).await;
+            answer
+        });
+        for (millis, is_over) in [(0, false), (9_900, false), (200, true)] {
+            clock.by(Duration::from_millis(millis)).await;
+            assert_eq!(ends.is_finished(), is_over, "{what}: after {millis} ms more");
+        }
+        assert_eq!(refused(&ends.await.unwrap()), 408, "{what}");
+        time::resume();
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn what_comes_after_a_silence_is_read_to_the_byte() {
     let (issuer, upstream, proxy) = with(|_| {}).await;
     let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
