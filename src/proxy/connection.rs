@@ -15,7 +15,7 @@ use super::activity::{Activity, Watched};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::preface::{self, Protocol};
-use super::{Stage, handshake, http1, http2};
+use super::{Stage, Timeouts, handshake, http1, http2};
 use crate::core::origin::Scheme;
 use crate::core::reject::Reject;
 use crate::tls::H2;
@@ -111,6 +111,12 @@ async fn greeted(
     }
 }
 
+/// How often a connection is looked at on which nothing is due: nobody tells its timer that a request is
+/// over. With settings that are shorter than a glance a busy one would look all the time.
+pub(super) fn seldom(timeouts: &Timeouts) -> Duration {
+    timeouts.head.min(timeouts.idle).max(GLANCE)
+}
+
 /// Waits until a drain has had the time in which a request that was on its way comes.
 pub(super) async fn drained(stage: &mut watch::Receiver<Stage>) {
     let _ = stage.wait_for(Stage::is_closing).await; // the proxy is gone: no less a reason
@@ -122,4 +128,20 @@ pub(super) async fn drained(stage: &mut watch::Receiver<Stage>) {
 pub(super) fn is_quiet(activity: &Activity, closing: Instant) -> bool {
     let quiet = activity.quiet_since().map(|since| since.max(closing));
     quiet.is_some_and(|since| since.elapsed() >= QUIET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_on_which_nothing_is_due_is_not_looked_at_all_the_time() {
+        for (head, idle, want) in
+            [(10_000, 75_000, 10_000), (10_000, 3_000, 3_000), (10_000, 1, 50), (1, 75_000, 50)]
+        {
+            let [head, idle, want] = [head, idle, want].map(Duration::from_millis);
+            let timeouts = Timeouts { head, idle, ..Timeouts::default() };
+            assert_eq!(seldom(&timeouts), want, "{head:?} and {idle:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use tokio::{io, time};
 use tracing::debug;
 
 use super::activity::{Activity, Watched};
-use super::connection::{GLANCE, drained, is_quiet};
+use super::connection::{GLANCE, drained, is_quiet, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Handover, Link, Wire};
@@ -151,8 +151,7 @@ where
                     linger(connection.into_parts().io.into_inner()).await;
                     return None;
                 }
-                let seldom = timeouts.head.min(timeouts.idle);
-                let again = now + if closing.is_some() { GLANCE } else { seldom };
+                let again = now + if closing.is_some() { GLANCE } else { seldom(&timeouts) };
                 let dues = [head_due, read_due, rest_due, idle_due];
                 timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }

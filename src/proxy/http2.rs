@@ -19,7 +19,7 @@ use tracing::{debug, error};
 
 use super::activity::{Activity, Watched};
 use super::borrowed;
-use super::connection::QUIET;
+use super::connection::{QUIET, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Link, Wire};
@@ -122,7 +122,7 @@ pub(super) async fn serve<S>(
                     Farewell::Said | Farewell::Unsaid => {}
                 }
                 let due = [read_due, silent_due].into_iter().flatten().filter(|due| *due > now);
-                timer.as_mut().reset(due.fold(now + timeouts.head, Instant::min));
+                timer.as_mut().reset(due.fold(now + seldom(&timeouts), Instant::min));
             }
             Ok(_) = stage.wait_for(Stage::is_closing), if !leaving => {
                 leaving = true;
