@@ -13,7 +13,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,12 +24,11 @@ import (
 // Covered is the default. Those of `identity.claims` go before @method, behind them
 // x-clerk-assertion where `signing.mode` has both kinds; @query goes last where `signing.cover`
 // has it.
-const Covered = "x-clerk-principal x-clerk-token-type x-clerk-user-id x-clerk-session-id " +
-	"x-clerk-org-id x-clerk-org-slug x-clerk-org-role x-clerk-org-permissions x-clerk-actor-id " +
-	"@method @authority @path"
+const Covered = "x-clerk-principal x-clerk-token-type x-clerk-user-id x-clerk-session-id x-clerk-org-id " +
+	"x-clerk-org-slug x-clerk-org-role x-clerk-org-permissions x-clerk-actor-id @method @authority @path"
 
-// Of a structured dictionary: a comma within quotes ends no member.
-var member = regexp.MustCompile(`\s*(countersign=)?((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)`)
+// Of a structured dictionary, with what ours says: a comma within quotes ends none.
+var member = regexp.MustCompile(`\s*(?:countersign=((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)|(?:[^,"]|"(?:[^"\\]|\\.)*"?)*)`)
 
 // Secret returns the key of `signing.secret`, by its id; where you set `signing.key_id`, that is
 // the id.
@@ -42,23 +40,13 @@ func Secret(text string) (keys map[string][]byte, err error) {
 	if err != nil || len(key) < 32 {
 		return nil, errors.New("a secret has at least 32 bytes")
 	}
-	return map[string][]byte{hex.EncodeToString(mac(key, "kid")[:4]): key}, nil
-}
-
-func mac(key []byte, text string) []byte {
 	hash := hmac.New(sha256.New, key)
-	hash.Write([]byte(text))
-	return hash.Sum(nil)
+	fmt.Fprint(hash, "kid")
+	return map[string][]byte{fmt.Sprintf("%x", hash.Sum(nil))[:8]: key}, nil
 }
 
-func ours(fields []string) (found []string) {
-	for _, one := range member.FindAllStringSubmatch(strings.Join(fields, ","), -1) {
-		if one[1] != "" {
-			found = append(found, strings.TrimSpace(one[2]))
-		}
-	}
-	return found
-}
+// Two of them have a comma between, and hold as none.
+func ours(field string) string { return strings.Trim(member.ReplaceAllString(field, "$1"), ", \t") }
 
 // Verify says why a request is not believed; nil: each identity header is there once, and ours.
 func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (refused error) {
@@ -67,33 +55,29 @@ func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (re
 			refused = fmt.Errorf(why, about...)
 		}
 	}
-	input := strings.Join(ours(r.Header["Signature-Input"]), ",") // two hold as none
+	input := ours(strings.Join(r.Header["Signature-Input"], ","))
 	need(input != "", "our signature-input is there 0 times")
-	path, query, _ := strings.Cut(r.RequestURI, "?") // as they came
-	derived := map[string][]string{"@method": {r.Method}, "@authority": {r.Host},
-		"@path": {path}, "@query": {"?" + query}}
-	list, base := `("`+strings.ReplaceAll(covered, " ", `" "`)+`")`, ""
-	for _, name := range strings.Fields(covered) {
-		values := append(derived[name], r.Header.Values(name)...)
-		need(len(values) == 1, "%s is there %d times", name, len(values))
-		base += fmt.Sprintf("%q: %s\n", name, strings.Join(values, ", "))
-	}
-	for name := range r.Header { // what is not covered anybody may have added
-		name = strings.ToLower(name) // with `_` it would be taken for `-` further on
-		ours := strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), prefix)
-		need(!ours || strings.Contains(list, `"`+name+`"`), "%s is not signed", name)
-	}
-	given, rest, _ := strings.Cut(input, ";")
-	created, expires, id := int64(0), int64(0), ""
-	const kind = "created=%d;expires=%d;keyid=%q;alg=\"hmac-sha256\";tag=\"countersign\"\n"
-	_, err := fmt.Sscanf(rest+"\n", kind, &created, &expires, &id)
+	need(strings.HasPrefix(input, `("`+strings.ReplaceAll(covered, " ", `" "`)+`");`), "it does not cover what it must")
+	now, created, expires, id := time.Now().Unix(), int64(0), int64(0), ""
+	const kind = `created=%d;expires=%d;keyid=%q;alg="hmac-sha256";tag="countersign"` + "\n"
+	_, err := fmt.Sscanf(input[strings.Index(input, ";")+1:]+"\n", kind, &created, &expires, &id)
 	need(err == nil, "the signature is not of our kind")
-	need(given == list, "it does not cover what it must")
-	now := time.Now().Unix()
 	need(created <= now+5 && expires >= now-5, "the signature is not of this time")
 	need(keys[id] != nil, "no key of this id is known")
-	good := base64.StdEncoding.EncodeToString(mac(keys[id], base+`"@signature-params": `+input))
-	signature := strings.Join(ours(r.Header["Signature"]), ",")
-	need(hmac.Equal([]byte(signature), []byte(":"+good+":")), "the signature does not hold")
+	hash := hmac.New(sha256.New, keys[id])
+	path, query, _ := strings.Cut(r.RequestURI, "?") // as they came
+	lines := http.Header{"@method": {r.Method}, "@authority": {r.Host}, "@path": {path}, "@query": {"?" + query}}
+	for _, name := range strings.Fields(covered) {
+		lines[name] = append(lines[name], r.Header.Values(name)...)
+		need(len(lines[name]) == 1, "%s is there %d times", name, len(lines[name]))
+		fmt.Fprintf(hash, "%q: %s\n", name, strings.Join(lines[name], ", "))
+	}
+	for h := range r.Header { // what is not covered anybody may have added
+		h = strings.ToLower(h) // with `_` it would be taken for `-` further on
+		need(lines[h] != nil || !strings.HasPrefix(strings.ReplaceAll(h, "_", "-"), prefix), "%s is not signed", h)
+	}
+	fmt.Fprintf(hash, `"@signature-params": %s`, input)
+	good := []byte(":" + base64.StdEncoding.EncodeToString(hash.Sum(nil)) + ":")
+	need(hmac.Equal(good, []byte(ours(strings.Join(r.Header["Signature"], ",")))), "the signature does not hold")
 	return refused
 }

@@ -43,7 +43,7 @@ LANGUAGES = [
     Language(
         "Go", "countersign.go", "go version", "{built}/go/app",
         "cp -r {apps}/go {built} && cd {built}/go && mkdir -p countersign && "
-        "cp {verifiers}/*.go countersign && go build -buildvcs=false -o app .", longest=51,
+        "cp {verifiers}/*.go countersign && go build -buildvcs=false -o app .",
     ),
     Language(
         "Java", "Countersign.java", "java --version", "java -cp {built} App",
