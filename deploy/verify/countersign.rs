@@ -54,63 +54,58 @@ pub fn verify<'a>(
     prefix: &str,
     cover: &[&str],
 ) -> Result<HashMap<String, String>, String> {
-    let mut values = HashMap::<String, Vec<&str>>::new();
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    // The query is a `?` where there is none.
+    let derived = [("@method", method), ("@path", path), ("@query", query.max("?"))];
+    let mut lines = HashMap::from(derived.map(|(name, value)| (name.into(), vec![value])));
     for (name, value) in headers {
         // A name with `_` would be taken for ours further on.
-        values.entry(name.to_lowercase().replace('_', "-")).or_default().push(value.trim());
+        lines.entry(name.to_lowercase().replace('_', "-")).or_default().push(value.trim());
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (query, hosts) = (format!("?{query}"), values.get("host").cloned().unwrap_or_default());
-    for (name, value) in [("@method", method), ("@path", path), ("@query", &query)] {
-        values.insert(name.into(), vec![value]);
-    }
-    values.insert("@authority".into(), hosts);
-    let (params, signature) = (ours(&values, "signature-input")?, ours(&values, "signature")?);
+    lines.insert("@authority".into(), lines.get("host").cloned().unwrap_or_default());
+    let (params, signature) = (ours(&lines, "signature-input")?, ours(&lines, "signature")?);
     let expected = [identity, &["@method", "@authority", "@path"], cover].concat();
     let covered = format!("(\"{}\");created=", expected.join("\" \""));
     let rest = params.strip_prefix(&covered).ok_or("it does not cover what it must")?;
     let (created, expires, keyid) = parse(rest).ok_or("the signature is not of our kind")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let timely = created <= now + 5 && expires >= now.saturating_sub(5);
-    timely.then_some(()).ok_or("the signature is not of this time")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs() as i64);
+    (created <= now + 5 && expires >= now - 5).then_some(()).ok_or("it is not of this time")?;
     let key = keys.get(keyid).ok_or("no key of this id and algorithm is known")?;
     let beside = |name: &&String| name.starts_with(prefix) && !identity.contains(&name.as_str());
-    if let Some(name) = values.keys().find(beside) {
+    if let Some(name) = lines.keys().find(beside) {
         return Err(format!("{name} is not signed")); // what is not covered anybody may have added
     }
-    let mut base = String::new();
-    for name in &expected {
-        base += &format!("\"{name}\": {}\n", only(&values, name)?);
-    }
-    base += &format!("\"@signature-params\": {params}");
-    let given = BASE64.decode(signature.trim_matches(':')).unwrap_or_default();
-    let verified = key.clone().chain_update(&base).verify_slice(&given); // in constant time
-    verified.map_err(|_| "the signature does not hold")?;
-    identity.iter().map(|name| Ok((name.to_string(), only(&values, name)?.into()))).collect()
+    let base = expected.iter().map(|name| Ok(format!("\"{name}\": {}\n", only(&lines, name)?)));
+    let base = base.collect::<Result<String, String>>()? + "\"@signature-params\": " + &params;
+    let mac = BASE64.decode(signature.trim_matches(':')).unwrap_or_default();
+    // In constant time.
+    key.clone().chain_update(base).verify_slice(&mac).map_err(|_| "the signature does not hold")?;
+    identity.iter().map(|name| Ok((name.to_string(), only(&lines, name)?.into()))).collect()
 }
 
-fn only<'a>(values: &HashMap<String, Vec<&'a str>>, name: &str) -> Result<&'a str, String> {
-    match values.get(name).map(Vec::as_slice).unwrap_or_default() {
-        [one] => Ok(one),
-        found => Err(format!("{name} is there {} times", found.len())),
-    }
+fn only<'a>(lines: &HashMap<String, Vec<&'a str>>, name: &str) -> Result<&'a str, String> {
+    once(name, lines.get(name).map(Vec::as_slice).unwrap_or_default())
+}
+
+fn once<'a>(name: &str, found: &[&'a str]) -> Result<&'a str, String> {
+    if let [one] = found { Ok(one) } else { Err(format!("{name} is there {} times", found.len())) }
 }
 
 /// Our member of a structured dictionary: a comma within quotes ends none.
-fn ours(values: &HashMap<String, Vec<&str>>, name: &str) -> Result<String, String> {
-    let field = values.get(name).map(|lines| lines.join(", ")).unwrap_or_default();
+fn ours(lines: &HashMap<String, Vec<&str>>, name: &str) -> Result<String, String> {
+    let field = lines.get(name).map(|sent| sent.join(", ")).unwrap_or_default();
     let (mut quoted, mut escaped) = (false, false);
-    let members = field.split(|byte| {
-        quoted ^= byte == '"' && !escaped;
-        escaped = quoted && byte == '\\' && !escaped;
-        byte == ',' && !quoted
+    let members = field.split(|letter| {
+        quoted ^= letter == '"' && !escaped;
+        escaped = quoted && letter == '\\' && !escaped;
+        letter == ',' && !quoted
     });
     let found: Vec<_> = members.filter_map(|one| one.trim().strip_prefix("countersign=")).collect();
-    only(&HashMap::from([(format!("our {name}"), found)]), &format!("our {name}")).map(Into::into)
+    once(&format!("our {name}"), &found).map(Into::into)
 }
 
 /// The rest of the parameters, as they stand in `Signature-Input`.
-fn parse(rest: &str) -> Option<(u64, u64, &str)> {
+fn parse(rest: &str) -> Option<(i64, i64, &str)> {
     let (created, rest) = rest.split_once(";expires=")?;
     let (expires, rest) = rest.split_once(";keyid=\"")?;
     let keyid = rest.strip_suffix("\";alg=\"hmac-sha256\";tag=\"countersign\"")?;
