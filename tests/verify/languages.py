@@ -54,6 +54,10 @@ LANGUAGES = [
         "mcs -langversion:latest -out:{built}/App.exe {verifiers}/Countersign.cs {apps}/App.cs",
     ),
     Language(
+        "C#, .NET", "Countersign.cs", "{apps}/../dotnet --list-runtimes", "{apps}/../dotnet {built}/App.dll",
+        "{apps}/../dotnet build {built}/App.dll {verifiers}/Countersign.cs {apps}/App.cs",
+    ),
+    Language(
         "Rust", "countersign.rs", "rustc --version", "{built}/rust/debug/app",
         "cargo build --quiet --locked --manifest-path {apps}/rust/Cargo.toml --target-dir {built}/rust",
         longest=60, hangs_up=True,

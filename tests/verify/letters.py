@@ -32,6 +32,11 @@ LANGUAGES = {  # how it is built and run; whether it takes its request as JSON
         ["mono", BUILT / "Letters.exe"],
         False,
     ),
+    "C#, .NET": (
+        [HERE / "dotnet", "build", BUILT / "Letters.dll", VERIFIERS / "Countersign.cs", APPS / "Letters.cs"],
+        [HERE / "dotnet", BUILT / "Letters.dll"],
+        False,
+    ),
 }
 
 

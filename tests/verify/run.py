@@ -121,7 +121,7 @@ def chosen(arguments):
 
 def judged(cases, language, issuer):
     """Builds and runs one; what of it was believed and refused, or nothing where it could not be run."""
-    built = BUILT / language.name.replace("#", "sharp").lower()
+    built = BUILT / language.name.replace("#", "sharp").replace(", .", "-").lower()
     built.mkdir(parents=True, exist_ok=True)
     places = {"apps": APPS, "built": built, "verifiers": VERIFIERS, "python": sys.executable}
     for command in filter(None, [language.build, language.version]):
