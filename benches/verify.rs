@@ -26,6 +26,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use countersign::core::access::{Access, Permit, Presented, Rule};
 use countersign::core::caller::Caller;
+use countersign::core::clerk::claimed::Claimed;
 use countersign::core::clerk::cookies::{ClerkCookies, CookieOwner, CookieSuffix};
 use countersign::core::clerk::publishable_key::PublishableKey;
 use countersign::core::credential::BearerToken;
@@ -125,7 +126,7 @@ fn credential_in_cookies(bencher: Bencher<'_, '_>) {
     let both =
         pairs.map(|(name, value)| format!("{name}={value}; {}={value}", owner.suffix.name(name)));
     let headers = request::headers(COOKIE, &both.join("; "));
-    bencher.bench(|| ClerkCookies::read(black_box(&headers), &owner, NOW));
+    bencher.bench(|| ClerkCookies::read(black_box(&headers), &owner, NOW, Claimed::read));
 }
 
 /// How much does it cost, once a token, to write down what the backend is told about its caller?

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use countersign::core::clerk::claimed::Claimed;
 use countersign::core::clerk::cookies::{ClerkCookies, CookieOwner, CookieSuffix};
 use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::cookie;
@@ -28,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
 
-    let got = ClerkCookies::read(&headers, &owner, UnixTime::from_secs(NOW));
+    let got = ClerkCookies::read(&headers, &owner, UnixTime::from_secs(NOW), Claimed::read);
     let latin1 = |line: &[u8]| line.iter().map(|byte| char::from(*byte)).collect::<String>();
     let lines: Vec<String> = headers.values().map(|line| latin1(line.as_bytes())).collect();
     let want =

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Clock;
+use crate::core::clerk::claimed::{Claimed, Shown};
 use crate::core::clerk::cookies::{ClerkCookies, CookieOwner, CookieSuffix};
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Exchange, Next};
@@ -17,6 +18,7 @@ use crate::core::clerk::public_url::{PublicUrl, push_parameter};
 use crate::core::clerk::publishable_key::PublishableKey;
 use crate::core::credential::BearerToken;
 use crate::core::jws::UnverifiedToken;
+use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 use crate::dev::issuer::Issuer;
 use crate::dev::server::client::send;
@@ -155,7 +157,11 @@ async fn a_browser_that_was_there_needs_no_other_handshake() {
     };
     let next = |lines: &[String]| {
         let mut headers = kept(lines);
-        let cookies = ClerkCookies::read(&headers, &owner, NOW);
+        let cookies = ClerkCookies::read(&headers, &owner, NOW, Claimed::read);
+        let a_session = |token: &str| {
+            let claimed = Claimed::read(token).ok_or(Reject::TokenMalformed)?;
+            Ok(Shown { is_session: true, claimed })
+        };
         headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
         let (method, instance) = (&Method::GET, &instance);
         let exchange = Exchange {
@@ -166,7 +172,7 @@ async fn a_browser_that_was_there_needs_no_other_handshake() {
             leads_home: true,
             cookies: &cookies,
         };
-        (exchange.before(false, |_| true), cookies.uses_suffix(), cookies.refresh.is_some())
+        (exchange.before(false, a_session), cookies.uses_suffix(), cookies.refresh.is_some())
     };
 
     let signed_out = handshake(&issuer, &[]).await;

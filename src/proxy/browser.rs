@@ -13,6 +13,7 @@ use super::record::Record;
 use super::seen::Known;
 use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::away::{self, Away};
+use crate::core::clerk::claimed::{Claimed, Shown};
 use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Verdict};
@@ -20,7 +21,6 @@ use crate::core::clerk::public_url::PublicUrl;
 use crate::core::clerk::refresh::{Failure, session_of};
 use crate::core::credential::BearerToken;
 use crate::core::issuer::{IssuerPolicy, TokenClass};
-use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::target::Target;
 use crate::core::time::UnixTime;
@@ -50,12 +50,7 @@ struct Browser<'a> {
 /// Somebody who is signed in, and what it took to know.
 type SignedIn = (Arc<Known>, AuthSource);
 
-impl<'a> Browser<'a> {
-    fn new(visit: &'a Visit<'a>, settings: &'a BrowserSettings, now: UnixTime) -> Self {
-        let cookies = ClerkCookies::read(visit.headers, &settings.instance.owner, now);
-        Self { url: visit.url(settings), visit, settings, cookies, now }
-    }
-
+impl Browser<'_> {
     fn exchange(&self) -> Exchange<'_> {
         Exchange {
             instance: &self.settings.instance,
@@ -76,6 +71,25 @@ impl Visit<'_> {
 }
 
 impl Pipeline {
+    fn browser<'a>(&self, visit: &'a Visit<'a>, settings: &'a BrowserSettings) -> Browser<'a> {
+        let now = self.shared().clock.now();
+        let claimed = |token: &str| match self.known_session(BearerToken::of(token)) {
+            Some(known) => Some(known.claimed.clone()),
+            None => Claimed::read(token),
+        };
+        let owner = &settings.instance.owner;
+        let cookies = ClerkCookies::read(visit.headers, owner, now, claimed);
+        Browser { url: visit.url(settings), visit, settings, cookies, now }
+    }
+
+    /// Says what a session cookie is. One that was verified before is not taken apart again.
+    fn shown(&self, token: &str) -> Result<Shown, Reject> {
+        match self.known_session(BearerToken::of(token)) {
+            Some(known) => Ok(Shown { is_session: true, claimed: known.claimed.clone() }),
+            None => Shown::read(token, self.clerk()),
+        }
+    }
+
     /// Says who sent a request without a bearer token.
     ///
     /// # Errors
@@ -87,7 +101,7 @@ impl Pipeline {
         settings: &BrowserSettings,
         record: &mut Record,
     ) -> Result<SignedIn, Reject> {
-        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        let browser = self.browser(visit, settings);
         if browser.cookies.session.is_some() {
             record.carrier = Carrier::Cookie;
         }
@@ -97,12 +111,12 @@ impl Pipeline {
             return Err(if shown { Reject::CookiesRefused } else { Reject::CredentialMissing });
         }
         let exchange = browser.exchange();
-        let is_session = |token: &UnverifiedToken<'_>| self.clerk().is_session(token);
-        let mut next = exchange.before(false, is_session);
+        let shown = |token: &str| self.shown(token);
+        let mut next = exchange.before(false, shown);
         if let Next::Resolve(brought) = &next {
             match self.resolve(&browser, brought, record).await? {
                 Some(signed_in) => return Ok(signed_in),
-                None => next = exchange.before(true, is_session),
+                None => next = exchange.before(true, shown),
             }
         }
         match next {
@@ -129,7 +143,7 @@ impl Pipeline {
         if !settings.renews(visit.method, &reject) {
             return Err(reject);
         }
-        let mut browser = Browser::new(visit, settings, self.shared().clock.now());
+        let mut browser = self.browser(visit, settings);
         browser.cookies.session = Some(token.reveal().to_owned());
         browser.cookies.contradicts = false; // of the cookies nothing is asked
         match self.refresh(&browser, &reject, record).await {
@@ -150,7 +164,7 @@ impl Pipeline {
         if settings.cookies == Cookies::Refused {
             return None;
         }
-        let browser = Browser::new(visit, settings, self.shared().clock.now());
+        let browser = self.browser(visit, settings);
         let exchange = browser.exchange();
         if exchange.sign_in_loops(reject) {
             self.shared().metrics.handshake_loops.inc();
@@ -296,18 +310,17 @@ impl Pipeline {
     /// Verifies a session token of the instance's, and no other token.
     async fn session(&self, token: &str) -> Result<SignedIn, Reject> {
         let bearer = BearerToken::of(token);
-        if !self.is_known_session(bearer) {
+        if self.known_session(bearer).is_none() {
             verdict::check_session(bearer, self.shared().settings.limits.token, self.clerk())?;
         }
         self.identify(bearer).await
     }
 
-    /// Tells whether this was found to be a session token of the instance's before.
-    fn is_known_session(&self, token: BearerToken<'_>) -> bool {
-        let mut seen = self.seen.borrow_mut();
+    /// Returns what was found out about a session token of the instance's before.
+    fn known_session(&self, token: BearerToken<'_>) -> Option<Arc<Known>> {
         let is_session =
-            |known: Arc<Known>| known.place == CLERK && known.class == TokenClass::SessionToken;
-        seen.find(token).is_some_and(is_session)
+            |known: &Arc<Known>| known.place == CLERK && known.class == TokenClass::SessionToken;
+        self.seen.borrow_mut().find(token).filter(is_session)
     }
 
     /// Verifies a session token that a handshake has brought to a machine whose clock is wrong.

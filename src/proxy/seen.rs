@@ -22,6 +22,7 @@ use crate::core::access::{Presented, Standing, Testimony};
 use crate::core::assertion::{Assertion, AssertionSigner};
 use crate::core::caller::Caller;
 use crate::core::claims::Validity;
+use crate::core::clerk::claimed::Claimed;
 use crate::core::credential::BearerToken;
 use crate::core::identity::{Identity, IdentityPolicy};
 use crate::core::issuer::TokenClass;
@@ -66,6 +67,8 @@ pub(super) struct Known {
     pub(super) leeway: Duration,
     pub(super) names_party: bool,
     pub(super) identity: Arc<Identity>,
+    /// What it said as a cookie, before anybody believed it.
+    pub(super) claimed: Claimed,
     asserted: Option<Asserted>,
     pub(super) key: Arc<VerificationKey>,
     /// The generation of the key set in which `key` was last seen.
@@ -84,6 +87,7 @@ impl Known {
         Self {
             names_party: caller.names_party(),
             identity: Arc::new(policy.of(&caller)),
+            claimed: Claimed::of(&caller.claims),
             standing: Arc::new(Standing::of(&caller, routes.asked_claims())),
             asserted: assertions.map(|assertions| Asserted::new(assertions.claims_of(&caller))),
             place,
@@ -148,7 +152,12 @@ impl Known {
         let standing = self.standing.bytes();
         // An assertion holds its claims in base64, and is kept beside them.
         let asserted = self.asserted.as_ref().map_or(0, |it| 4 * it.claims.len() + OVERHEAD);
-        values + 2 * self.identity.base.len() + self.issuer.len() + standing + asserted + OVERHEAD
+        values
+            + 2 * self.identity.base.len()
+            + 2 * self.issuer.len()
+            + standing
+            + asserted
+            + OVERHEAD
     }
 }
 

@@ -12,12 +12,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::COOKIE;
-use serde_json::Value;
 
+use crate::core::clerk::claimed::Claimed;
 use crate::core::clerk::publishable_key::{Environment, PublishableKey};
-use crate::core::credential::BearerToken;
-use crate::core::json::Object;
-use crate::core::jws::UnverifiedToken;
 use crate::core::time::UnixTime;
 
 /// The session token.
@@ -140,17 +137,23 @@ pub struct ClerkCookies {
 }
 
 impl ClerkCookies {
-    /// Reads the cookies of a request to this instance at the time `now`.
+    /// Reads the cookies of a request to this instance at the time `now`. `claimed` says what a token
+    /// claims: as [`Claimed::read`] does, or from memory.
     ///
     /// Several `Cookie` lines are one (RFC 9113 §8.2.3).
-    pub fn read(headers: &HeaderMap, instance: &CookieOwner, now: UnixTime) -> Self {
+    pub fn read(
+        headers: &HeaderMap,
+        instance: &CookieOwner,
+        now: UnixTime,
+        claimed: impl Fn(&str) -> Option<Claimed>,
+    ) -> Self {
         let lines = headers.get_all(COOKIE).iter().map(|line| latin1(line.as_bytes()));
         let header = lines.collect::<Vec<_>>().join("; ");
         if !header.contains("__") {
             return Self::default();
         }
         let jar = Jar::parse(&header);
-        let family = family(&jar, instance, now);
+        let family = family(&jar, instance, now, claimed);
         let named = |base: &str| {
             if family.is_suffixed() { instance.suffix.name(base) } else { base.to_owned() }
         };
@@ -254,27 +257,30 @@ impl Family {
 
 /// Decides which family counts. Tokens are taken apart and not verified here; a family is chosen
 /// with what they claim, and nothing else.
-fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
+fn family(
+    jar: &Jar<'_>,
+    instance: &CookieOwner,
+    now: UnixTime,
+    claimed: impl Fn(&str) -> Option<Claimed>,
+) -> Family {
     let suffixed = |base: &str| jar.text(&instance.suffix.name(base));
     let (plain, plain_uat) = (jar.text(SESSION), jar.text(CLIENT_UAT));
     let (own, own_uat) = (suffixed(SESSION), suffixed(CLIENT_UAT));
-    let plain_claims = plain.as_deref().map(claims);
-    if let Some(claims) = &plain_claims {
-        match claims.as_ref().and_then(|claims| claims.get("iss")).filter(|iss| is_truthy(iss)) {
-            None => return Family::PlainIsOdd,
-            Some(iss) if !names(iss, &instance.issuer_host) => return Family::PlainIsForeign,
-            Some(_) => {}
-        }
+    let of_plain = plain.as_deref().and_then(&claimed);
+    match &of_plain {
+        None if plain.is_some() => return Family::PlainIsOdd,
+        Some(claims) if !claims.has_issuer() => return Family::PlainIsOdd,
+        Some(claims) if !claims.is_of(&instance.issuer_host) => return Family::PlainIsForeign,
+        None | Some(_) => {}
     }
     if own.is_none() && own_uat.is_none() {
         return Family::NothingSuffixed;
     }
     let signed_out = |uat: &Option<String>| uat.as_deref() == Some("0");
-    let plain_claims = plain_claims.flatten();
     // Mostly it is the same token twice, which is taken apart once.
-    let taken_apart = if own == plain { None } else { own.as_deref().and_then(claims) };
-    let own_claims = if own == plain { plain_claims.as_ref() } else { taken_apart.as_ref() };
-    let newer = issued_at(plain_claims.as_ref()) > issued_at(own_claims);
+    let of_own = if own == plain { of_plain.clone() } else { own.as_deref().and_then(&claimed) };
+    let issued_at = |claims: &Option<Claimed>| claims.as_ref().and_then(Claimed::issued_at);
+    let newer = issued_at(&of_plain).unwrap_or(0.0) > issued_at(&of_own).unwrap_or(0.0);
     if !signed_out(&own_uat) && !signed_out(&plain_uat) && newer {
         return Family::PlainIsNewer;
     }
@@ -284,7 +290,7 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
     if instance.environment == Environment::Development
         && !signed_out(&own_uat)
         && signed_out(&plain_uat)
-        && own_claims.is_some_and(|claims| has_expired(claims, now))
+        && of_own.is_some_and(|claims| claims.has_expired(now))
     {
         return Family::SuffixedExpired;
     }
@@ -292,42 +298,6 @@ fn family(jar: &Jar<'_>, instance: &CookieOwner, now: UnixTime) -> Family {
         return Family::SuffixedIsIncomplete;
     }
     Family::Suffixed
-}
-
-/// What a token claims, whoever signed it.
-fn claims(token: &str) -> Option<Object> {
-    Some(UnverifiedToken::parse(BearerToken::of(token)).ok()?.into_claims())
-}
-
-/// Tells whether a value counts as there, as JavaScript has it.
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::Bool(true) | Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
-/// Tells whether `iss` is this host, under any scheme.
-fn names(iss: &Value, host: &str) -> bool {
-    let without_scheme = |text: &str| {
-        let lower = text.to_ascii_lowercase();
-        let start = ["https://", "http://"]
-            .iter()
-            .find_map(|scheme| lower.starts_with(scheme).then_some(scheme.len()));
-        text[start.unwrap_or(0)..].to_owned()
-    };
-    iss.as_str().is_some_and(|iss| without_scheme(iss) == host)
-}
-
-fn issued_at(claims: Option<&Object>) -> f64 {
-    claims.and_then(|claims| claims.get("iat")?.as_number()?.as_f64()).unwrap_or(0.0)
-}
-
-fn has_expired(claims: &Object, now: UnixTime) -> bool {
-    let exp = claims.get("exp").and_then(|exp| exp.as_number()?.as_f64());
-    exp.is_some_and(|exp| exp <= now.as_secs() as f64)
 }
 
 /// Bytes of a header as JavaScript reads them: one character each.

@@ -1,6 +1,6 @@
 //! Tests of Clerk's cookies: how they are read, and which family counts.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::core::base64url;
@@ -23,7 +23,7 @@ fn production() -> CookieOwner {
 fn read(owner: &CookieOwner, cookies: &str) -> ClerkCookies {
     let mut headers = HeaderMap::new();
     headers.insert(COOKIE, cookies.parse().unwrap());
-    ClerkCookies::read(&headers, owner, NOW)
+    ClerkCookies::read(&headers, owner, NOW, Claimed::read)
 }
 
 fn token(claims: Value) -> String {
@@ -74,7 +74,7 @@ fn a_cookie_is_read_as_clerks_library_reads_it() {
     let mut headers = HeaderMap::new();
     headers.append(COOKIE, "a=1".parse().unwrap());
     headers.append(COOKIE, "__session=t".parse().unwrap());
-    let got = ClerkCookies::read(&headers, &production(), NOW);
+    let got = ClerkCookies::read(&headers, &production(), NOW, Claimed::read);
     assert_eq!(got.session.as_deref(), Some("t"), "several lines are one");
 }
 

@@ -16,14 +16,13 @@ use http::{HeaderMap, Method};
 
 use crate::core::claims::ClaimError;
 use crate::core::clerk::away::Away;
+use crate::core::clerk::claimed::Shown;
 use crate::core::clerk::cookies::{
     ClerkCookies, DEV_BROWSER, HANDSHAKE, HANDSHAKE_NONCE, HANDSHAKES, REDIRECT_COUNT,
 };
 use crate::core::clerk::instance::{Instance, Payload};
 use crate::core::clerk::public_url::{PublicUrl, origin_of, push_parameter};
 use crate::core::clerk::row::Row;
-use crate::core::credential::BearerToken;
-use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 
 /// The version of Clerk's API that the form of these requests is of.
@@ -186,12 +185,8 @@ impl Exchange<'_> {
     /// Decides what can be decided before a token is verified: rows 1 to 11.
     ///
     /// `resolved`: what a handshake has brought was looked at already, and decided nothing.
-    /// `is_session`: tells whether a token may be one of a session, by its class.
-    pub fn before(
-        &self,
-        resolved: bool,
-        is_session: impl Fn(&UnverifiedToken<'_>) -> bool,
-    ) -> Next {
+    /// `shown`: says what the session cookie is, as [`Shown::read`] does, or from memory.
+    pub fn before(&self, resolved: bool, shown: impl Fn(&str) -> Result<Shown, Reject>) -> Next {
         let cookies = self.cookies;
         if !resolved && let Some(brought) = self.brought() {
             return Next::Resolve(brought);
@@ -216,18 +211,17 @@ impl Exchange<'_> {
             }
             (Some(session), true) => session,
         };
-        let token = match UnverifiedToken::parse(BearerToken::of(session)) {
-            Ok(token) => token,
+        let Shown { is_session, claimed } = match shown(session) {
+            Ok(shown) => shown,
             Err(reject) => {
                 return Next::Decided(Row::SessionUnreadable.says(Verdict::Refused(reject)));
             }
         };
-        if !is_session(&token) {
+        if !is_session {
             let verdict = Verdict::Refused(Reject::TokenClassRefused);
             return Next::Decided(Row::SessionOfAnotherClass.says(verdict));
         }
-        let issued = token.claims().get("iat").and_then(|iat| iat.as_number()?.as_f64());
-        if issued.is_some_and(|iat| iat < cookies.client_uat as f64) {
+        if claimed.issued_at().is_some_and(|iat| iat < cookies.client_uat as f64) {
             let reason = Reason::SessionTokenIatBeforeClientUat;
             return self.decided(Row::SessionOlderThanClient, reason);
         }

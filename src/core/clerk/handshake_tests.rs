@@ -1,6 +1,7 @@
 use http::header::HeaderValue;
 
 use super::*;
+use crate::core::clerk::claimed::Claimed;
 use crate::core::clerk::organization_sync::{OrganizationSync, Pattern};
 use crate::core::clerk::publishable_key::PublishableKey;
 
@@ -13,6 +14,12 @@ fn instance() -> Instance {
         organizations: OrganizationSync { organizations, personal },
         ..Instance::of(&key, Payload::Nonce)
     }
+}
+
+/// Takes any token for one of a session.
+fn a_session(token: &str) -> Result<Shown, Reject> {
+    let claimed = Claimed::read(token).ok_or(Reject::TokenMalformed)?;
+    Ok(Shown { is_session: true, claimed })
 }
 
 /// Asks about a GET for a page of this path, with these headers beside.
@@ -82,7 +89,7 @@ fn every_handshake_says_which_organization_the_page_wants() {
         ("/me", "&format=nonce&organization_id="),
         ("/", "&format=nonce"),
     ] {
-        let next = ask(path, &[PAGE], true, &cookies, |exchange| exchange.before(false, |_| true));
+        let next = ask(path, &[PAGE], true, &cookies, |exchange| exchange.before(false, a_session));
         let Next::Decided(Decided { verdict: Verdict::Handshake(redirect), .. }) = next else {
             panic!("{path}: {next:?}")
         };
@@ -116,7 +123,7 @@ fn a_nonce_is_only_taken_where_it_can_be_exchanged() {
     ] {
         let instance = Instance { payload, ..instance() };
         let next = ask_of(&instance, "/", &[PAGE], true, &cookies, |exchange| {
-            exchange.before(false, |_| true)
+            exchange.before(false, a_session)
         });
         assert_eq!(next, Next::Resolve(want));
     }

@@ -4,6 +4,7 @@
 //! held against Clerk's own verdicts.
 
 pub mod away;
+pub mod claimed;
 pub mod cookies;
 pub mod directives;
 pub mod handshake;

@@ -13,6 +13,7 @@ use super::{Question, advice, caller_of};
 use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::caller::Caller;
 use crate::core::clerk::away::Away;
+use crate::core::clerk::claimed::{Claimed, Shown};
 use crate::core::clerk::cookies::ClerkCookies;
 use crate::core::clerk::directives::Directives;
 use crate::core::clerk::handshake::{Brought, Decided, Exchange, Next, Reason, Verdict};
@@ -22,7 +23,6 @@ use crate::core::clerk::refresh::Failure;
 use crate::core::clerk::row::Row;
 use crate::core::cookie;
 use crate::core::credential::BearerToken;
-use crate::core::jws::UnverifiedToken;
 use crate::core::origin::{self, KnownBy};
 use crate::core::reject::Reject;
 use crate::core::target::Target;
@@ -95,7 +95,8 @@ impl<'a> Telling<'a> {
         }
         self.report.address = Some(Address { text: shown_url::shown(&url.without(&[])), from });
         let now = self.question.tokens.now;
-        let cookies = ClerkCookies::read(&self.asked.headers, &settings.instance.owner, now);
+        let cookies =
+            ClerkCookies::read(&self.asked.headers, &settings.instance.owner, now, Claimed::read);
         Some(Browser { asked: self.asked, settings, url, cookies })
     }
 
@@ -109,13 +110,13 @@ impl<'a> Telling<'a> {
             );
         }
         let policy = self.clerk()?;
-        let is_session = |token: &UnverifiedToken<'_>| policy.is_session(token);
+        let shown = |token: &str| Shown::read(token, policy);
         let exchange = browser.exchange();
-        let mut next = exchange.before(false, is_session);
+        let mut next = exchange.before(false, shown);
         if let Next::Resolve(brought) = &next {
             match self.resolved(browser, brought)? {
                 Some(caller) => return Ok(caller),
-                None => next = exchange.before(true, is_session),
+                None => next = exchange.before(true, shown),
             }
         }
         match next {
