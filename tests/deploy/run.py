@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent))
 from harness import have_loopback, main
 
 import boxed
+import building
 import compiled
 import documented
 import flooded
@@ -44,7 +45,8 @@ def alone():
 
 def run(cases):
     """All parts, or those that are named."""
-    parts = {part.__name__: part for part in (image, manifests, shaped, documented, boxed, flooded, measured, played)}
+    every = (image, building, manifests, shaped, documented, boxed, flooded, measured, played)
+    parts = {part.__name__: part for part in every}
     if sys.argv[1:] == ["compiled"]:
         return compiled.run(cases, image.described())
     of_build = image.build()
