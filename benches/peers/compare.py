@@ -8,11 +8,8 @@ import argparse
 import http.client
 import os
 import pathlib
-import resource
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import figures
@@ -49,20 +46,11 @@ def arguments():
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked, began = arguments(), time.monotonic()
     binary = programs.countersign(asked.binary)
-    cannot = [programs.not_installed(it) for it in ("wrk", "nginx") if not programs.found(it)]
-    cannot += ["two CPUs are needed: one for the proxy, one for load and backend"] if len(programs.CORES) < 2 else []
-    if cannot:
-        print("Nothing can be measured here:", *cannot, sep="\n  ", file=sys.stderr)
-        sys.exit(2)
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)  # nginx gives up root where it has it
+    with programs.place() as directory:
         try:
-            sys.exit(Comparison(asked, binary, pathlib.Path(directory), began).run())
+            sys.exit(Comparison(asked, binary, directory, began).run())
         except RuntimeError as error:  # the backend or Countersign itself did not start
             print(error, file=sys.stderr)
             sys.exit(2)

@@ -3,16 +3,19 @@
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
+import signal
 import socket
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))
 from harness import TARGET
 
 CORES = sorted(os.sched_getaffinity(0))
-LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]  # where there is one alone, `compare` does not begin
+LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]  # where there is one alone, nothing begins
 NOT_INSTALLED = "not installed"
 
 # Where each comes from, for whoever has it not.
@@ -44,6 +47,23 @@ def countersign(asked=None):
             return str(place.resolve())
     sought = " or ".join(map(str, places))
     sys.exit(f"There is no {sought}: build it with `sh deploy/build` or `cargo build --release`, or name it with --binary")
+
+
+@contextlib.contextmanager
+def place():
+    """A folder for all that takes part, with as many files open as there may be. Ends with 2 where nothing can be
+    measured; and it is tidied up too where we are told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    cannot = [not_installed(it) for it in ("wrk", "nginx") if not found(it)]
+    cannot += ["two CPUs are needed: one for the proxy, one for load and backend"] if len(CORES) < 2 else []
+    if cannot:
+        print("Nothing can be measured here:", *cannot, sep="\n  ", file=sys.stderr)
+        sys.exit(2)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)  # nginx gives up root where it has it
+        yield pathlib.Path(directory)
 
 
 @contextlib.contextmanager

@@ -23,11 +23,8 @@ import argparse
 import http.client
 import os
 import pathlib
-import resource
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peers"))
@@ -72,20 +69,11 @@ def arguments():
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked = arguments()
     asked.until = time.monotonic() + asked.minutes * 60
     binary = programs.countersign(asked.binary)
-    cannot = [programs.not_installed(it) for it in ("wrk", "nginx") if not programs.found(it)]
-    cannot += ["two CPUs are needed: one for the proxy, one for load and backend"] if len(programs.CORES) < 2 else []
-    if cannot:
-        print("Nothing can be measured here:", *cannot, sep="\n  ", file=sys.stderr)
-        sys.exit(2)
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)  # nginx gives up root where it has it
-        sys.exit(run(asked, binary, pathlib.Path(directory)))
+    with programs.place() as directory:
+        sys.exit(run(asked, binary, directory))
 
 
 def run(asked, binary, directory):
