@@ -3,6 +3,7 @@
 use countersign::clock::Clock;
 use countersign::config::Settings;
 use countersign::core::access::{Access, Mode, Rule, Unauthenticated};
+use countersign::core::clerk::cookies::CookieSuffix;
 use countersign::core::clerk::publishable_key::Environment;
 use countersign::core::route::{Case, Route, Routes};
 use countersign::core::time::UnixTime;
@@ -10,7 +11,9 @@ use countersign::proxy::{Cookies, TrustedProxies};
 use http::Method;
 use serde_json::json;
 
-use crate::support::settings::{browsers, route, session_claims, settings_for_browsers};
+use crate::support::settings::{
+    browsers, publishable_key, route, session_claims, settings_for_browsers,
+};
 use crate::support::{Answer, Client, Issuer, Proxy, Upstream};
 
 /// When a session began that every test's tokens are newer than.
@@ -114,6 +117,34 @@ async fn a_page_is_sent_to_clerk_and_a_script_is_told_why() {
     }
     let log = proxy.logged();
     assert!(!log.contains(&good) && !log.contains(&old), "a token is in the log");
+}
+
+/// What decides about cookies is claimed by tokens nobody has verified yet; of one that was, it is
+/// remembered.
+#[tokio::test(flavor = "local")]
+async fn a_token_that_is_remembered_decides_about_cookies_as_it_did() {
+    let (issuer, upstream, proxy) = served(|_, _| {}).await;
+    let now = Clock::System.now().as_secs();
+    let of = |user: &str, iat: i64| issuer.mint(json!({"sub": user, "iat": iat, "nbf": iat}));
+    let (older, newer) = (of("user_older", now - 30), of("user_newer", now - 10));
+    let suffix = CookieSuffix::of(&publishable_key(&issuer, Environment::Production));
+    let both = |plain: &str, suffixed: &str| {
+        let names = ["__session", "__client_uat"].map(|name| suffix.name(name));
+        format!("{}; {}={suffixed}; {}=1700000000", signed_in(plain), names[0], names[1])
+    };
+    let signed_in_since = format!("__session={newer}; __client_uat=99999999999");
+
+    for time in ["first", "again"] {
+        for (cookies, want) in
+            [(both(&newer, &older), "user_newer"), (both(&older, &newer), "user_newer")]
+        {
+            assert_eq!(page(&proxy, &cookies).get("/").await.status, 200, "{time}: {want}");
+            assert_eq!(upstream.last().header("x-clerk-user-id"), Some(want), "{time}");
+        }
+        assert_eq!(page(&proxy, &signed_in(&older)).get("/").await.status, 200, "{time}");
+        let sent = page(&proxy, &signed_in_since).get("/").await;
+        assert_eq!(sent.reason(), "session-token-iat-before-client-uat", "{time}");
+    }
 }
 
 #[tokio::test(flavor = "local")]
