@@ -204,8 +204,8 @@ impl Activity {
         match self.0.state.get() {
             // The first head's time runs from the start, so its first byte does not renew it.
             (State::New, since) => self.0.state.set((State::Head, since)),
-            // Until a body has ended, what comes is of that.
-            (State::Idle, _) if !self.0.multiplexed.get() && !self.0.body.get() => {
+            // Where a body still goes on it may be of that, which is told when it has passed.
+            (State::Idle, _) if !self.0.multiplexed.get() => {
                 self.0.state.set((State::Head, Instant::now()));
             }
             (State::Idle | State::Head | State::Busy, _) => {}
@@ -238,12 +238,10 @@ pub(super) struct BodyOf {
 }
 
 impl BodyOf {
-    /// A piece of it was passed on: a connection that was answered before is no longer idle since then.
+    /// A piece of it was passed on.
     pub(super) fn goes_on(&self) {
-        let told = &self.activity.0;
-        let is_answered = told.state.get().0 == State::Idle;
-        if is_answered && told.requests.get() == self.request {
-            told.state.set((State::Idle, Instant::now()));
+        if self.is_of_the_last() {
+            self.was_no_head();
         }
     }
 
@@ -251,8 +249,20 @@ impl BodyOf {
     /// take the last piece of this one when the next has begun, and whoever took that one's for read
     /// would read what is left of it as a request.
     pub(super) fn has_ended(&self) {
-        if self.activity.0.requests.get() == self.request {
-            self.activity.0.body.set(false);
+        if self.is_of_the_last() && self.activity.0.body.replace(false) {
+            self.was_no_head();
+        }
+    }
+
+    fn is_of_the_last(&self) -> bool {
+        self.activity.0.requests.get() == self.request
+    }
+
+    /// What came since the answer was of this body, and the connection is idle from now on.
+    fn was_no_head(&self) {
+        let state = &self.activity.0.state;
+        if let (State::Idle | State::Head, _) = state.get() {
+            state.set((State::Idle, Instant::now()));
         }
     }
 
@@ -454,6 +464,27 @@ mod tests {
         assert_eq!(activity.rests_since(), None, "the second goes on");
         second.has_ended();
         assert_eq!(activity.rests_since(), Some(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_the_end_of_a_body_that_ends_after_its_answer() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let activity = Activity::start();
+        activity.begins(true);
+        let body = activity.body();
+        drop(activity.busy(Instant::now()));
+        for step in [BodyOf::goes_on, BodyOf::has_ended] {
+            time::advance(SECOND).await;
+            activity.bytes_came();
+            assert_eq!(activity.head_due(SECOND), Some(Instant::now() + SECOND), "or a head");
+            time::advance(SECOND / 2).await;
+            step(&body);
+            assert_eq!(activity.answered_since(), Some(Instant::now()));
+        }
+        time::advance(SECOND).await;
+        activity.bytes_came();
+        body.has_ended(); // as it does when it is dropped, too
+        assert_eq!(activity.head_due(SECOND), Some(Instant::now() + SECOND), "the next head");
     }
 
     #[tokio::test]

@@ -21,13 +21,29 @@ const IDLE: Duration = Duration::from_secs(3);
 
 /// A client's connection on which a POST with a body of this length has begun.
 async fn posting(proxy: &Proxy, issuer: &Issuer, length: usize) -> TcpStream {
+    sent(proxy, &request(issuer, "POST", &format!("content-length: {length}\r\n"))).await
+}
+
+/// The same with a body of which one chunk has come.
+async fn posting_chunks(proxy: &Proxy, issuer: &Issuer) -> TcpStream {
+    let head = request(issuer, "POST", "transfer-encoding: chunked\r\n");
+    sent(proxy, &format!("{head}5\r\nhello\r\n")).await
+}
+
+fn get(issuer: &Issuer) -> String {
+    request(issuer, "GET", "")
+}
+
+fn request(issuer: &Issuer, method: &str, headers: &str) -> String {
+    let token = issuer.token();
+    format!("{method} / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{headers}\r\n")
+}
+
+/// A connection on which this was sent.
+async fn sent(proxy: &Proxy, text: &str) -> TcpStream {
     let mut client = TcpStream::connect(&proxy.address).await.unwrap();
     client.set_nodelay(true).unwrap(); // the system's time is not paused
-    let token = issuer.token();
-    let head = format!(
-        "POST / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(text.as_bytes()).await.unwrap();
     client
 }
 
@@ -115,10 +131,47 @@ async fn a_body_that_goes_on_after_its_answer_is_neither_a_head_nor_silence() {
         clock.by(Duration::from_secs(2)).await; // 30 in all, where a head has 10
         assert_eq!(backend.bytes.get(), piece * 1_000);
     }
-    let next =
-        format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", issuer.token());
-    client.write_all(next.as_bytes()).await.unwrap();
+    client.write_all(get(&issuer).as_bytes()).await.unwrap();
 
     assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "), "and it serves on");
     assert_eq!(backend.heads.get(), 2);
+}
+
+/// The last chunk is no data: it ends a body all the same, and a connection is idle from there.
+#[tokio::test(flavor = "local")]
+async fn a_body_that_ends_after_its_answer_leaves_the_whole_silence() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Early::start(65_535, Answers::AtOnce).await;
+    let proxy = Proxy::start(before(&issuer, &backend)).await;
+    let clock = HandMoved::pause();
+    let mut client = posting_chunks(&proxy, &issuer).await;
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+
+    clock.by(Duration::from_secs(2)).await;
+    client.write_all(b"0\r\n\r\n").await.unwrap();
+    clock.by(Duration::from_secs(2)).await; // four from the answer
+    client.write_all(get(&issuer).as_bytes()).await.unwrap();
+
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// The backend takes nothing of a body that the client has sent whole: what comes then is a head.
+#[tokio::test(flavor = "local")]
+async fn a_head_that_follows_a_stuck_body_has_the_time_of_a_head() {
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let backend = Early::start(0, Answers::AtOnce).await;
+    let proxy = Proxy::start(before(&issuer, &backend)).await;
+    let clock = HandMoved::pause();
+    let mut client = posting(&proxy, &issuer, 5).await;
+    client.write_all(b"hello").await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+
+    let next = get(&issuer);
+    let (half, rest) = next.split_at(10);
+    clock.by(Duration::from_secs(1)).await;
+    client.write_all(half.as_bytes()).await.unwrap();
+    clock.by(Duration::from_secs(5)).await; // longer than a silence
+    client.write_all(rest.as_bytes()).await.unwrap();
+
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
 }
