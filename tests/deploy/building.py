@@ -1,6 +1,7 @@
 """`deploy/build` with programs in the place of cargo's, for what no build that succeeds would show."""
 
 import gzip
+import itertools
 import os
 import pathlib
 import subprocess
@@ -42,17 +43,17 @@ def run(cases, _image):
         profiled = status == 0 and any(flag.startswith("profile-use=") for flag in flags)
         cases.check("build: what lld alone knows is said to it alone", profiled and not odd, (status, flags))
 
-    for name, breaks in BREAKS.items():
+    for shell, name in itertools.product(("sh", "bash"), BREAKS):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            status, flags = build(folder, HERE, {name: breaks})
+            status, flags = build(folder, HERE, {name: BREAKS[name]}, shell)
             ended = status != 0 and not flags
-            cases.check(f"build: ends where {name} fails, before anything is built", ended, (status, flags))
-            left = [path.name for path in (folder / "target").iterdir() if path.suffix in (".profdata", ".order")]
-            cases.check(f"build: where {name} fails, nothing is left to be taken for whole", not left, left)
+            cases.check(f"build, {shell}: ends where {name} fails, before anything is built", ended, (status, flags))
+            left = [path.name for path in (folder / "target").iterdir() if path.name != HERE]
+            cases.check(f"build, {shell}: where {name} fails, nothing is left", not left, left)
 
 
-def build(folder, host, instead=()):
+def build(folder, host, instead=(), shell="sh"):
     """Runs the script on a machine of this kind; returns its status, and the flags that cargo was given."""
     programs = folder / "programs"
     programs.mkdir(exist_ok=True)
@@ -63,5 +64,5 @@ def build(folder, host, instead=()):
     told.unlink(missing_ok=True)
     path = f"{programs}:{os.environ['PATH']}"
     env = os.environ | {"PATH": path, "CARGO_TARGET_DIR": str(folder / "target"), "FLAGS": str(told)}
-    done = subprocess.run(["sh", ROOT / "deploy" / "build"], env=env, capture_output=True, timeout=60)
+    done = subprocess.run([shell, ROOT / "deploy" / "build"], env=env, capture_output=True, timeout=60)
     return done.returncode, told.read_text().split("\x1f") if told.exists() else []
