@@ -27,8 +27,8 @@ import (
 const Covered = "x-clerk-principal x-clerk-token-type x-clerk-user-id x-clerk-session-id x-clerk-org-id " +
 	"x-clerk-org-slug x-clerk-org-role x-clerk-org-permissions x-clerk-actor-id @method @authority @path"
 
-// Of a structured dictionary, with what ours says: a comma within quotes ends none.
-var member = regexp.MustCompile(`\s*(?:countersign=((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)|(?:[^,"]|"(?:[^"\\]|\\.)*"?)*)`)
+// Of a structured dictionary, ours or another's: a comma within quotes ends none.
+var member = regexp.MustCompile(`\s*(?:countersign(=(?:[^,"]|"(?:[^"\\]|\\.)*"?)*)|(?:[^,"]|"(?:[^"\\]|\\.)*"?)*)`)
 
 // Secret returns the key of `signing.secret`, by its id; where you set `signing.key_id`, that is
 // the id.
@@ -45,7 +45,7 @@ func Secret(text string) (keys map[string][]byte, err error) {
 	return map[string][]byte{fmt.Sprintf("%x", hash.Sum(nil))[:8]: key}, nil
 }
 
-// Two of them have a comma between, and hold as none.
+// With its `=`. Two of them have a comma between, and hold as none.
 func ours(field string) string { return strings.Trim(member.ReplaceAllString(field, "$1"), ", \t") }
 
 // Verify says why a request is not believed; nil: each identity header is there once, and ours.
@@ -57,7 +57,7 @@ func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (re
 	}
 	input := ours(strings.Join(r.Header["Signature-Input"], ","))
 	need(input != "", "our signature-input is there 0 times")
-	need(strings.HasPrefix(input, `("`+strings.ReplaceAll(covered, " ", `" "`)+`");`), "it does not cover what it must")
+	need(strings.HasPrefix(input, `=("`+strings.ReplaceAll(covered, " ", `" "`)+`");`), "it does not cover what it must")
 	now, created, expires, id := time.Now().Unix(), int64(0), int64(0), ""
 	const kind = `created=%d;expires=%d;keyid=%q;alg="hmac-sha256";tag="countersign"` + "\n"
 	_, err := fmt.Sscanf(input[strings.Index(input, ";")+1:]+"\n", kind, &created, &expires, &id)
@@ -76,8 +76,8 @@ func Verify(r *http.Request, keys map[string][]byte, covered, prefix string) (re
 		h = strings.ToLower(h) // with `_` it would be taken for `-` further on
 		need(lines[h] != nil || !strings.HasPrefix(strings.ReplaceAll(h, "_", "-"), prefix), "%s is not signed", h)
 	}
-	fmt.Fprintf(hash, `"@signature-params": %s`, input)
-	good := []byte(":" + base64.StdEncoding.EncodeToString(hash.Sum(nil)) + ":")
+	fmt.Fprintf(hash, `"@signature-params": %s`, strings.TrimPrefix(input, "="))
+	good := []byte("=:" + base64.StdEncoding.EncodeToString(hash.Sum(nil)) + ":")
 	need(hmac.Equal(good, []byte(ours(strings.Join(r.Header["Signature"], ",")))), "the signature does not hold")
 	return refused
 }

@@ -128,7 +128,9 @@ def judged(cases, language, issuer):
         done = subprocess.run(["bash", "-c", command.format(**places)], capture_output=True, text=True, timeout=500)
         if not cases.check(f"{language.name}: {command}", done.returncode == 0, done.stderr):
             return None
-    version = re.search(r"\d+(\.\d+)+", done.stdout).group() if language.version else ""
+    version = re.search(r"\d+(\.\d+)+|$", done.stdout).group() if language.version else ""
+    if language.version and not cases.check(f"{language.name}: says its version", version, done.stdout):
+        return None
     lines = lines_of_code(VERIFIERS / language.file) if language.file else 0
     if language.file:
         cases.check(f"{language.name}: {lines} lines of at most {language.longest}", lines <= language.longest)
@@ -372,6 +374,7 @@ def malformed(cases, lane):
         case(f"{field}: commas", field, "," * 6000)
         case(f"{field}: members without end", field, 'a="b",' * 1000)
         case(f"{field}: bytes of no alphabet", field, "countersign=\xff\xfe")
+        case(f"{field}: an empty one of ours beside", field, dict(headers)[field] + ", countersign=")
     case("a user of no alphabet", "x-clerk-user-id", "user_\xff\xfe")
     return refused
 
