@@ -72,11 +72,6 @@ impl<'a> UnverifiedToken<'a> {
         algorithm.filter(|algorithm| allowed.allow(*algorithm))
     }
 
-    /// Returns what it says, and nothing else of it.
-    pub fn into_claims(self) -> Object {
-        self.claims
-    }
-
     /// Returns the JOSE header (RFC 7515 §4).
     pub fn header(&self) -> &Object {
         &self.header
