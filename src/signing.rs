@@ -119,7 +119,7 @@ impl From<Unspecified> for BadSigning {
 #[derive(Debug)]
 pub struct Signers {
     /// Adds identity headers and proofs to requests.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
     /// Makes assertions, where there are to be any.
     pub assertions: Option<AssertionSigner>,
     /// The public halves of our keys, as a JWK Set.
@@ -239,7 +239,7 @@ impl Recipe {
         };
         let made = pair.into_iter().chain(&self.assertions).map(|key| key.public_jwk());
         Signers {
-            signer: Signer::new(&self.identity, header, requests),
+            signer: Arc::new(Signer::new(&self.identity, header, requests)),
             assertions: assertions.map(|(policy, key)| AssertionSigner::new(policy, key)),
             published: keyring::jwks(ring.into_iter().flat_map(Keyring::published).chain(made)),
             kept: Kept {

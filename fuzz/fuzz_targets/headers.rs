@@ -8,10 +8,9 @@ use countersign::core::access::{Access, Rule};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
 use countersign::core::header::{check_framing, strip_response};
 use countersign::core::identity::{Identity, IdentityPolicy};
-use countersign::core::sign::RequestLine;
-use countersign::core::sign::Signer;
+use countersign::core::sign::{RequestLine, Signer, Stamped};
 use countersign::core::time::UnixTime;
-use countersign_fuzz::first_line;
+use countersign_fuzz::{first_line, way, without_way};
 use http::{HeaderMap, HeaderName, Method};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
@@ -74,7 +73,9 @@ fn forwarded(policy: &StripPolicy, headers: HeaderMap) -> HeaderMap {
     let permit = Rule::from(Access::Public).permit(Ok(None), &nobody).expect("it is public");
     let signer = Signer::new(&IdentityPolicy::new(Vec::new()), None, None);
     let line = RequestLine { method: &Method::GET, authority: "app.test", path: "/", query: None };
-    signer.sign(policy.strip(headers).0, &permit, line, UnixTime::from_secs(0)).into_headers()
+    let signer = Stamped::new(Arc::new(signer), UnixTime::from_secs(0));
+    let head = policy.strip(headers).0;
+    without_way(signer.sign(&head, &way(), &permit, line).into_headers())
 }
 
 /// A name as CGI and its kin have it: letters and digits, and one character for all others.
@@ -138,7 +139,8 @@ fn is_to_go(name: &str, client: &HeaderMap) -> bool {
 
 /// What may be missing: what has to go, and what is mended.
 fn may_go(name: &str, client: &HeaderMap, credentials: Credentials) -> bool {
-    let mended = ["expect", "te", "signature", "signature-input"].contains(&name);
+    let mended =
+        ["expect", "host", "te", "signature", "signature-input", "x-request-id"].contains(&name);
     let credential =
         credentials == Credentials::Strip && ["authorization", "cookie"].contains(&name);
     is_to_go(name, client) || mended || credential

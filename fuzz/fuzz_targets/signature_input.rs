@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign::core::access::{Access, Permit, Presented, Rule, Testimony};
 use countersign::core::header::{CleanHead, Credentials, StripPolicy};
 use countersign::core::identity::{Field, Identity, IdentityPolicy, Source};
-use countersign::core::sign::{Cover, RequestLine, Signer};
+use countersign::core::sign::{Cover, RequestLine, Signer, Stamped};
 use countersign::core::signing_key::{RequestKey, SharedSecret};
 use countersign::core::time::UnixTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -49,30 +49,25 @@ static STRIP: LazyLock<StripPolicy> = LazyLock::new(|| StripPolicy {
     credentials: Credentials::Forward,
 });
 
-static SIGNER: LazyLock<(Signer, Permit)> = LazyLock::new(|| {
+static SIGNER: LazyLock<(Stamped, Permit)> = LazyLock::new(|| {
     let names = [Field::Principal, Field::UserId];
     let name =
         |field: &Field| HeaderName::try_from(format!("x-clerk-{}", field.name())).expect("a name");
     let policy =
         IdentityPolicy::new(names.iter().map(|it| (name(it), Source::Field(*it))).collect());
-    let headers: Vec<(HeaderName, HeaderValue)> = ["user", "user_1"]
-        .iter()
-        .zip(names.iter().map(name))
-        .map(|(value, name)| (name, HeaderValue::from_static(value)))
-        .collect();
-    let base: String = headers
-        .iter()
-        .map(|(name, value)| format!("\"{name}\": {}\n", value.to_str().expect("a text")))
-        .collect();
+    let told = [("x-clerk-principal", "user"), ("x-clerk-user-id", "user_1")];
+    let base: String = told.map(|(name, value)| format!("\"{name}\": {value}\n")).concat();
+    let values = told.map(|(_, value)| HeaderValue::from_static(value));
     let caller = Testimony {
         standing: Arc::default(),
         presented: Presented::Bearer,
-        identity: Arc::new(Identity { headers: headers.into(), base: base.into() }),
+        identity: Arc::new(Identity { values: values.into(), base: base.into() }),
         assertion: None,
     };
     let permit = Rule::from(Access::SIGNED_IN).permit(Ok(Some(caller)), &Arc::default());
     let key = RequestKey::Shared(Arc::new(SharedSecret::new(SECRET, None)));
     let signer = Signer::new(&policy, None, Some((key, Cover { query: true })));
+    let signer = Stamped::new(Arc::new(signer), UnixTime::from_secs(1_700_000_000));
     (signer, permit.expect("whoever is known may"))
 });
 
@@ -80,7 +75,7 @@ fn signed(head: CleanHead) -> HeaderMap {
     let [_, authority, path, query] = LINE;
     let line = RequestLine { method: &Method::GET, authority, path, query: Some(query) };
     let (signer, permit) = &*SIGNER;
-    signer.sign(head, permit, line, UnixTime::from_secs(1_700_000_000)).into_headers()
+    signer.sign(&head, &countersign_fuzz::way(), permit, line).into_headers()
 }
 
 /// The one line of a header.

@@ -7,6 +7,7 @@ pub mod base64url;
 pub mod json;
 pub mod token;
 
+use countersign::core::form::Way;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Parts an input into lines.
@@ -34,6 +35,34 @@ pub fn headers(data: &[u8]) -> HeaderMap {
         }
     }
     headers
+}
+
+/// The way of a request, as the backend is told it.
+pub fn way() -> Way {
+    let value = HeaderValue::from_static;
+    Way {
+        host: value("app.test"),
+        request_id: value("1"),
+        proto: value("http"),
+        forwarded_host: None,
+        forwarded_for: None,
+        port: None,
+        prefix: None,
+    }
+}
+
+/// Takes the headers of [`way`] off a head that was signed, each of which is there once.
+pub fn without_way(mut head: HeaderMap) -> HeaderMap {
+    for (name, value) in [
+        ("host", "app.test"),
+        ("x-request-id", "1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "app.test"),
+    ] {
+        assert_eq!(head.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        head.remove(name);
+    }
+    head
 }
 
 /// Reads each line as a value of the header `name`.

@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderName;
 
 use crate::core::assertion::{AssertionPolicy, REGISTERED};
-use crate::core::identity::{IdentityPolicy, Source};
+use crate::core::identity::{IdentityPolicy, Source, lasting};
 use crate::core::jwk::KeyId;
 use crate::core::sign::Cover;
 use crate::core::signing_key::SigningKey;
@@ -105,7 +105,7 @@ fn assertion(
         (true, true) | (false, false) => {}
     }
     let header = HeaderName::try_from(format!("{prefix}assertion"));
-    let header = header.expect("a prefix begins a header name");
+    let header = lasting(&header.expect("a prefix begins a header name"));
     let claims = modes.assertion.then(|| claims(reader, identity, prefix))?;
     Some(AssertionPolicy { header, audience: audience?, claims })
 }

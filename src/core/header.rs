@@ -104,10 +104,6 @@ pub const FOREIGN_IDENTITY: &[&str] = &[
     "x-webauth-*",
 ];
 
-/// About how many headers a request is given in place of what it loses: with room for all of them it
-/// is not moved for each.
-const OURS: usize = 18;
-
 /// Why a header was taken off, as metrics count it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stripped {
@@ -159,11 +155,6 @@ impl fmt::Debug for CleanHead {
 }
 
 impl CleanHead {
-    /// Sets a header of the connection's: `X-Forwarded-For`, `x-request-id` and their like.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert(name, value);
-    }
-
     /// Takes off what a preflight does not carry: credentials, cookies, a body's framing, and what
     /// would make another method of it for a backend that reads such headers. It goes where
     /// nobody else goes without a token, so it must stay the OPTIONS it was taken for.
@@ -263,7 +254,6 @@ impl StripPolicy {
     /// Takes off what must not reach the backend; done before anything of ours is added.
     pub fn strip(&self, mut headers: HeaderMap) -> (CleanHead, StripCount) {
         let mut count = StripCount::default();
-        headers.reserve(OURS);
         let trailers = accepts_trailers(&headers);
         strip_connection(&mut headers, &mut count);
         // The connection to the backend frames the body anew, and hyper answers `Expect` for us.

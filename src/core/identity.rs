@@ -117,21 +117,25 @@ pub const PROFILE_CLAIMS: [&str; 10] = [
 /// What the backend is told about one caller, ready to be sent: rendered once per token.
 #[derive(Clone, Default)]
 pub struct Identity {
-    /// The headers, in the order in which they are signed.
-    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// What each header says, in the policy's order.
+    pub values: Box<[HeaderValue]>,
     /// Their lines in the signature base (RFC 9421 §2.5), each with its line break.
     pub base: Box<str>,
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Identity({} headers)", self.headers.len())
+        write!(out, "Identity({} headers)", self.values.len())
     }
 }
 
 impl IdentityPolicy {
-    /// Creates the policy for these headers in this order.
-    pub fn new(headers: Vec<(HeaderName, Source)>) -> Self {
+    /// Creates the policy for these headers in this order. Their names are never freed: each request
+    /// has them, and nobody counts on all cores at once how many do.
+    pub fn new(mut headers: Vec<(HeaderName, Source)>) -> Self {
+        for (name, _) in &mut headers {
+            *name = lasting(name);
+        }
         Self { headers }
     }
 
@@ -160,17 +164,22 @@ impl IdentityPolicy {
 
     fn render(&self, text: impl Fn(&Source) -> String) -> Identity {
         let mut base = String::new();
-        let headers = self.headers.iter().map(|(name, source)| {
+        let values = self.headers.iter().map(|(name, source)| {
             let text = text(source);
             // What a list's last empty item leaves would be trimmed by whoever verifies (RFC 9421 §2.1).
             let text = text.trim_end();
             let value = HeaderValue::try_from(text).expect("every encoding here is visible ASCII");
             let _ = writeln!(base, "\"{name}\": {text}"); // writing to a String does not fail
-            (name.clone(), value)
+            value
         });
-        let headers = headers.collect();
-        Identity { headers, base: base.into() }
+        let values = values.collect();
+        Identity { values, base: base.into() }
     }
+}
+
+/// The same name, which lives as long as the program.
+pub fn lasting(name: &HeaderName) -> HeaderName {
+    HeaderName::from_static(Box::leak(name.as_str().into()))
 }
 
 #[cfg(test)]
@@ -204,7 +213,7 @@ pub(super) mod tests {
     fn rendered(source: Source, claims: &Value) -> String {
         let policy = IdentityPolicy::new(vec![(HeaderName::from_static("x-clerk-it"), source)]);
         let identity = policy.of(&caller(claims));
-        let text = identity.headers[0].1.to_str().unwrap().to_owned();
+        let text = identity.values[0].to_str().unwrap().to_owned();
         assert_eq!(&*identity.base, format!("\"x-clerk-it\": {text}\n"));
         text
     }
@@ -262,11 +271,10 @@ pub(super) mod tests {
             )
         };
         let policy = IdentityPolicy::new(Field::DEFAULT.into_iter().map(named).collect());
-        let values = policy.anonymous().headers.into_iter().map(|(_, value)| value);
-        let values: Vec<_> = values.collect();
+        let values = policy.anonymous().values;
         assert_eq!(values[0], "anonymous");
         assert!(values[1..].iter().all(HeaderValue::is_empty));
-        assert_eq!(policy.of(&caller(&json!({}))).headers.len(), values.len());
+        assert_eq!(policy.of(&caller(&json!({}))).values.len(), values.len());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod cookie;
 pub mod credential;
 pub mod explain;
 mod fact;
+pub mod form;
 pub mod grpc;
 pub mod header;
 pub mod http2;

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sfv::{Dictionary, ListEntry, Parser};
 
 use crate::core::access::Permit;
+use crate::core::form::{Form, Way};
 use crate::core::header::CleanHead;
 use crate::core::identity::IdentityPolicy;
 use crate::core::signing_key::RequestKey;
@@ -19,13 +21,15 @@ pub const LABEL: &str = "countersign";
 /// a captured request is of little use.
 const LIFETIME: i64 = 30;
 
-/// More than what stands between the parts of a signature base, of its parameters, and than a
-/// signature in base64: a text that is made with so much has all the memory it needs.
+/// More than what stands between the parts of a signature base, and than a signature in base64: a text that is made with so much has all the memory it needs.
 const ROOM: usize = 128;
 
 static EMPTY: HeaderValue = HeaderValue::from_static("");
-static SIGNATURE: HeaderName = HeaderName::from_static("signature");
-static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+/// Where a signature stands.
+const PROOF: [HeaderName; 2] = [SIGNATURE_INPUT, SIGNATURE];
 
 /// What a request is, as the signature covers it.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +52,10 @@ pub struct Cover {
     pub query: bool,
 }
 
-/// Adds the identity headers to a request, and what proves that they are ours.
+/// Adds the identity headers to requests, and what proves that they are ours.
 #[derive(Debug)]
 pub struct Signer {
+    form: Form,
     /// The header of the assertion, where there is to be one.
     assertion: Option<HeaderName>,
     requests: Option<RequestSigner>,
@@ -65,6 +70,15 @@ struct RequestSigner {
     covered: String,
     /// The parameters that are the same for every request.
     fixed: String,
+}
+
+/// A signer in one second: what it says of its signatures is the same for all that it makes then.
+#[derive(Debug)]
+pub struct Stamped {
+    signer: Arc<Signer>,
+    created: i64,
+    /// Our member of `Signature-Input`, where requests are signed.
+    input: Option<HeaderValue>,
 }
 
 /// The headers of a request with our identity headers and the proof that they are ours.
@@ -94,42 +108,76 @@ impl Signer {
         assertion: Option<HeaderName>,
         requests: Option<(RequestKey, Cover)>,
     ) -> Self {
-        let requests = requests.map(|(key, cover)| {
-            let names = identity.names().chain(&assertion);
-            RequestSigner::new(key, cover, names)
-        });
-        Self { assertion, requests }
+        let told = || identity.names().chain(&assertion);
+        let proof: &[HeaderName] = if requests.is_some() { &PROOF } else { &[] };
+        let form = Form::new(told().chain(proof));
+        let requests = requests.map(|(key, cover)| RequestSigner::new(key, cover, told()));
+        Self { form, assertion, requests }
+    }
+}
+
+impl Stamped {
+    /// Has `signer` sign in the second of `now`.
+    pub fn new(signer: Arc<Signer>, now: UnixTime) -> Self {
+        let created = now.as_secs();
+        let input = signer.requests.as_ref().map(|requests| field(requests.input(created)));
+        Self { signer, created, input }
     }
 
-    /// Adds the identity headers to `head`, and the proof that they are ours, made at the time
-    /// `now`.
+    /// Tells whether this is what `signer` signs with at the time `now`.
+    pub fn is_of(&self, signer: &Arc<Signer>, now: UnixTime) -> bool {
+        Arc::ptr_eq(&self.signer, signer) && self.created == now.as_secs()
+    }
+
+    /// Writes the head of a request: its way, the identity headers with the proof that they are ours,
+    /// and what is left of the client's.
     ///
     /// Members of `Signature` that the client sent for others stay before ours, because libraries
     /// differ in which of several they verify; a member with our label or tag goes.
-    #[expect(clippy::missing_panics_doc, reason = "a JWT is visible ASCII")]
     pub fn sign(
         &self,
-        head: CleanHead,
+        client: &CleanHead,
+        way: &Way,
         permit: &Permit,
         line: RequestLine<'_>,
-        now: UnixTime,
     ) -> SignedHead {
-        let mut headers = head.0;
+        let Signer { form, assertion, requests } = &*self.signer;
         let identity = permit.identity();
-        for (name, value) in &identity.headers {
-            headers.insert(name, value.clone());
+        let mut base = Cow::Borrowed(identity.base.as_bytes());
+        // Nobody's is empty, and there all the same: so none can be added.
+        let asserted = assertion.as_ref().map(|_| permit.assertion().unwrap_or(&EMPTY));
+        if let (Some(name), Some(value)) = (assertion, asserted) {
+            let line = [b"\"", name.as_str().as_bytes(), b"\": ", value.as_bytes(), b"\n"];
+            base.to_mut().extend(line.into_iter().flatten());
         }
-        let mut proven = Cow::Borrowed(&*identity.base);
-        if let Some(name) = &self.assertion {
-            // Nobody's is empty, and there all the same: so none can be added.
-            let value = permit.assertion().unwrap_or(&EMPTY).clone();
-            let text = value.to_str().expect("the parts of a JWT are visible ASCII");
-            let _ = writeln!(proven.to_mut(), "\"{name}\": {text}"); // a String takes all
-            headers.insert(name, value);
+        let proof = self.proof(&client.0, &base, line);
+        let told = identity.values.iter().chain(asserted);
+        let mut headers = form.fill(way, told.chain(proof.iter().flatten()), client);
+        if let (None, Some(theirs)) = (requests, proof) {
+            headers.extend(PROOF.into_iter().zip(theirs));
         }
-        let ours = self.requests.as_ref().map(|requests| requests.member(&proven, line, now));
-        set_members(&mut headers, ours);
         SignedHead(headers)
+    }
+
+    /// What stands in the headers of [`PROOF`]: our members, after those that the client sent for
+    /// others.
+    fn proof(
+        &self,
+        client: &HeaderMap,
+        identity: &[u8],
+        line: RequestLine<'_>,
+    ) -> Option<[HeaderValue; 2]> {
+        let ours = self.signer.requests.as_ref().zip(self.input.as_ref());
+        let ours = ours.map(|(requests, input)| {
+            [input.clone(), field(requests.signature(identity, line, parameters(input)))]
+        });
+        match (others(client), ours) {
+            (Some(theirs), None) => Some(theirs.map(field)),
+            (Some([their_input, their_signature]), Some([input, signature])) => {
+                Some([after(their_input, &input), after(their_signature, &signature)])
+            }
+            (None, ours) => ours,
+        }
     }
 }
 
@@ -146,59 +194,65 @@ impl RequestSigner {
         Self { key, cover, covered, fixed }
     }
 
-    /// Our member of `Signature-Input`, and of `Signature`.
-    fn member(&self, identity: &str, line: RequestLine<'_>, now: UnixTime) -> (String, String) {
-        let mut input = String::with_capacity(self.covered.len() + self.fixed.len() + ROOM);
-        input.push_str(LABEL);
-        input.push('=');
-        let begin = input.len();
-        self.write_parameters(now, &mut input);
-        let base = self.base(identity, line, &input[begin..]);
+    /// Our member of `Signature-Input`: the covered components and the parameters (RFC 9421 §2.3), in
+    /// the order libraries expect.
+    fn input(&self, created: i64) -> String {
+        let Self { covered, fixed, .. } = self;
+        let expires = created.saturating_add(LIFETIME);
+        format!("{LABEL}={covered};created={created};expires={expires};{fixed}")
+    }
+
+    /// Our member of `Signature`.
+    fn signature(&self, identity: &[u8], line: RequestLine<'_>, parameters: &[u8]) -> String {
+        let base = self.base(identity, line, parameters);
         let mut signature = String::with_capacity(ROOM);
         signature.push_str(LABEL);
         signature.push_str("=:");
-        self.key.sign(base.as_bytes(), &mut signature);
+        self.key.sign(&base, &mut signature);
         signature.push(':');
-        (input, signature)
+        signature
     }
 
     /// The exact bytes that are signed (RFC 9421 §2.5).
-    fn base(&self, identity: &str, line: RequestLine<'_>, parameters: &str) -> String {
+    fn base(&self, identity: &[u8], line: RequestLine<'_>, parameters: &[u8]) -> Vec<u8> {
         let RequestLine { method, authority, path, query } = line;
-        let query = query.filter(|_| self.cover.query).unwrap_or_default();
-        let given = [identity, authority, path, query, parameters].map(str::len);
-        let mut base = String::with_capacity(given.iter().sum::<usize>() + ROOM);
-        base.push_str(identity);
+        let query = query.filter(|_| self.cover.query);
+        let given = [authority, path, query.unwrap_or_default()].map(str::len);
+        let room = identity.len() + given.iter().sum::<usize>() + parameters.len() + ROOM;
+        let mut base = Vec::with_capacity(room);
+        base.extend(identity);
         for (name, value) in [
             ("\"@method\": ", method.as_str()),
             ("\n\"@authority\": ", authority),
             ("\n\"@path\": ", path),
         ] {
-            base.push_str(name);
-            base.push_str(value);
+            base.extend(name.as_bytes());
+            base.extend(value.as_bytes());
         }
         if self.cover.query {
             // RFC 9421 §2.2.7: with its question mark, which stands there without a query too.
-            base.push_str("\n\"@query\": ?");
-            base.push_str(query);
+            base.extend(b"\n\"@query\": ?");
+            base.extend(query.unwrap_or_default().as_bytes());
         }
-        base.push_str("\n\"@signature-params\": ");
-        base.push_str(parameters);
+        base.extend(b"\n\"@signature-params\": ");
+        base.extend(parameters);
         base
     }
+}
 
-    /// The covered components and the parameters (RFC 9421 §2.3), in the order libraries expect.
-    fn write_parameters(&self, now: UnixTime, out: &mut String) {
-        let created = now.as_secs();
-        out.push_str(&self.covered);
-        for (name, time) in
-            [(";created=", created), (";expires=", created.saturating_add(LIFETIME))]
-        {
-            let _ = write!(out, "{name}{time}"); // a String takes all
-        }
-        out.push(';');
-        out.push_str(&self.fixed);
-    }
+/// The parameters of our member of `Signature-Input`, as they stand in the signature base.
+fn parameters(input: &HeaderValue) -> &[u8] {
+    &input.as_bytes()[LABEL.len() + "=".len()..]
+}
+
+fn field(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("structured fields are ASCII")
+}
+
+fn after(mut theirs: String, ours: &HeaderValue) -> HeaderValue {
+    theirs.push_str(", ");
+    theirs.push_str(ours.to_str().expect("what we write is ASCII"));
+    field(theirs)
 }
 
 /// A text as it stands between quotes in a structured field (RFC 9651 §3.3.3).
@@ -206,27 +260,10 @@ fn escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
-/// Puts our members after those that the client sent for others.
-fn set_members(headers: &mut HeaderMap, ours: Option<(String, String)>) {
-    let members = match (others(headers), ours) {
-        (Some((their_input, their_signature)), Some((input, signature))) => {
-            Some((format!("{their_input}, {input}"), format!("{their_signature}, {signature}")))
-        }
-        (theirs, ours) => ours.or(theirs),
-    };
-    headers.remove(&SIGNATURE_INPUT);
-    headers.remove(&SIGNATURE);
-    if let Some((input, signature)) = members {
-        let value = |text| HeaderValue::try_from(text).expect("structured fields are ASCII");
-        headers.insert(&SIGNATURE_INPUT, value(input));
-        headers.insert(&SIGNATURE, value(signature));
-    }
-}
-
 /// Returns the client's own members of `Signature-Input` and `Signature`, without any of ours;
 /// nothing where there are none, or where one of the two is no dictionary: then both go.
-fn others(headers: &HeaderMap) -> Option<(String, String)> {
-    if !headers.contains_key(&SIGNATURE_INPUT) {
+fn others(headers: &HeaderMap) -> Option<[String; 2]> {
+    if !headers.contains_key(SIGNATURE_INPUT) {
         return None; // as most clients have it
     }
     let mut inputs = dictionary(headers, &SIGNATURE_INPUT)?;
@@ -243,7 +280,7 @@ fn others(headers: &HeaderMap) -> Option<(String, String)> {
         signatures.shift_remove(&name);
     }
     signatures.retain(|name, _| inputs.contains_key(name));
-    Some((written(&inputs)?, written(&signatures)?))
+    Some([written(&inputs)?, written(&signatures)?])
 }
 
 fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dictionary> {

@@ -72,23 +72,44 @@ fn signer(key: RequestKey, identity: &IdentityPolicy) -> Signer {
     Signer::new(identity, None, Some((key, Cover::default())))
 }
 
-fn parameters(requests: &RequestSigner, now: UnixTime) -> String {
-    let mut parameters = String::new();
-    requests.write_parameters(now, &mut parameters);
-    parameters
+fn stamped(signer: Signer, now: UnixTime) -> Stamped {
+    Stamped::new(Arc::new(signer), now)
 }
 
-/// The exact bytes that `signer` signs.
-fn base_of(signer: &Signer, identity: &str, line: RequestLine<'_>, now: UnixTime) -> String {
-    let requests = signer.requests.as_ref().unwrap();
-    requests.base(identity, line, &parameters(requests, now))
+/// A way that tells nothing of itself.
+fn way() -> Way {
+    Way {
+        host: EMPTY.clone(),
+        request_id: EMPTY.clone(),
+        proto: EMPTY.clone(),
+        forwarded_host: None,
+        forwarded_for: None,
+        port: None,
+        prefix: None,
+    }
+}
+
+/// What is sent for such a request, but for its way.
+fn sent(stamped: &Stamped, client: HeaderMap, permit: &Permit, line: RequestLine<'_>) -> HeaderMap {
+    let mut sent = stamped.sign(&CleanHead(client), &way(), permit, line).into_headers();
+    for name in ["host", "x-request-id", "x-forwarded-proto", "x-forwarded-host"] {
+        assert_eq!(sent.remove(name), Some(EMPTY.clone()));
+    }
+    sent
+}
+
+/// The exact bytes that are signed.
+fn base_of(stamped: &Stamped, identity: &str, line: RequestLine<'_>) -> String {
+    let (requests, input) = (stamped.signer.requests.as_ref(), stamped.input.as_ref());
+    let (requests, input) = (requests.unwrap(), input.unwrap());
+    String::from_utf8(requests.base(identity.as_bytes(), line, parameters(input))).unwrap()
 }
 
 /// What a backend gets where the client sent these headers.
 fn signed(key: RequestKey, client: HeaderMap) -> HeaderMap {
-    let signer = signer(key, &policy(&[]));
+    let stamped = stamped(signer(key, &policy(&[])), NOW);
     let line = line(&Method::GET, "localhost", "/");
-    signer.sign(CleanHead(client), &permit(Identity::default()), line, NOW).into_headers()
+    sent(&stamped, client, &permit(Identity::default()), line)
 }
 
 fn header(headers: &HeaderMap, name: &str) -> String {
@@ -135,12 +156,14 @@ fn the_vectors_are_met_byte_for_byte() {
         let line = line(&method, text("authority"), text("path"));
         let now = UnixTime::from_secs(vector["created"].as_i64().unwrap());
 
-        let base = base_of(&signer, &identity_base, line, now);
+        let stamped = stamped(signer, now);
+
+        let base = base_of(&stamped, &identity_base, line);
         assert_eq!(base, text("base"), "{}", vector["name"]);
 
-        let identity = Identity { headers: headers.clone().into(), base: identity_base.into() };
-        let head = signer.sign(CleanHead(HeaderMap::new()), &permit(identity), line, now);
-        let sent = head.into_headers();
+        let values = headers.iter().map(|(_, value)| value.clone()).collect();
+        let identity = Identity { values, base: identity_base.into() };
+        let sent = sent(&stamped, HeaderMap::new(), &permit(identity), line);
         assert_eq!(header(&sent, "signature-input"), text("signature_input"), "{}", vector["name"]);
         assert_eq!(header(&sent, "signature"), text("signature"), "{}", vector["name"]);
         assert_eq!(sent.len(), headers.len() + 2);
@@ -151,14 +174,25 @@ fn the_vectors_are_met_byte_for_byte() {
 }
 
 #[test]
-fn a_moment_later_the_signature_is_another() {
-    let signer = signer(hmac(None), &policy(&[]));
-    for (now, created) in
-        [(UnixTime::from_millis(1_700_000_000_999), 1_700_000_000), (UnixTime::from_secs(-1), -1)]
-    {
+fn a_second_later_the_signature_is_another() {
+    let signer = Arc::new(signer(hmac(None), &policy(&[])));
+    for (millis, created) in [(1_700_000_000_999, 1_700_000_000), (-1000, -1)] {
+        let now = UnixTime::from_millis(millis);
+        let stamped = Stamped::new(Arc::clone(&signer), now);
         let want = format!(";created={created};expires={};", created + LIFETIME);
-        assert!(parameters(signer.requests.as_ref().unwrap(), now).contains(&want), "{now}");
+        assert!(stamped.input.as_ref().unwrap().to_str().unwrap().contains(&want), "{now}");
+        for (later, same) in [(-1000, false), (0, true), (1, millis == -1000), (1000, false)] {
+            let then = UnixTime::from_millis(millis + later);
+            assert_eq!(stamped.is_of(&signer, then), same, "{now} {then}");
+        }
     }
+}
+
+#[test]
+fn another_signer_stamps_anew() {
+    let [one, other] = [0; 2].map(|_| Arc::new(signer(hmac(None), &policy(&[]))));
+    let stamped = Stamped::new(Arc::clone(&one), NOW);
+    assert!(stamped.is_of(&one, NOW) && !stamped.is_of(&other, NOW));
 }
 
 #[test]
@@ -219,10 +253,10 @@ fn members_in_several_fields_are_one_dictionary() {
 fn debug_shows_no_secret() {
     let key = hmac(Some(id("mine")));
     assert_eq!(format!("{key:?}"), "Shared(SharedSecret(mine))");
-    let signer = signer(key, &policy(&[]));
+    let stamped = stamped(signer(key, &policy(&[])), NOW);
     let (head, line) = (CleanHead(HeaderMap::new()), line(&Method::GET, "localhost", "/"));
-    let head = signer.sign(head, &permit(Identity::default()), line, NOW);
-    assert_eq!(format!("{head:?}"), "SignedHead(2 headers)");
+    let head = stamped.sign(&head, &way(), &permit(Identity::default()), line);
+    assert_eq!(format!("{head:?}"), "SignedHead(6 headers)");
 }
 
 #[test]
@@ -242,11 +276,11 @@ fn a_key_id_with_a_quote_or_a_backslash_is_still_one_text() {
 fn a_query_is_covered_where_that_is_asked_for() {
     for (query, want) in [(None, "?"), (Some(""), "?"), (Some("a=b&c=%20'"), "?a=b&c=%20'")] {
         let line = RequestLine { query, ..line(&Method::GET, "localhost", "/a") };
-        let with = |cover| Signer::new(&policy(&[]), None, Some((hmac(None), cover)));
-        let base = base_of(&with(Cover { query: true }), "", line, NOW);
+        let with = |cover| stamped(Signer::new(&policy(&[]), None, Some((hmac(None), cover))), NOW);
+        let base = base_of(&with(Cover { query: true }), "", line);
         assert!(base.contains(&format!("\"@path\": /a\n\"@query\": {want}\n")), "{base}");
         assert!(base.contains(r#"("@method" "@authority" "@path" "@query");created="#), "{base}");
-        assert!(!base_of(&with(Cover::default()), "", line, NOW).contains("@query"));
+        assert!(!base_of(&with(Cover::default()), "", line).contains("@query"));
     }
 }
 
@@ -259,25 +293,23 @@ fn an_assertion_stands_beside_the_signature_and_is_covered_by_it() {
     let made = Arc::new(assertion.make(r#""sub":"user_1""#, NOW, NOW));
     let text = made.value.to_str().unwrap();
     let line = line(&Method::GET, "localhost", "/");
-    let both = Signer::new(&policy(&[]), Some(name.clone()), Some((hmac(None), Cover::default())));
-    let alone = Signer::new(&policy(&[]), Some(name), None);
+    let signs = Some((hmac(None), Cover::default()));
+    let both = stamped(Signer::new(&policy(&[]), Some(name.clone()), signs), NOW);
+    let alone = stamped(Signer::new(&policy(&[]), Some(name), None), NOW);
     for (somebody, want) in [(true, text), (false, "")] {
         let permit = permit_with(Identity::default(), somebody.then(|| Arc::clone(&made)));
-        let head = || CleanHead(HeaderMap::new());
-        let sent = both.sign(head(), &permit, line, NOW).into_headers();
-        assert_eq!(header(&sent, "x-clerk-assertion"), want);
-        let (input, signature) = both.requests.as_ref().unwrap().member(
-            &format!("\"x-clerk-assertion\": {want}\n"),
-            line,
-            NOW,
-        );
+        let signed = sent(&both, HeaderMap::new(), &permit, line);
+        assert_eq!(header(&signed, "x-clerk-assertion"), want);
+        let input = header(&signed, "signature-input");
         assert!(input.starts_with(r#"countersign=("x-clerk-assertion" "@method""#), "{input}");
-        assert_eq!(header(&sent, "signature-input"), input);
-        assert_eq!(header(&sent, "signature"), signature);
+        let base = base_of(&both, &format!("\"x-clerk-assertion\": {want}\n"), line);
+        let mut signature = String::new();
+        hmac(None).sign(base.as_bytes(), &mut signature);
+        assert_eq!(header(&signed, "signature"), format!("countersign=:{signature}:"));
 
-        let sent = alone.sign(head(), &permit, line, NOW).into_headers();
-        assert_eq!(sent.len(), 1, "no signature where none is wanted");
-        assert_eq!(header(&sent, "x-clerk-assertion"), want);
+        let unsigned = sent(&alone, HeaderMap::new(), &permit, line);
+        assert_eq!(unsigned.len(), 1, "no signature where none is wanted");
+        assert_eq!(header(&unsigned, "x-clerk-assertion"), want);
     }
 }
 
@@ -286,10 +318,9 @@ fn without_a_signature_of_ours_only_theirs_are_left() {
     let mut client = HeaderMap::new();
     client.insert("signature-input", HeaderValue::from_static("countersign=(), sig1=()"));
     client.insert("signature", HeaderValue::from_static("countersign=:AQID:, sig1=:AQID:"));
-    let signer = Signer::new(&policy(&[]), None, None);
+    let stamped = stamped(Signer::new(&policy(&[]), None, None), NOW);
     let line = line(&Method::GET, "localhost", "/");
-    let sent = signer.sign(CleanHead(client), &permit(Identity::default()), line, NOW);
-    let sent = sent.into_headers();
+    let sent = sent(&stamped, client, &permit(Identity::default()), line);
     assert_eq!(members(&sent, "signature-input"), ["sig1"]);
     assert_eq!(members(&sent, "signature"), ["sig1"]);
 }
@@ -329,20 +360,23 @@ proptest! {
             (HeaderName::try_from(format!("x-clerk-{name}")).unwrap(), source)
         });
         let policy = IdentityPolicy::new(headers.collect());
-        let signer = signer(hmac(None), &policy);
+        let stamped = stamped(signer(hmac(None), &policy), NOW);
         let identity = policy.of(&caller(&claims));
         let line = line(&Method::GET, "localhost", "/");
 
-        let base = base_of(&signer, &identity.base, line, NOW);
+        let base = base_of(&stamped, &identity.base, line);
         prop_assert!(base.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)));
-        prop_assert_eq!(base.lines().count(), identity.headers.len() + 4);
-        for ((name, value), line) in identity.headers.iter().zip(base.lines()) {
+        prop_assert_eq!(base.lines().count(), identity.values.len() + 4);
+        for ((name, value), line) in policy.names().zip(&identity.values).zip(base.lines()) {
             prop_assert_eq!(line, format!("\"{name}\": {}", value.to_str().unwrap()));
             prop_assert_eq!(value.to_str().unwrap().trim(), value.to_str().unwrap());
         }
 
-        let sent = signer.sign(CleanHead(HeaderMap::new()), &permit(identity), line, NOW);
-        let sent = sent.into_headers();
+        let told = identity.values.clone();
+        let sent = sent(&stamped, HeaderMap::new(), &permit(identity), line);
+        for (name, value) in policy.names().zip(&told) {
+            prop_assert_eq!(sent.get_all(name).iter().collect::<Vec<_>>(), [value]);
+        }
         prop_assert_eq!(members(&sent, "signature-input"), [LABEL]);
         prop_assert_eq!(members(&sent, "signature"), [LABEL]);
     }

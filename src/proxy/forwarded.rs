@@ -7,19 +7,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::settings::TrustedProxies;
 use crate::core::browser::Told;
-use crate::core::header::CleanHead;
+use crate::core::form::Way;
 use crate::core::origin::{self, Scheme};
-
-/// What the backend is told, in this order.
-const NAMES: [HeaderName; 5] = [FOR, PROTO, HOST, PORT, PREFIX];
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
-/// The name a request goes by, from the first proxy to the log.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -39,52 +28,57 @@ impl Peer {
     }
 }
 
-/// What is told the backend about the way a request took.
+/// The way a request took to us.
 #[derive(Debug)]
 pub(super) struct Forwarded {
     /// The client, as far as proxies we trust can tell.
     pub(super) client: Option<IpAddr>,
-    /// The name a trusted proxy gave the request.
-    pub(super) request_id: Option<HeaderValue>,
+    /// What the backend is told of it.
+    pub(super) way: Way,
     /// Whether what proxies said is believed.
     believed: bool,
-    /// The values of [`NAMES`].
-    told: [Option<HeaderValue>; 5],
 }
 
 impl Forwarded {
-    /// Reads what is to be believed, and adds our own hop. The browser used `scheme`, and `host` is what
-    /// the client asked for.
+    /// Reads what is to be believed, and adds our own hop. The browser used `scheme`, `host` is what the
+    /// client asked for, and `request_id` our name for the request where it has no other.
     pub(super) fn read(
         headers: &HeaderMap,
         peer: &Peer,
         scheme: Scheme,
-        host: &HeaderValue,
+        host: HeaderValue,
+        request_id: &HeaderValue,
         trusted: &TrustedProxies,
     ) -> Self {
         let Peer { address, hop, .. } = peer;
-        let believed = trusted.trusts(*address);
-        // What was read from headers is a legal value.
-        let said = |name: &HeaderName| if believed { one_line(headers, name) } else { None };
-        let told = |name: &HeaderName| said(name).and_then(|text| HeaderValue::try_from(text).ok());
-        let (client, chain) = match said(&FOR) {
-            None => (*address, hop.clone()),
-            Some(before) => {
-                let hop = hop.as_ref().and_then(|hop| hop.to_str().ok());
-                let chain = hop.map_or(before.clone(), |hop| format!("{before}, {hop}"));
-                (client(&chain, trusted).or(*address), HeaderValue::try_from(chain).ok())
-            }
+        let mut way = Way {
+            host,
+            request_id: request_id.clone(),
+            proto: HeaderValue::from_static(scheme.as_str()),
+            forwarded_host: None,
+            forwarded_for: hop.clone(),
+            port: None,
+            prefix: None,
         };
-        let own_scheme = HeaderValue::from_static(scheme.as_str());
-        let request_id = if believed { request_id(headers) } else { None };
-        let told = [
-            chain,
-            told(&PROTO).or(Some(own_scheme)),
-            told(&HOST).or_else(|| Some(host.clone())),
-            told(&PORT),
-            told(&PREFIX),
-        ];
-        Self { client, request_id, believed, told }
+        let believed = trusted.trusts(*address);
+        if !believed {
+            return Self { client: *address, way, believed };
+        }
+        let mut client = *address;
+        if let Some(before) = one_line(headers, Way::FORWARDED_FOR) {
+            let hop = hop.as_ref().and_then(|hop| hop.to_str().ok());
+            let chain = hop.map_or(before.clone(), |hop| format!("{before}, {hop}"));
+            client = nearest(&chain, trusted).or(client);
+            way.forwarded_for = HeaderValue::try_from(chain).ok();
+        }
+        // What was read from headers is a legal value.
+        let told = |name: HeaderName| HeaderValue::try_from(one_line(headers, name)?).ok();
+        way.proto = told(Way::FORWARDED_PROTO).unwrap_or(way.proto);
+        way.forwarded_host = told(Way::FORWARDED_HOST);
+        way.port = told(Way::FORWARDED_PORT);
+        way.prefix = told(Way::FORWARDED_PREFIX);
+        way.request_id = named(headers).unwrap_or(way.request_id);
+        Self { client, way, believed }
     }
 
     /// Returns the host and the scheme that the browser used, as far as a proxy we trust says: of
@@ -92,19 +86,10 @@ impl Forwarded {
     pub(super) fn public(&self, headers: &HeaderMap) -> Told {
         if self.believed { origin::told(headers) } else { (None, None) }
     }
-
-    /// Adds the headers to a request that was stripped of the client's.
-    pub(super) fn apply(self, head: &mut CleanHead) {
-        for (name, value) in NAMES.into_iter().zip(self.told) {
-            if let Some(value) = value {
-                head.set(name, value);
-            }
-        }
-    }
 }
 
 /// The last address of the chain that is not one of the proxies we trust.
-fn client(chain: &str, trusted: &TrustedProxies) -> Option<IpAddr> {
+fn nearest(chain: &str, trusted: &TrustedProxies) -> Option<IpAddr> {
     let mut furthest = None;
     for hop in chain.rsplit(',') {
         let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
@@ -117,15 +102,15 @@ fn client(chain: &str, trusted: &TrustedProxies) -> Option<IpAddr> {
 }
 
 /// Joins the lines of a header to one, as RFC 9110 §5.3 has it.
-fn one_line(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+fn one_line(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Option<Vec<&str>> =
         headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
     lines.filter(|lines| !lines.is_empty()).map(|lines| lines.join(", "))
 }
 
 /// A request id that fits a log: one, of 1 to 128 visible characters.
-fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut ids = headers.get_all(REQUEST_ID).iter();
+fn named(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut ids = headers.get_all(Way::REQUEST_ID).iter();
     let id = ids.next().filter(|_| ids.next().is_none())?;
     let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
     ((1..=128).contains(&id.len()) && visible)
@@ -173,17 +158,14 @@ mod tests {
         peer: &str,
         scheme: Scheme,
         trusted: &TrustedProxies,
-    ) -> (HeaderMap, Forwarded) {
+    ) -> Forwarded {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let peer = Peer::new(peer.parse().ok(), scheme);
-        let host = HeaderValue::from_static("app.test");
-        let forwarded = Forwarded::read(&headers, &peer, scheme, &host, trusted);
-        let told = NAMES.into_iter().zip(forwarded.told.clone());
-        let told = told.filter_map(|(name, value)| Some((name, value?))).collect();
-        (told, forwarded)
+        let [host, id] = ["app.test", "ours"].map(HeaderValue::from_static);
+        Forwarded::read(&headers, &peer, scheme, host, &id, trusted)
     }
 
     #[test]
@@ -193,17 +175,19 @@ mod tests {
             ("x-forwarded-for", "10.0.0.7"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "public.test"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/a"),
             ("x-request-id", "abc"),
         ];
-        for (nets, peer, chain, client, proto, id) in [
-            (&[][..], "10.0.0.1", "10.0.0.1", "10.0.0.1", "http", None),
+        for (nets, peer, chain, client, proto, believed) in [
+            (&[][..], "10.0.0.1", "10.0.0.1", "10.0.0.1", "http", false),
             (
                 &["10.0.0.0/8"],
                 "10.0.0.1",
                 "6.6.6.6, 9.9.9.9, 10.0.0.7, 10.0.0.1",
                 "9.9.9.9",
                 "https",
-                Some("abc"),
+                true,
             ),
             (
                 &["10.0.0.0/8"],
@@ -211,24 +195,29 @@ mod tests {
                 "6.6.6.6, 9.9.9.9, 10.0.0.7, 10.0.0.1",
                 "9.9.9.9",
                 "https",
-                Some("abc"),
+                true,
             ),
-            (&["10.0.0.0/8"], "11.0.0.1", "11.0.0.1", "11.0.0.1", "http", None),
+            (&["10.0.0.0/8"], "11.0.0.1", "11.0.0.1", "11.0.0.1", "http", false),
             (
                 &["127.0.0.0/8", "10.0.0.0/8"],
                 "unix",
                 "6.6.6.6, 9.9.9.9, 10.0.0.7",
                 "9.9.9.9",
                 "https",
-                Some("abc"),
+                true,
             ),
         ] {
-            let (told, forwarded) = read(&lines, peer, Scheme::Http, &trusted(nets));
-            assert_eq!(told["x-forwarded-for"], chain, "{nets:?} {peer}");
-            assert_eq!(told["x-forwarded-proto"], proto, "{nets:?} {peer}");
-            assert_eq!(forwarded.client, client.parse().ok(), "{nets:?} {peer}");
-            let got = forwarded.request_id.as_ref().map(|id| id.to_str().unwrap());
-            assert_eq!(got, id, "{nets:?} {peer}");
+            let Forwarded { client: got, way, .. } =
+                read(&lines, peer, Scheme::Http, &trusted(nets));
+            assert_eq!(got, client.parse().ok(), "{nets:?} {peer}");
+            assert_eq!(way.forwarded_for.unwrap(), chain, "{nets:?} {peer}");
+            assert_eq!(way.proto, proto, "{nets:?} {peer}");
+            assert_eq!(way.host, "app.test", "{nets:?} {peer}");
+            assert_eq!(way.request_id, if believed { "abc" } else { "ours" }, "{nets:?} {peer}");
+            let told = [way.forwarded_host, way.port, way.prefix];
+            let want =
+                ["public.test", "443", "/a"].map(|text| believed.then(|| text.parse().unwrap()));
+            assert_eq!(told, want, "{nets:?} {peer}");
         }
     }
 
@@ -244,9 +233,12 @@ mod tests {
             (Https, Some("gopher"), &["10.0.0.0/8"], "gopher", None),
         ] {
             let lines: Vec<_> = said.map(|said| ("x-forwarded-proto", said)).into_iter().collect();
-            let (told, forwarded) = read(&lines, "10.0.0.1", own, &trusted(nets));
-            assert_eq!(told["x-forwarded-proto"], proto, "{own:?} {said:?}");
-            let headers = said.map(|said| (PROTO, said.parse().unwrap())).into_iter().collect();
+            let forwarded = read(&lines, "10.0.0.1", own, &trusted(nets));
+            assert_eq!(forwarded.way.proto, proto, "{own:?} {said:?}");
+            let headers = said
+                .map(|said| (Way::FORWARDED_PROTO, said.parse().unwrap()))
+                .into_iter()
+                .collect();
             assert_eq!(forwarded.public(&headers).1, scheme, "{own:?} {said:?}");
         }
     }
@@ -263,9 +255,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             for id in ids {
-                headers.append(REQUEST_ID, id.parse().unwrap());
+                headers.append(Way::REQUEST_ID, id.parse().unwrap());
             }
-            assert_eq!(request_id(&headers).is_some(), good, "{ids:?}");
+            assert_eq!(named(&headers).is_some(), good, "{ids:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::body::Patience;
 use super::browser::Visit;
-use super::forwarded::{Forwarded, Peer, REQUEST_ID, RequestIds};
+use super::forwarded::{Forwarded, Peer, RequestIds};
 use super::in_flight::InFlight;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
@@ -30,6 +30,7 @@ use super::upstream::{Answer, Outgoing, Upstream};
 use crate::core::access::{Access, Rule};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential;
+use crate::core::form::Way;
 use crate::core::grpc;
 use crate::core::header;
 use crate::core::http2;
@@ -152,12 +153,11 @@ impl Pipeline {
         let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
             browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
         });
-        let host = host(&target);
-        let forwarded = Forwarded::read(&headers, peer, scheme, &host, &settings.trusted_proxies);
+        let (host, id) = (host(&target), &record.request_id);
+        let forwarded =
+            Forwarded::read(&headers, peer, scheme, host, id, &settings.trusted_proxies);
         record.client = forwarded.client;
-        if let Some(id) = &forwarded.request_id {
-            record.request_id = id.clone();
-        }
+        record.request_id = forwarded.way.request_id.clone();
         let route = settings.routes.find(&method, &target.authority, &target.path);
         record.route = Some(self.shared.metrics_place(route.place));
 
@@ -203,11 +203,14 @@ impl Pipeline {
         if wish == Wish::WebSocket {
             head.ask_for_websocket();
         }
-        forwarded.apply(&mut head);
-        head.set(REQUEST_ID, record.request_id.clone());
-        head.set(HOST, host);
-        let may_be_silent = record.may_be_silent();
-        let outgoing = Outgoing { permit: &permit, head, target: &target, wish, may_be_silent };
+        let outgoing = Outgoing {
+            permit: &permit,
+            head: &head,
+            way: &forwarded.way,
+            target: &target,
+            wish,
+            may_be_silent: record.may_be_silent(),
+        };
         let mut answer = match record.is_call {
             true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
             false => self.upstream.forward(outgoing, body).await?,
@@ -287,7 +290,7 @@ impl Pipeline {
         let (mut parts, incoming) = response.into_parts();
         record.answered(status);
         header::strip_response(&mut parts.headers, &self.shared.ours);
-        parts.headers.insert(REQUEST_ID, record.request_id.clone());
+        parts.headers.insert(Way::REQUEST_ID, record.request_id.clone());
         set_cookies(&mut parts.headers, &mut record);
         parts.extensions.clear();
         // The version is of a hop (RFC 9110 §2.5): with the backend's 1.0 the client would lose its

@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use serde_json::{Value, json};
 
-use super::forwarded::REQUEST_ID;
 use crate::core::clerk::away::Away;
 use crate::core::clerk::has::Reverification;
+use crate::core::form::Way;
 use crate::core::grpc::Code;
 use crate::core::reject::{Refusal, Reject};
 
@@ -47,7 +47,7 @@ impl Respond {
         headers.insert(CONTENT_TYPE, fixed(media_type));
         headers.insert(CACHE_CONTROL, fixed("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
-        headers.insert(REQUEST_ID, request_id.clone());
+        headers.insert(Way::REQUEST_ID, request_id.clone());
         if let Some(reject) = refusal.shown() {
             self.explain(reject, refusal.status(), headers);
         }

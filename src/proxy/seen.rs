@@ -146,8 +146,8 @@ impl Known {
     }
 
     fn bytes(&self) -> usize {
-        let headers = &self.identity.headers;
-        let values: usize = headers.iter().map(|(_, value)| value.len() + 96).sum();
+        let values = &self.identity.values;
+        let values: usize = values.iter().map(|value| value.len() + 64).sum();
         // What else `standing` holds stands in the base too, unless the settings leave it out.
         let standing = self.standing.bytes();
         // An assertion holds its claims in base64, and is kept beside them.

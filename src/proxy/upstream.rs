@@ -1,5 +1,6 @@
 //! Sends permitted requests to the backend.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
@@ -33,9 +34,10 @@ use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
 use super::trunk::Trunk;
 use crate::core::access::Permit;
+use crate::core::form::Way;
 use crate::core::header::{self, CleanHead};
 use crate::core::reject::Reject;
-use crate::core::sign::RequestLine;
+use crate::core::sign::{RequestLine, Stamped};
 use crate::core::target::Target;
 use crate::core::upgrade::{self, Wish};
 use crate::signing::Signers;
@@ -54,6 +56,8 @@ pub(super) struct Upstream {
     reaper: AbortHandle,
     tls: Option<Tls>,
     signers: Rc<Snapshot<Signers>>,
+    /// What signed the last request.
+    stamped: RefCell<Rc<Stamped>>,
     shared: Arc<Shared>,
 }
 
@@ -75,10 +79,11 @@ pub(super) struct Answer {
 }
 
 /// A request that may go to the backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing<'a> {
     pub(super) permit: &'a Permit,
-    pub(super) head: CleanHead,
+    pub(super) head: &'a CleanHead,
+    pub(super) way: &'a Way,
     pub(super) target: &'a Target<'a>,
     pub(super) wish: Wish,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
@@ -102,7 +107,9 @@ impl Upstream {
         });
         let pool = Pool::new(keep, Arc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
-        Self { pool, making: Making::default(), reaper, tls, signers, shared }
+        let stamped = Stamped::new(Arc::clone(&signers.look().signer), shared.clock.now());
+        let stamped = RefCell::new(Rc::new(stamped));
+        Self { pool, making: Making::default(), reaper, tls, signers, stamped, shared }
     }
 
     /// Sends a permitted request and returns the head of the answer.
@@ -117,7 +124,6 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let spare = outgoing.clone();
         let sent = match self.lease(outgoing.wish).await {
             Ok(lease) => self.send(lease, outgoing, body).await,
             Err(reject) => Err(Missed::Failed(reject)),
@@ -126,7 +132,7 @@ impl Upstream {
             Ok(answer) => Ok(answer),
             Err(Missed::Failed(reject)) => Err(reject),
             // In a box, as in `lease`: what is seldom needed is no room in each request.
-            Err(Missed::Stale(body)) => Box::pin(self.send_again(spare, body)).await,
+            Err(Missed::Stale(body)) => Box::pin(self.send_again(outgoing, body)).await,
         };
         self.count(&answer);
         answer
@@ -202,7 +208,7 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Request<RequestBody> {
-        let Outgoing { permit, head, target, may_be_silent, .. } = outgoing;
+        let Outgoing { permit, head, way, target, may_be_silent, .. } = outgoing;
         let line = RequestLine {
             method: target.method,
             authority: target.authority.as_str(),
@@ -212,9 +218,7 @@ impl Upstream {
         let has_a_length = body.has_a_length();
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
-        let now = self.shared.clock.now();
-        let signed = self.signers.look().signer.sign(head, permit, line, now);
-        *request.headers_mut() = signed.into_headers();
+        *request.headers_mut() = self.stamped().sign(head, way, permit, line).into_headers();
         if version == Version::HTTP_2 {
             if may_be_silent {
                 request.body_mut().may_be_silent();
@@ -227,6 +231,16 @@ impl Upstream {
             header::for_one_connection(request.headers_mut(), has_a_length);
         }
         request
+    }
+
+    /// What signs in this second.
+    fn stamped(&self) -> Rc<Stamped> {
+        let (now, signers) = (self.shared.clock.now(), self.signers.look());
+        let mut stamped = self.stamped.borrow_mut();
+        if !stamped.is_of(&signers.signer, now) {
+            *stamped = Rc::new(Stamped::new(Arc::clone(&signers.signer), now));
+        }
+        Rc::clone(&stamped)
     }
 
     /// The target as HTTP/2 has it, with the scheme and the host.

@@ -216,8 +216,8 @@ impl Question<'_> {
 }
 
 fn told(caller: &Caller, policy: &IdentityPolicy) -> Told {
-    let Identity { headers, .. } = policy.of(caller);
-    let values = policy.headers().zip(&headers).map(|((name, source), (_, value))| {
+    let Identity { values, .. } = policy.of(caller);
+    let headers = policy.headers().zip(&values).map(|((name, source), value)| {
         let value = match source {
             // The token's own text: whoever wants to see it has the claims.
             Source::Field(Field::Claims) => format!("(the claims, {} bytes)", value.len()),
@@ -227,7 +227,7 @@ fn told(caller: &Caller, policy: &IdentityPolicy) -> Told {
         };
         (name.to_string(), value)
     });
-    Told { headers: values.collect(), advice: advice::missing_claims(caller, policy) }
+    Told { headers: headers.collect(), advice: advice::missing_claims(caller, policy) }
 }
 
 /// Asks each route, as the proxy does: on a public one no credential is looked at.

@@ -288,10 +288,10 @@ impl<'a> Telling<'a> {
                 Some(told(caller, tokens.identity))
             }
             (Answer::Backend { .. }, _) => {
-                let headers = tokens.identity.anonymous().headers;
-                let text =
-                    |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-                let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+                let values = tokens.identity.anonymous().values;
+                let text = |value: http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+                let headers = tokens.identity.names().zip(values);
+                let headers = headers.map(|(name, value)| (name.to_string(), text(value)));
                 Some(Told { headers: headers.collect(), advice: String::new() })
             }
             (Answer::Refused(_) | Answer::Asks(_), _) => None,
