@@ -15,7 +15,8 @@ mod request;
 use std::time::Duration;
 
 use countersign::core::access::Access;
-use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
+use countersign::core::header::{Credentials, FOREIGN_IDENTITY, StripPolicy};
+use countersign::core::header_name::NamePattern;
 use countersign::core::origin::Scheme;
 use countersign::core::path::{Authority, CanonicalPath, PathPolicy};
 use countersign::core::route::{Case, PathPattern, Route, Routes};

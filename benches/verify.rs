@@ -32,6 +32,7 @@ use countersign::core::clerk::publishable_key::PublishableKey;
 use countersign::core::credential::BearerToken;
 use countersign::core::form::Way;
 use countersign::core::header::{CleanHead, Credentials, StripPolicy};
+use countersign::core::header_name::NamePatterns;
 use countersign::core::identity::{Field, Identity, IdentityPolicy, Source};
 use countersign::core::jwk::{Algorithm, VerificationKey};
 use countersign::core::route::{Case, Routes};
@@ -227,7 +228,7 @@ fn head(token: &str) -> CleanHead {
     let policy = StripPolicy {
         prefix: "x-clerk-".to_owned(),
         ours: Vec::new(),
-        foreign: Vec::new(),
+        foreign: NamePatterns::default(),
         credentials: Credentials::Forward,
     };
     policy.strip(request::headers(AUTHORIZATION, &format!("Bearer {token}"))).0

@@ -5,7 +5,8 @@
 #![no_main]
 
 use countersign::core::access::{Access, Rule};
-use countersign::core::header::{Credentials, FOREIGN_IDENTITY, NamePattern, StripPolicy};
+use countersign::core::header::{Credentials, FOREIGN_IDENTITY, StripPolicy};
+use countersign::core::header_name::NamePattern;
 use countersign::core::header::{check_framing, strip_response};
 use countersign::core::identity::{Identity, IdentityPolicy};
 use countersign::core::sign::{RequestLine, Signer, Stamped};

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign::core::access::{Access, Permit, Presented, Rule, Testimony};
 use countersign::core::header::{CleanHead, Credentials, StripPolicy};
+use countersign::core::header_name::NamePatterns;
 use countersign::core::identity::{Field, Identity, IdentityPolicy, Source};
 use countersign::core::sign::{Cover, RequestLine, Signer, Stamped};
 use countersign::core::signing_key::{RequestKey, SharedSecret};
@@ -45,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
 static STRIP: LazyLock<StripPolicy> = LazyLock::new(|| StripPolicy {
     prefix: "x-clerk-".to_owned(),
     ours: Vec::new(),
-    foreign: Vec::new(),
+    foreign: NamePatterns::default(),
     credentials: Credentials::Forward,
 });
 

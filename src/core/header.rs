@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::core::cookie;
 use crate::core::credential::{self, BEARER_PROTOCOL};
+use crate::core::header_name::{NamePatterns, folded};
 use crate::core::reject::Reject;
 
 /// Which headers are taken off a request before ours are added.
@@ -21,7 +22,7 @@ pub struct StripPolicy {
     /// Headers of ours that do not start with the prefix.
     pub ours: Vec<HeaderName>,
     /// The identity headers of other products.
-    pub foreign: Vec<NamePattern>,
+    pub foreign: NamePatterns,
     /// Whether the backend sees credentials.
     pub credentials: Credentials,
 }
@@ -34,35 +35,6 @@ pub enum Credentials {
     Forward,
     /// `Authorization` and Clerk's cookies are taken off.
     Strip,
-}
-
-/// A header name, or with `*` at its end all that start so; [folded].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NamePattern {
-    text: String,
-    open: bool,
-}
-
-/// A text that is no [`NamePattern`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a header name, or the beginning of one with `*` at its end, like `x-consumer-*`")]
-pub struct BadNamePattern;
-
-impl NamePattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    ///
-    /// [`BadNamePattern`].
-    pub fn parse(text: &str) -> Result<Self, BadNamePattern> {
-        let (name, open) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
-        let name = HeaderName::try_from(name).map_err(|_| BadNamePattern)?;
-        Ok(Self { text: folded(name.as_str()).into_owned(), open })
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        if self.open { name.starts_with(&self.text) } else { name == self.text }
-    }
 }
 
 /// The identity headers of other products, and those that claim another address than the
@@ -212,19 +184,6 @@ impl CleanHead {
     }
 }
 
-/// Folds a header's name as a backend may: CGI and what learned from it (WSGI, Rack, PHP) have one
-/// variable for all names that differ in nothing but the characters between letters and digits,
-/// so that `X_Clerk_User_Id` and `X.Clerk.User.Id` would overwrite ours. In lower case, with `-`
-/// for every such character.
-pub fn folded(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.bytes().all(plain) {
-        return name.into();
-    }
-    let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    name.chars().map(fold).collect::<String>().into()
-}
-
 /// What we set beside the identity headers.
 const ALSO_OURS: &[&str] = &[
     "host",
@@ -258,9 +217,10 @@ impl StripPolicy {
         strip_connection(&mut headers, &mut count);
         // The connection to the backend frames the body anew, and hyper answers `Expect` for us.
         headers.remove(EXPECT);
+        let prefix = folded(&self.prefix);
         let marked: Vec<(HeaderName, Stripped)> = headers
             .keys()
-            .filter_map(|name| self.kind(name.as_str()).map(|kind| (name.clone(), kind)))
+            .filter_map(|name| self.kind(name.as_str(), &prefix).map(|kind| (name.clone(), kind)))
             .collect();
         for (name, kind) in marked {
             headers.remove(name);
@@ -277,18 +237,16 @@ impl StripPolicy {
 
     /// Takes the same names off trailers, and those that could change how the request is read.
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
-        let marked: Vec<HeaderName> = trailers
-            .keys()
-            .filter(|name| self.kind(name.as_str()).is_some() || is_of_the_head(name))
-            .cloned()
-            .collect();
-        for name in marked {
+        let prefix = folded(&self.prefix);
+        let goes =
+            |name: &HeaderName| self.kind(name.as_str(), &prefix).is_some() || is_of_the_head(name);
+        for name in names(trailers, goes) {
             trailers.remove(name);
         }
     }
 
-    /// Says what a header of this name is, if it is to go. Names are compared [folded].
-    fn kind(&self, name: &str) -> Option<Stripped> {
+    /// Says what a header of this name is, if it is to go. Names are compared [folded], and so is `prefix`.
+    fn kind(&self, name: &str, prefix: &str) -> Option<Stripped> {
         let folded_name = folded(name);
         let name = match &folded_name {
             Cow::Borrowed(name) => name,
@@ -303,15 +261,14 @@ impl StripPolicy {
             Cow::Owned(name) => name.as_str(),
         };
         let ours = || self.ours.iter().any(|own| folded(own.as_str()) == name);
-        if name.starts_with(&*folded(&self.prefix)) || name.starts_with("x-clerk-") || ours() {
+        if name.starts_with(prefix) || name.starts_with("x-clerk-") || ours() {
             return Some(Stripped::Identity);
         }
         // All of `x-forwarded-*` is made anew from what is trusted.
         let claims_address = name.starts_with("x-forwarded-")
             || name == FORWARDED.as_str()
             || OF_A_GATEWAY.contains(&name);
-        let foreign = || self.foreign.iter().any(|pattern| pattern.matches(name));
-        (claims_address || foreign()).then_some(Stripped::ForeignIdentity)
+        (claims_address || self.foreign.matches(name)).then_some(Stripped::ForeignIdentity)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes and what stays.
 
 use super::*;
+use crate::core::header_name::NamePattern;
 
 fn policy() -> StripPolicy {
     StripPolicy {

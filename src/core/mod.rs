@@ -21,6 +21,7 @@ mod fact;
 pub mod form;
 pub mod grpc;
 pub mod header;
+pub mod header_name;
 pub mod http2;
 pub mod identity;
 pub mod issuer;

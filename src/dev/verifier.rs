@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::countersignature::LABEL;
 pub use super::countersignature::{Countersignature, VerifyError};
-use crate::core::header::folded;
+use crate::core::header_name::folded;
 use crate::core::time::UnixTime;
 
 /// What must be covered besides the identity headers.

@@ -66,7 +66,7 @@ use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
 pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
-use crate::core::header;
+use crate::core::header_name;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
 pub use crate::core::preflight::Preflight;
@@ -163,7 +163,7 @@ struct Shared {
     clock: Clock,
     awaited: Option<Awaited>,
     anonymous: Arc<Identity>,
-    /// Every header that tells a backend who is calling, as [`header::folded`] has it.
+    /// Every header that tells a backend who is calling, as [`header_name::folded`] has it.
     ours: Vec<Box<str>>,
     remembered: Remembered,
     respond: Respond,
@@ -206,7 +206,7 @@ impl Shared {
                 .identity
                 .names()
                 .chain(&assertion)
-                .map(|name| header::folded(name.as_str()).into())
+                .map(|name| header_name::folded(name.as_str()).into())
                 .collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use countersign::clock::Clock;
 use countersign::core::access::Access;
-use countersign::core::header::{Credentials, folded};
+use countersign::core::header::Credentials;
+use countersign::core::header_name::folded;
 use countersign::core::identity::{Field, IdentityPolicy, PROFILE_CLAIMS, Source};
 use countersign::core::route::{Case, Routes};
 use http::{HeaderName, Method, Response};
