@@ -43,8 +43,18 @@ const ARROWS: &[(&str, &str)] = &[
 ];
 
 /// The crates `core` is made of.
-const CRATES_OF_CORE: &[&str] =
-    &["http", "serde", "serde_json", "base64", "sfv", "thiserror", "aws_lc_rs", "jsonwebtoken"];
+const CRATES_OF_CORE: &[&str] = &[
+    "http",
+    "serde",
+    "serde_json",
+    "base64",
+    "sfv",
+    "thiserror",
+    "aws_lc_rs",
+    "hmac",
+    "jsonwebtoken",
+    "sha2",
+];
 
 /// What `core` is handed and never asks for: files, sockets, the environment, time, chance.
 const NOT_IN_CORE: &[&str] = &[

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn no_other_text_is_a_pattern() {
-        for text in ["", "*", "a b", "a*b", "a**", "\u{e9}"] {
+        for text in ["", "*", "a b", "a:", "\u{e9}"] {
             assert_eq!(NamePattern::parse(text), Err(BadNamePattern), "{text:?}");
         }
     }

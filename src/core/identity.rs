@@ -1,11 +1,13 @@
 //! What the backend is told about a caller.
 
 use std::fmt::{self, Write};
+use std::sync::OnceLock;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::core::caller::Caller;
 use crate::core::fact::Fact;
+use crate::core::signing_key::Begun;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
 /// always there, and what a caller has not is an empty value. So none can be added beside them.
@@ -121,6 +123,8 @@ pub struct Identity {
     pub values: Box<[HeaderValue]>,
     /// Their lines in the signature base (RFC 9421 §2.5), each with its line break.
     pub base: Box<str>,
+    /// What signatures of the caller's requests begin with, once there was one.
+    pub begun: OnceLock<Begun>,
 }
 
 impl fmt::Debug for Identity {
@@ -173,7 +177,7 @@ impl IdentityPolicy {
             value
         });
         let values = values.collect();
-        Identity { values, base: base.into() }
+        Identity { values, base: base.into(), begun: OnceLock::new() }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The proof that we told the backend who is calling: an HTTP message signature (RFC 9421).
 
-use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use sfv::{Dictionary, ListEntry, Parser};
 use crate::core::access::Permit;
 use crate::core::form::{Form, Way};
 use crate::core::header::CleanHead;
-use crate::core::identity::IdentityPolicy;
+use crate::core::identity::{Identity, IdentityPolicy};
 use crate::core::signing_key::RequestKey;
 use crate::core::time::UnixTime;
 
@@ -143,15 +142,10 @@ impl Stamped {
     ) -> SignedHead {
         let Signer { form, assertion, requests } = &*self.signer;
         let identity = permit.identity();
-        let mut base = Cow::Borrowed(identity.base.as_bytes());
         // Nobody's is empty, and there all the same: so none can be added.
-        let asserted = assertion.as_ref().map(|_| permit.assertion().unwrap_or(&EMPTY));
-        if let (Some(name), Some(value)) = (assertion, asserted) {
-            let line = [b"\"", name.as_str().as_bytes(), b"\": ", value.as_bytes(), b"\n"];
-            base.to_mut().extend(line.into_iter().flatten());
-        }
-        let proof = self.proof(&client.0, &base, line);
-        let told = identity.values.iter().chain(asserted);
+        let asserted = assertion.as_ref().map(|name| (name, permit.assertion().unwrap_or(&EMPTY)));
+        let proof = self.proof(&client.0, identity, asserted, line);
+        let told = identity.values.iter().chain(asserted.map(|(_, value)| value));
         let mut headers = form.fill(way, told.chain(proof.iter().flatten()), client);
         if let (None, Some(theirs)) = (requests, proof) {
             headers.extend(PROOF.into_iter().zip(theirs));
@@ -164,12 +158,14 @@ impl Stamped {
     fn proof(
         &self,
         client: &HeaderMap,
-        identity: &[u8],
+        identity: &Identity,
+        asserted: Option<(&HeaderName, &HeaderValue)>,
         line: RequestLine<'_>,
     ) -> Option<[HeaderValue; 2]> {
         let ours = self.signer.requests.as_ref().zip(self.input.as_ref());
         let ours = ours.map(|(requests, input)| {
-            [input.clone(), field(requests.signature(identity, line, parameters(input)))]
+            let rest = requests.rest_of_base(asserted, line, parameters(input));
+            [input.clone(), field(requests.signature(identity, &rest))]
         });
         match (others(client), ours) {
             (Some(theirs), None) => Some(theirs.map(field)),
@@ -203,40 +199,48 @@ impl RequestSigner {
     }
 
     /// Our member of `Signature`.
-    fn signature(&self, identity: &[u8], line: RequestLine<'_>, parameters: &[u8]) -> String {
-        let base = self.base(identity, line, parameters);
+    fn signature(&self, identity: &Identity, rest: &[u8]) -> String {
         let mut signature = String::with_capacity(ROOM);
         signature.push_str(LABEL);
         signature.push_str("=:");
-        self.key.sign(&base, &mut signature);
+        self.key.sign(identity, rest, &mut signature);
         signature.push(':');
         signature
     }
 
-    /// The exact bytes that are signed (RFC 9421 §2.5).
-    fn base(&self, identity: &[u8], line: RequestLine<'_>, parameters: &[u8]) -> Vec<u8> {
+    /// The exact bytes that are signed (RFC 9421 §2.5) after the lines of the identity.
+    fn rest_of_base(
+        &self,
+        asserted: Option<(&HeaderName, &HeaderValue)>,
+        line: RequestLine<'_>,
+        parameters: &[u8],
+    ) -> Vec<u8> {
         let RequestLine { method, authority, path, query } = line;
-        let query = query.filter(|_| self.cover.query);
-        let given = [authority, path, query.unwrap_or_default()].map(str::len);
-        let room = identity.len() + given.iter().sum::<usize>() + parameters.len() + ROOM;
-        let mut base = Vec::with_capacity(room);
-        base.extend(identity);
+        let query = query.filter(|_| self.cover.query).unwrap_or_default();
+        let given = [authority, path, query].map(str::len).iter().sum::<usize>();
+        let more = asserted.map_or(0, |(name, value)| name.as_str().len() + value.len());
+        let mut rest = Vec::with_capacity(given + more + parameters.len() + ROOM);
+        if let Some((name, value)) = asserted {
+            for part in [b"\"", name.as_str().as_bytes(), b"\": ", value.as_bytes(), b"\n"] {
+                rest.extend(part);
+            }
+        }
         for (name, value) in [
             ("\"@method\": ", method.as_str()),
             ("\n\"@authority\": ", authority),
             ("\n\"@path\": ", path),
         ] {
-            base.extend(name.as_bytes());
-            base.extend(value.as_bytes());
+            rest.extend(name.as_bytes());
+            rest.extend(value.as_bytes());
         }
         if self.cover.query {
             // RFC 9421 §2.2.7: with its question mark, which stands there without a query too.
-            base.extend(b"\n\"@query\": ?");
-            base.extend(query.unwrap_or_default().as_bytes());
+            rest.extend(b"\n\"@query\": ?");
+            rest.extend(query.as_bytes());
         }
-        base.extend(b"\n\"@signature-params\": ");
-        base.extend(parameters);
-        base
+        rest.extend(b"\n\"@signature-params\": ");
+        rest.extend(parameters);
+        rest
     }
 }
 

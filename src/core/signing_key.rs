@@ -3,22 +3,33 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::core::base64url;
+use crate::core::identity::Identity;
 use crate::core::jwk::KeyId;
 
 /// A secret that the backend has too: signs requests with HMAC-SHA256 (RFC 9421 §3.3.3).
 pub struct SharedSecret {
     id: KeyId,
-    key: Box<hmac::Key>,
+    /// HMAC with nothing in it yet but the secret.
+    mac: Hmac<Sha256>,
+}
+
+/// What the signatures of requests by one caller begin with: it is told of in all of them, and comes
+/// first in what is signed.
+#[derive(Clone)]
+pub struct Begun {
+    secret: Arc<SharedSecret>,
+    mac: Hmac<Sha256>,
 }
 
 /// A key pair of ours. Backends verify with its public half, which is published.
@@ -56,20 +67,32 @@ impl SharedSecret {
     /// tells two secrets apart and tells nothing of either.
     #[expect(clippy::missing_panics_doc, reason = "hex digits are a key id")]
     pub fn new(secret: &[u8], id: Option<KeyId>) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of every length");
         let id = id.unwrap_or_else(|| {
             let mut name = String::new();
-            for byte in &hmac::sign(&key, b"kid").as_ref()[..4] {
+            for byte in &digest(&mac, b"kid")[..4] {
                 let _ = write!(name, "{byte:02x}"); // writing to a String does not fail
             }
             KeyId::parse(&name).expect("hex digits are visible")
         });
-        Self { id, key: Box::new(key) }
+        Self { id, mac }
     }
 
     /// Returns the name verifiers know the secret by.
     pub fn id(&self) -> &KeyId {
         &self.id
+    }
+}
+
+/// The HMAC of what was begun with, and `rest`.
+fn digest(begun: &Hmac<Sha256>, rest: &[u8]) -> [u8; 32] {
+    begun.clone().chain_update(rest).finalize().into_bytes().into()
+}
+
+impl Begun {
+    fn new(secret: &Arc<SharedSecret>, identity: &Identity) -> Self {
+        let mac = secret.mac.clone().chain_update(identity.base.as_bytes());
+        Self { secret: Arc::clone(secret), mac }
     }
 }
 
@@ -181,12 +204,23 @@ impl RequestKey {
         }
     }
 
-    /// Signs a signature base; nothing comes of a key that signs no requests.
-    pub(super) fn sign(&self, base: &[u8], out: &mut String) {
+    /// Signs a signature base: the lines of `identity`, and the `rest` of it. Nothing comes of a key
+    /// that signs no requests.
+    pub(super) fn sign(&self, identity: &Identity, rest: &[u8], out: &mut String) {
         match self {
-            Self::Shared(secret) => STANDARD.encode_string(hmac::sign(&secret.key, base), out),
+            Self::Shared(secret) => {
+                let begun = identity.begun.get_or_init(|| Begun::new(secret, identity));
+                let digest = match Arc::ptr_eq(&begun.secret, secret) {
+                    true => digest(&begun.mac, rest),
+                    false => digest(&Begun::new(secret, identity).mac, rest),
+                };
+                STANDARD.encode_string(digest, out);
+            }
             Self::Pair(key) => match &key.pair {
-                Pair::Ed25519(pair) => STANDARD.encode_string(pair.sign(base), out),
+                Pair::Ed25519(pair) => {
+                    let base = [identity.base.as_bytes(), rest].concat();
+                    STANDARD.encode_string(pair.sign(&base), out);
+                }
                 Pair::P256(_) => {}
             },
         }
@@ -199,6 +233,12 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
+impl fmt::Debug for Begun {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Begun({})", self.secret.id)
+    }
+}
+
 impl fmt::Debug for SigningKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "SigningKey({:?}, {})", self.jwt_algorithm(), self.id)
@@ -207,6 +247,9 @@ impl fmt::Debug for SigningKey {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::hmac;
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -221,6 +264,35 @@ mod tests {
         assert_ne!(name(b"another secret"), name(SECRET));
         let mine = KeyId::parse("mine").unwrap();
         assert_eq!(SharedSecret::new(SECRET, Some(mine.clone())).id, mine);
+    }
+
+    fn signature(key: &RequestKey, identity: &Identity, rest: &[u8]) -> String {
+        let mut signature = String::new();
+        key.sign(identity, rest, &mut signature);
+        signature
+    }
+
+    /// Another library's word on each, whoever signed with the same identity before.
+    fn by_aws(secret: &[u8], parts: [&[u8]; 2]) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        STANDARD.encode(hmac::sign(&key, &parts.concat()))
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_begun_ends_as_if_it_had_not_been(
+            secrets in proptest::array::uniform2(proptest::collection::vec(any::<u8>(), 0..200)),
+            base in "[ -~]{0,300}",
+            rest in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let identity = Identity { base: base.as_str().into(), ..Identity::default() };
+            let keys = secrets.each_ref().map(|secret| SharedSecret::new(secret, None));
+            let keys = keys.map(|key| RequestKey::Shared(Arc::new(key)));
+            for place in [0, 1, 0] {
+                let want = by_aws(&secrets[place], [base.as_bytes(), &rest]);
+                prop_assert_eq!(signature(&keys[place], &identity, &rest), want);
+            }
+        }
     }
 
     /// RFC 8037 appendix A.3.
