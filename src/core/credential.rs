@@ -7,7 +7,10 @@ use crate::core::reject::Reject;
 
 /// The text of a bearer token, as the client sent it (RFC 6750 §2.1).
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct BearerToken<'a>(&'a str);
+pub struct BearerToken<'a>(
+    /// UTF-8; looked at as a text where the token is taken apart, and not for one that is remembered.
+    &'a [u8],
+);
 
 impl<'a> BearerToken<'a> {
     /// Finds the bearer token of a request; nothing where it has no `Authorization` or one of
@@ -43,10 +46,9 @@ impl<'a> BearerToken<'a> {
             [] | [b'\t' | 0x80.., ..] => token,
             _ => return Ok(None), // `Bearerfoo`: a scheme of its own
         };
-        let one_word = !token.is_empty() && is_one_word(token);
-        match std::str::from_utf8(token) {
-            Ok(text) if one_word => Ok(Some(Self(text))),
-            _ => Err(Reject::TokenMalformed),
+        match !token.is_empty() && is_one_word(token) {
+            true => Ok(Some(Self(token))),
+            false => Err(Reject::TokenMalformed),
         }
     }
 
@@ -74,23 +76,28 @@ impl<'a> BearerToken<'a> {
         if protocols.any(|protocol| protocol == BEARER_PROTOCOL) {
             return Err(Reject::CredentialRepeated);
         }
-        let text = token.and_then(|token| std::str::from_utf8(token).ok());
-        let one_word = |text: &&str| is_one_word(text.as_bytes());
-        text.filter(one_word).map(|text| Some(Self(text))).ok_or(Reject::TokenMalformed)
+        let token = token.filter(|token| is_one_word(token)).ok_or(Reject::TokenMalformed)?;
+        Ok(Some(Self(token)))
     }
 
     /// Takes a token that did not come in a request.
     pub fn of(text: &'a str) -> Self {
-        Self(text)
+        Self(text.as_bytes())
     }
 
     /// Returns the text. It is a secret: whoever has it is the caller.
+    #[expect(clippy::missing_panics_doc, reason = "it was a text, or is one word of ASCII")]
     pub fn reveal(self) -> &'a str {
+        std::str::from_utf8(self.0).expect("a token is a text")
+    }
+
+    /// Returns its bytes, which are as secret.
+    pub fn reveal_bytes(self) -> &'a [u8] {
         self.0
     }
 }
 
-/// Looks at every byte, whatever it finds: sixteen at a time are faster than an early end.
+/// Tells whether all of it is visible ASCII. Looks at every byte, whatever it finds: sixteen at a time are faster than an early end.
 fn is_one_word(text: &[u8]) -> bool {
     text.iter().fold(true, |is_so, byte| is_so & byte.is_ascii_graphic())
 }
@@ -150,7 +157,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, value.parse().unwrap());
-            let got = BearerToken::from_headers(&headers).map(|token| token.map(|token| token.0));
+            let got =
+                BearerToken::from_headers(&headers).map(|token| token.map(|token| token.reveal()));
             assert_eq!(got, want, "{value:?}");
         }
     }
@@ -191,13 +199,14 @@ mod tests {
             for line in protocols {
                 headers.append(SEC_WEBSOCKET_PROTOCOL, line.parse().unwrap());
             }
-            let got = BearerToken::of_websocket(&headers).map(|token| token.map(|token| token.0));
+            let got =
+                BearerToken::of_websocket(&headers).map(|token| token.map(|token| token.reveal()));
             assert_eq!(got, want, "{authorization:?} {protocols:?}");
         }
     }
 
     #[test]
     fn debug_shows_a_length() {
-        assert_eq!(format!("{:?}", BearerToken("a.b.c")), "BearerToken(5 bytes)");
+        assert_eq!(format!("{:?}", BearerToken::of("a.b.c")), "BearerToken(5 bytes)");
     }
 }

@@ -184,18 +184,21 @@ impl CleanHead {
     }
 }
 
-/// What we set beside the identity headers.
-const ALSO_OURS: &[&str] = &[
-    "host",
-    "signature",
-    "signature-input",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-request-id",
-];
+/// Tells whether a header is one that we set beside the identity headers.
+fn is_also_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "signature"
+            | "signature-input"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-proto"
+            | "x-request-id"
+    )
+}
 
 /// What a gateway says of the path, in the words of CGI (RFC 3875 §4.1.5, §4.1.13), folded.
 /// Servers of Python take them from whoever connects from loopback, and hand the application
@@ -250,7 +253,7 @@ impl StripPolicy {
         let folded_name = folded(name);
         let name = match &folded_name {
             Cow::Borrowed(name) => name,
-            Cow::Owned(name) if ALSO_OURS.contains(&name.as_str()) => {
+            Cow::Owned(name) if is_also_ours(name) => {
                 return Some(Stripped::Identity); // to the letter we set or mend it ourselves
             }
             // To the letter it frames the body. Of another spelling it says nothing to us, and to
@@ -318,15 +321,13 @@ pub fn is_framed_twice(headers: &HeaderMap) -> bool {
 /// Takes off a response what ends at us, and the headers we set: a backend that sends back what
 /// it was sent would hand a client our signature.
 ///
-/// `ours` are their names, [folded]. No more than those: other `x-clerk-…` headers are what Clerk's
-/// libraries in a backend say to a client.
-pub fn strip_response(headers: &mut HeaderMap, ours: &[Box<str>]) {
+/// `ours` are their names. No more than those: other `x-clerk-…` headers are what Clerk's libraries in
+/// a backend say to a client.
+pub fn strip_response(headers: &mut HeaderMap, ours: &NamePatterns) {
     let trailer = headers.get(TRAILER).cloned();
     strip_connection(headers, &mut StripCount::default());
-    let is_ours = |name: &HeaderName| {
-        let folded = folded(name.as_str());
-        ours.iter().any(|own| **own == folded) || ALSO_OURS.contains(&name.as_str())
-    };
+    let is_ours =
+        |name: &HeaderName| ours.matches(&folded(name.as_str())) || is_also_ours(name.as_str());
     for name in names(headers, is_ours) {
         headers.remove(name);
     }

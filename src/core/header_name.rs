@@ -9,13 +9,23 @@ use http::HeaderName;
 /// so that `X_Clerk_User_Id` and `X.Clerk.User.Id` would overwrite ours. In lower case, with `-`
 /// for every such character.
 pub fn folded(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.bytes().all(plain) {
+    if name.bytes().all(|byte| PLAIN[usize::from(byte)]) {
         return name.into();
     }
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(fold).collect::<String>().into()
 }
+
+/// The characters that are folded to themselves; a look at a table a character, for each of most names.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = matches!(byte as u8, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        byte += 1;
+    }
+    plain
+};
 
 /// A header name, or with `*` at its end all that start so; [folded].
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,6 +68,16 @@ impl NamePatterns {
     pub fn matches(&self, name: &str) -> bool {
         let alike = name.bytes().next().and_then(|start| self.by_start.get(usize::from(start)));
         alike.is_some_and(|alike| alike.iter().any(|pattern| pattern.matches(name)))
+    }
+}
+
+impl<'a> FromIterator<&'a HeaderName> for NamePatterns {
+    fn from_iter<T: IntoIterator<Item = &'a HeaderName>>(names: T) -> Self {
+        let pattern = |name: &HeaderName| NamePattern {
+            text: folded(name.as_str()).into_owned(),
+            open: false,
+        };
+        names.into_iter().map(pattern).collect()
     }
 }
 

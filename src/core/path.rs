@@ -223,15 +223,14 @@ impl Authority {
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 match digits.parse::<u16>() {
                     Ok(port) if port == scheme.port() => "",
-                    Ok(1..) => port,
+                    Ok(1..) => port, // which ends the text
                     Ok(0) | Err(_) => return Err(bad),
                 }
             }
             _ => return Err(bad),
         };
-        let mut authority = [name, port].concat();
-        authority.make_ascii_lowercase();
-        Ok(Self(authority.into()))
+        let authority = if port.is_empty() { name } else { text };
+        Ok(Self(authority.to_ascii_lowercase().into()))
     }
 
     /// Returns the text.

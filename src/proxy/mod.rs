@@ -66,7 +66,7 @@ use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
 pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
-use crate::core::header_name;
+use crate::core::header_name::NamePatterns;
 use crate::core::identity::Identity;
 use crate::core::issuer::IssuerPolicy;
 pub use crate::core::preflight::Preflight;
@@ -163,8 +163,8 @@ struct Shared {
     clock: Clock,
     awaited: Option<Awaited>,
     anonymous: Arc<Identity>,
-    /// Every header that tells a backend who is calling, as [`header_name::folded`] has it.
-    ours: Vec<Box<str>>,
+    /// Every header that tells a backend who is calling.
+    ours: NamePatterns,
     remembered: Remembered,
     respond: Respond,
     routes: RouteMetricsTable,
@@ -202,12 +202,7 @@ impl Shared {
             Respond { parties: settings.parties.clone(), reveal_reason: settings.reveal_reason };
         Self {
             anonymous: Arc::new(settings.identity.anonymous()),
-            ours: settings
-                .identity
-                .names()
-                .chain(&assertion)
-                .map(|name| header_name::folded(name.as_str()).into())
-                .collect(),
+            ours: settings.identity.names().chain(&assertion).collect(),
             remembered: Remembered::new(),
             routes: RouteMetricsTable(routes),
             places,

@@ -35,7 +35,7 @@ pub(super) struct Progress {
     bytes: Cell<u64>,
     ended: Cell<bool>,
     waiting: Cell<bool>,
-    last: Cell<Instant>,
+    last: Cell<Option<Instant>>,
     fault: RefCell<Option<Reject>>,
     /// The place on the backend's connection, once the answer is over and this is not.
     held: RefCell<Option<Lease>>,
@@ -62,8 +62,8 @@ impl Progress {
         self.waiting.get()
     }
 
-    /// Returns when a piece last came, or the head where none did.
-    pub(super) fn last(&self) -> Instant {
+    /// Returns when a piece last came, if one did.
+    pub(super) fn last(&self) -> Option<Instant> {
         self.last.get()
     }
 
@@ -91,7 +91,7 @@ impl RequestBody {
             bytes: Cell::new(0),
             ended: Cell::new(incoming.is_none()),
             waiting: Cell::new(false),
-            last: Cell::new(Instant::now()),
+            last: Cell::default(),
             fault: RefCell::new(None),
             held: RefCell::new(None),
         };
@@ -166,7 +166,7 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(self.break_off(Reject::RequestTimeout, None))));
         };
         self.patience.renew();
-        self.progress.last.set(Instant::now());
+        self.progress.last.set(Some(Instant::now()));
         Poll::Ready(match frame {
             None => {
                 self.ended();

@@ -192,7 +192,7 @@ impl fmt::Debug for Known {
 /// What all workers remember. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
-    cache: Cache<Arc<str>, Entry, RandomState>,
+    cache: Cache<Arc<[u8]>, Entry, RandomState>,
 }
 
 #[derive(Clone, Debug)]
@@ -204,15 +204,15 @@ struct Entry {
 
 struct WhileGood;
 
-impl Expiry<Arc<str>, Entry> for WhileGood {
-    fn expire_after_create(&self, _: &Arc<str>, entry: &Entry, _: Instant) -> Option<Duration> {
+impl Expiry<Arc<[u8]>, Entry> for WhileGood {
+    fn expire_after_create(&self, _: &Arc<[u8]>, entry: &Entry, _: Instant) -> Option<Duration> {
         Some(entry.lives)
     }
 }
 
 impl Remembered {
     pub(super) fn new() -> Self {
-        let weight = |token: &Arc<str>, entry: &Entry| {
+        let weight = |token: &Arc<[u8]>, entry: &Entry| {
             u32::try_from(token.len() + entry.known.bytes()).unwrap_or(u32::MAX)
         };
         let cache = Cache::builder()
@@ -238,7 +238,7 @@ pub(super) struct Seen {
 }
 
 /// A token and who calls with it.
-type AtHand = (Arc<str>, Arc<Known>);
+type AtHand = (Arc<[u8]>, Arc<Known>);
 
 impl Seen {
     pub(super) fn new(shared: Remembered) -> Self {
@@ -250,19 +250,19 @@ impl Seen {
     pub(super) fn find(&mut self, token: BearerToken<'_>) -> Option<Arc<Known>> {
         let place = self.place(token);
         if let Some((text, known)) = &self.at_hand[place]
-            && **text == *token.reveal()
+            && **text == *token.reveal_bytes()
         {
             return Some(Arc::clone(known));
         }
-        let known = self.shared.cache.get(token.reveal())?.known;
-        self.keep_at_hand(place, token.reveal().into(), &known);
+        let known = self.shared.cache.get(token.reveal_bytes())?.known;
+        self.keep_at_hand(place, token.reveal_bytes().into(), &known);
         Some(known)
     }
 
     /// Remembers who calls with `token`, until it expires or room is needed.
     pub(super) fn remember(&mut self, token: BearerToken<'_>, known: &Arc<Known>, now: UnixTime) {
         let lives = known.validity.expires.plus(known.leeway).since(now);
-        let text: Arc<str> = token.reveal().into();
+        let text: Arc<[u8]> = token.reveal_bytes().into();
         let place = self.place(token);
         self.shared.cache.insert(Arc::clone(&text), Entry { known: Arc::clone(known), lives });
         self.keep_at_hand(place, text, known);
@@ -271,20 +271,20 @@ impl Seen {
     /// Forgets a token that has become useless.
     pub(super) fn forget(&mut self, token: BearerToken<'_>) {
         let place = self.place(token);
-        if self.at_hand[place].as_ref().is_some_and(|(text, _)| **text == *token.reveal()) {
+        if self.at_hand[place].as_ref().is_some_and(|(text, _)| **text == *token.reveal_bytes()) {
             self.at_hand[place] = None;
         }
-        self.shared.cache.invalidate(token.reveal());
+        self.shared.cache.invalidate(token.reveal_bytes());
     }
 
-    fn keep_at_hand(&mut self, place: usize, text: Arc<str>, known: &Arc<Known>) {
+    fn keep_at_hand(&mut self, place: usize, text: Arc<[u8]>, known: &Arc<Known>) {
         if text.len() + known.bytes() <= AT_HAND_BYTES {
             self.at_hand[place] = Some((text, Arc::clone(known)));
         }
     }
 
     fn place(&self, token: BearerToken<'_>) -> usize {
-        (self.hasher.hash_one(token.reveal()) as usize) % AT_HAND
+        (self.hasher.hash_one(token.reveal_bytes()) as usize) % AT_HAND
     }
 }
 

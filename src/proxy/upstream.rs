@@ -169,7 +169,7 @@ impl Upstream {
         let (is_empty, progress) = (body.is_empty(), body.progress());
         let request = self.request(lease.version(), outgoing, body);
         let sent = Instant::now();
-        let answer = self.in_time(&progress, pin!(lease.send(request))).await;
+        let answer = self.in_time(&progress, sent, pin!(lease.send(request))).await;
         let broken = |what: &str| Err(Missed::Failed(Reject::UpstreamBroken(what.into())));
         match answer {
             None => Err(Missed::Failed(Reject::UpstreamTimeout)),
@@ -268,25 +268,25 @@ impl Upstream {
         }
     }
 
-    /// Waits for an answer: `timeouts.response` from the last piece of the request on, and never
-    /// while it is the client we wait for, so that a long upload is not taken for a slow backend.
+    /// Waits for an answer to what was sent: `timeouts.response` from the last piece of the request on,
+    /// and never while it is the client we wait for, so that a long upload is not taken for a slow
+    /// backend.
     async fn in_time<T>(
         &self,
         request: &Progress,
+        sent: Instant,
         mut answer: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
         let at_most = self.shared.settings.timeouts.response;
-        let mut since = request.last();
+        let mut since = sent;
         loop {
             if let Ok(answer) = time::timeout_at(since + at_most, answer.as_mut()).await {
                 return Some(answer);
             }
             if request.waits_for_client() {
                 since = Instant::now();
-            } else if request.last() > since {
-                since = request.last();
             } else {
-                return None;
+                since = request.last().filter(|last| *last > since)?;
             }
         }
     }
