@@ -43,6 +43,10 @@ struct Told {
     moved: Cell<Instant>,
     /// How much was written since the client last said something; kept there, too.
     unheard: Cell<usize>,
+    /// Whether what is not answered yet is to be answered by us.
+    cut: Cell<bool>,
+    /// Wakes requests that come side by side, whose tasks are not the connection's.
+    cutting: Notify,
 }
 
 /// What a connection is doing.
@@ -71,6 +75,8 @@ impl Activity {
             multiplexed: Cell::default(),
             moved: Cell::new(Instant::now()),
             unheard: Cell::default(),
+            cut: Cell::default(),
+            cutting: Notify::new(),
         }))
     }
 
@@ -88,6 +94,30 @@ impl Activity {
     /// Waits until that is said.
     pub(super) async fn until_last(&self) {
         self.0.last.notified().await;
+    }
+
+    /// Says that the proxy ends before the backend has answered: whoever polls the connection after
+    /// this has the requests on it answered by us.
+    pub(super) fn cut(&self) {
+        self.0.cut.set(true);
+        self.0.cutting.notify_waiters();
+    }
+
+    /// Waits for what is `handled`; nothing where that is cut before.
+    pub(super) async fn or_cut<T>(
+        &self,
+        mut handled: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
+        // Where there is one request at a time, it is polled with its connection, and needs no waking.
+        let mut told = self.0.multiplexed.get().then(|| Box::pin(self.0.cutting.notified()));
+        poll_fn(|context| {
+            if let Poll::Ready(handled) = handled.as_mut().poll(context) {
+                return Poll::Ready(Some(handled));
+            }
+            let told = told.as_mut().is_some_and(|told| told.as_mut().poll(context).is_ready());
+            if told || self.0.cut.get() { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
     }
 
     /// A request has begun; it is over when what is returned is dropped.

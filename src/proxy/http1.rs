@@ -19,6 +19,7 @@ use super::activity::{Activity, Watched};
 use super::connection::{GLANCE, drained, is_quiet, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
+use super::lifetime::last_word;
 use super::link::{Handover, Link, Wire};
 use super::{Limits, Shared, Stage};
 use crate::core::reject::Reject;
@@ -126,6 +127,9 @@ where
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
+                if closing.is_some_and(|since| last_word(since, current.grace()) <= now) {
+                    activity.cut(); // which the connection finds when it is polled next, above
+                }
                 let head_due = activity.head_due(timeouts.head);
                 if head_due.is_some_and(|due| due <= now) {
                     current.pipeline().shared().metrics.unreadable(&Reject::RequestTimeout);

@@ -22,6 +22,7 @@ use super::borrowed;
 use super::connection::{QUIET, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
+use super::lifetime::last_word;
 use super::link::{Link, Wire};
 use super::streams::{Stall, Streams};
 use super::{Limits, Shared, Stage};
@@ -82,7 +83,7 @@ pub(super) async fn serve<S>(
     let grows_old = Instant::now() + age();
     let mut timer = pin!(time::sleep(timeouts.idle));
     let mut farewell = Farewell::Unsaid;
-    let mut leaving = false;
+    let mut cut_due = None;
     let mut silence = SILENCE;
     loop {
         tokio::select! {
@@ -99,6 +100,9 @@ pub(super) async fn serve<S>(
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
+                if cut_due.is_some_and(|due| due <= now) {
+                    activity.cut();
+                }
                 let read_due = activity.read_due(timeouts.body);
                 let silent_due = match farewell {
                     Farewell::Unsaid => activity.quiet_since().map(|since| since + timeouts.idle),
@@ -121,11 +125,13 @@ pub(super) async fn serve<S>(
                     }
                     Farewell::Said | Farewell::Unsaid => {}
                 }
-                let due = [read_due, silent_due].into_iter().flatten().filter(|due| *due > now);
+                let dues = [read_due, silent_due, cut_due];
+                let due = dues.into_iter().flatten().filter(|due| *due > now);
                 timer.as_mut().reset(due.fold(now + seldom(&timeouts), Instant::min));
             }
-            Ok(_) = stage.wait_for(Stage::is_closing), if !leaving => {
-                leaving = true;
+            Ok(stage) = stage.wait_for(Stage::is_closing), if cut_due.is_none() => {
+                let since = stage.closing_since().unwrap_or_else(Instant::now);
+                cut_due = Some(last_word(since, current.grace()));
                 farewell = Farewell::Said;
                 silence = SILENCE.min(current.grace().saturating_sub(QUIET));
                 std::pin::Pin::new(&mut connection).graceful_shutdown();

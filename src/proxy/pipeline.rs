@@ -1,6 +1,7 @@
 //! The straight line: one request, from its head to the answer.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -109,9 +110,17 @@ impl Pipeline {
         );
         record.client = peer.address;
         record.is_call = is_call;
-        let (mut response, refused) = match self.handle(request, &peer, link, &mut record).await {
-            Ok(answer) => (self.pass(answer, record, link), false),
-            Err(refusal) => (self.refuse(refusal, record), true),
+        let handled = {
+            let handled = pin!(self.handle(request, &peer, link, &mut record));
+            match is_call {
+                true => Some(handled.await), // it ends as streams do
+                false => link.activity.or_cut(handled).await,
+            }
+        };
+        let (mut response, refused) = match handled {
+            Some(Ok(answer)) => (self.pass(answer, record, link), false),
+            Some(Err(refusal)) => (self.refuse(refusal, record), true),
+            None => (self.refuse(Reject::Draining.into(), record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
         // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.

@@ -14,13 +14,16 @@ use countersign::listen::ListenAddress;
 use countersign::proxy::{Drained, Threads, UpstreamAddress};
 use countersign::telemetry::sink::Sink;
 use http::{Method, Response};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::{self, JoinSet};
 use tokio::time::{self, Instant};
 
+use crate::support::settings::settings_for;
 use crate::support::upstream::head;
+use crate::support::wires::{Back, Front, Script, Then};
 use crate::support::{Answer, Client, Issuer, Proxy, Upstream, settings, until};
 
 /// A backend that answers each request when it is told to, and counts those that wait.
@@ -130,14 +133,65 @@ async fn a_request_under_way_is_finished_and_its_connection_with_it() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn what_takes_longer_than_the_grace_is_cut() {
+async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
+    for front in [Front::Http1, Front::H2c] {
+        for (body, grace, want) in [
+            (Script::empty(), 25_000, 23_000),
+            (Script::of(["the first of many".into()], Then::Wait), 25_000, 23_000),
+            (Script::empty(), 1_000, 500),
+        ] {
+            let issuer = Issuer::start(Clock::System).unwrap();
+            let backend = Back::Http1.start(async |_| std::future::pending().await).await;
+            let mut settings = settings_for(&issuer.origin(), &backend.address);
+            settings.proxy.drain.grace = Duration::from_millis(grace);
+            let proxy = Proxy::start(settings).await;
+            let mut sender = front.open(&proxy.address).await;
+            let ask = front.request("/", &issuer.token(), body);
+            let asked = task::spawn_local(async move { (sender.send(ask).await, Instant::now()) });
+            let in_flight = "countersign_requests_in_flight";
+            until("it is under way", async || proxy.metric(in_flight).await == 1.0).await;
+            time::pause();
+
+            let began = Instant::now();
+            let drain = task::spawn_local(proxy.drain_and_tell());
+            let (answer, answered) = asked.await.unwrap();
+            let (drained, logged) = drain.await.unwrap();
+
+            let answer = answer.unwrap();
+            let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!((answer.status().as_u16(), header("retry-after")), (503, Some("1")));
+            let closes = (!front.is_http2()).then_some("close");
+            assert_eq!(header("connection"), closes, "{front:?} {grace}");
+            let took = (answered - began).as_millis() as u64;
+            assert!((want..want + 100).contains(&took), "{front:?} {grace}: {took} ms");
+            assert_eq!(drained, Drained::Clean, "{front:?} {grace}");
+            let mut lines = logged.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let line = lines.rfind(|line| line["target"] == "access").unwrap();
+            let told = (&line["status"], &line["decision"], &line["reason"]);
+            assert_eq!(told, (&503.into(), &"failed".into(), &"draining".into()), "{line}");
+            time::resume();
+        }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_that_takes_longer_than_the_grace_is_cut() {
     let issuer = Issuer::start(Clock::System).unwrap();
-    let (upstream, _go, waiting) = patient().await;
+    let upstream = Upstream::raw(|mut socket| async move {
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60\r\n\r\n").await.unwrap();
+        while socket.write_all(b"x").await.is_ok() {
+            time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
     let proxy = Proxy::start(settings(&issuer, &upstream)).await;
-    let client = proxy.client().bearer(&issuer.token());
-    task::spawn_local(async move { client.try_send(Method::GET, "/", "").await.is_ok() });
-    until("the backend has it", async || waiting.get() == 1).await;
+    let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+    let asked =
+        format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", issuer.token());
     time::pause();
+    socket.write_all(asked.as_bytes()).await.unwrap();
+    head(&mut socket).await;
 
     let began = Instant::now();
     let drained = proxy.drain().await;
