@@ -1,7 +1,8 @@
 //! What the backend is told about a caller.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http::{HeaderName, HeaderValue};
 
@@ -134,8 +135,7 @@ impl fmt::Debug for Identity {
 }
 
 impl IdentityPolicy {
-    /// Creates the policy for these headers in this order. Their names are never freed: each request
-    /// has them, and nobody counts on all cores at once how many do.
+    /// Creates the policy for these headers in this order.
     pub fn new(mut headers: Vec<(HeaderName, Source)>) -> Self {
         for (name, _) in &mut headers {
             *name = lasting(name);
@@ -181,9 +181,17 @@ impl IdentityPolicy {
     }
 }
 
-/// The same name, which lives as long as the program.
+/// The same name, which is never freed: each request has those of its identity, and nobody is to count
+/// on all cores at once how many do. However often settings are read, there is one of each.
 pub fn lasting(name: &HeaderName) -> HeaderName {
-    HeaderName::from_static(Box::leak(name.as_str().into()))
+    static NAMES: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = names.get(name.as_str()).copied().unwrap_or_else(|| {
+        let kept: &str = Box::leak(name.as_str().into());
+        names.insert(kept);
+        kept
+    });
+    HeaderName::from_static(kept)
 }
 
 #[cfg(test)]
@@ -279,6 +287,15 @@ pub(super) mod tests {
         assert_eq!(values[0], "anonymous");
         assert!(values[1..].iter().all(HeaderValue::is_empty));
         assert_eq!(policy.of(&caller(&json!({}))).values.len(), values.len());
+    }
+
+    #[test]
+    fn a_name_that_lasts_is_there_once() {
+        let name = HeaderName::from_static("x-clerk-once");
+        let [one, other] =
+            [lasting(&name), lasting(&HeaderName::try_from("X-Clerk-Once").unwrap())];
+        assert_eq!((&one, &other), (&name, &name));
+        assert_eq!(one.as_str().as_ptr(), other.as_str().as_ptr());
     }
 
     #[test]
