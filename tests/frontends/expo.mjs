@@ -18,7 +18,7 @@ await cases.scene('expo', async () => {
   const { bundle } = JSON.parse(readFileSync(join(FOLDER, OUT, 'metadata.json'))).fileMetadata.android;
   const text = readFileSync(join(FOLDER, OUT, bundle), 'utf8');
   cases.check('expo: Metro bundles the example with its settings', text.includes(SETTINGS.EXPO_PUBLIC_API_URL), text.length);
-  cases.check('expo: it has what asks for a fresh token', text.includes('skipCache: true'), text.length);
+  cases.check('expo: it has what asks for a fresh token', text.includes('skipCache: fresh'), text.length);
   rmSync(join(FOLDER, OUT), { recursive: true });
 });
 process.exit(cases.close());

@@ -140,11 +140,13 @@ async function otherRefusals(cases, there) {
   }
   backend.answers = 200;
 
-  // Clerk has signed her out meanwhile, so that there is no token to be had.
+  // Whoever has signed out meanwhile has no token to send.
   const { visitor, tab, shown } = await opened(there);
   await shown(`2 orders of ${ADA}`);
+  await tab.page.evaluate(() => Clerk.signOut());
+  await shown('Sign in');
   const since = await calls.from();
-  await tab.page.evaluate(() => call(async () => null, 'orders'));
+  await tab.page.evaluate(() => call('orders'));
   cases.same('react: without a token it is asked once, as nobody', await since(), ['GET 401 dev-browser-missing']);
   await visitor.leave();
 }
@@ -158,9 +160,10 @@ async function bodies(cases, there) {
   backend.calls = [];
   const stale = await api.mint({ sub: ADA, azp: there.page.origin, ...FrontendApi.expired() });
   const answer = await tab.page.evaluate(async (stale) => {
-    const getToken = (options) => (options ? Clerk.session.getToken(options) : stale);
+    const { getToken } = Clerk.session;
+    Clerk.session.getToken = (options) => (options.skipCache ? getToken(options) : stale);
     const headers = { 'Content-Type': 'application/json', 'X-Note': 'kept' };
-    const answer = await call(getToken, 'orders?x=1', { method: 'PUT', body: '{"item":"tea"}', headers });
+    const answer = await call('orders?x=1', { method: 'PUT', body: '{"item":"tea"}', headers });
     return [answer.status, await answer.text()];
   }, stale);
   cases.same('react: a request with a body is answered', answer, [200, `2 orders of ${ADA}`]);

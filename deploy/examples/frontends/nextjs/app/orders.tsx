@@ -1,27 +1,22 @@
 'use client';
 
-import { SignInButton, useAuth, UserButton } from '@clerk/nextjs';
+import { getToken, SignInButton, useAuth, UserButton } from '@clerk/nextjs';
 import { useEffect, useState } from 'react';
 
-const API = '/api'; // this application's own routes, behind the same proxy
-type GetToken = ReturnType<typeof useAuth>['getToken'];
-
-// Calls the API as whoever is signed in. A token that came too late is replaced by a fresh one: once.
-export async function call(getToken: GetToken, path: string, init?: RequestInit, fresh?: { skipCache: true }): Promise<Response> {
-  const [token, headers] = [await getToken(fresh), new Headers(init?.headers)];
+// Calls the API as whoever is signed in. A token that came too late (401) is replaced by a fresh one: once.
+export async function call(path: string, init?: RequestInit, fresh = false): Promise<Response> {
+  const headers = new Headers(init?.headers);
+  const token = await getToken({ skipCache: fresh });
   if (token) headers.set('Authorization', `Bearer ${token}`);
-  const answer = await fetch(`${API}/${path}`, { ...init, headers });
-  const refused = answer.status === 401 && answer.headers.get('WWW-Authenticate')?.includes('invalid_token');
-  return refused && !fresh ? call(getToken, path, init, { skipCache: true }) : answer;
+  const answer = await fetch(`/api/${path}`, { ...init, headers });
+  return !fresh && answer.headers.get('WWW-Authenticate')?.includes('invalid_token') ? call(path, init, true) : answer;
 }
 
-export function Orders() {
-  const { getToken } = useAuth();
+const read = () => call('orders').then((answer) => (answer.ok ? answer.text() : `Refused: ${answer.status}`));
+
+function Orders() {
   const [orders, setOrders] = useState('…');
-  useEffect(() => {
-    const show = async (answer: Response) => setOrders(answer.ok ? await answer.text() : `Refused: ${answer.status}`);
-    call(getToken, 'orders').then(show).catch(() => setOrders('The API cannot be reached.'));
-  }, [getToken]);
+  useEffect(() => void read().catch(() => 'The API cannot be reached.').then(setOrders), []);
   return <><UserButton /><pre>{orders}</pre></>;
 }
 

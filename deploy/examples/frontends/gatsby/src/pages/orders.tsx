@@ -1,30 +1,25 @@
-import { SignInButton, useAuth, UserButton } from '@clerk/react';
-import * as React from 'react';
+import { getToken, SignInButton, useAuth, UserButton } from '@clerk/react';
+import * as React from 'react'; // Gatsby compiles JSX to calls of it
 import { useEffect, useState } from 'react';
 
-const API = process.env.GATSBY_API_URL;
-type GetToken = ReturnType<typeof useAuth>['getToken'];
-
-// Calls the API as whoever is signed in. A token that came too late is replaced by a fresh one: once.
-async function call(getToken: GetToken, path: string, init?: RequestInit, fresh?: { skipCache: true }): Promise<Response> {
-  const [token, headers] = [await getToken(fresh), new Headers(init?.headers)];
+// Calls the API as whoever is signed in. A token that came too late (401) is replaced by a fresh one: once.
+async function call(path: string, init?: RequestInit, fresh = false): Promise<Response> {
+  const headers = new Headers(init?.headers);
+  const token = await getToken({ skipCache: fresh });
   if (token) headers.set('Authorization', `Bearer ${token}`);
-  const answer = await fetch(`${API}/${path}`, { ...init, headers });
-  const refused = answer.status === 401 && answer.headers.get('WWW-Authenticate')?.includes('invalid_token');
-  return refused && !fresh ? call(getToken, path, init, { skipCache: true }) : answer;
+  const answer = await fetch(`${process.env.GATSBY_API_URL}/${path}`, { ...init, headers });
+  return !fresh && answer.headers.get('WWW-Authenticate')?.includes('invalid_token') ? call(path, init, true) : answer;
 }
 
+const read = () => call('orders').then((answer) => (answer.ok ? answer.text() : `Refused: ${answer.status}`));
+
 function Orders() {
-  const { getToken } = useAuth();
   const [orders, setOrders] = useState('…');
-  useEffect(() => {
-    const show = async (answer: Response) => setOrders(answer.ok ? await answer.text() : `Refused: ${answer.status}`);
-    call(getToken, 'orders').then(show).catch(() => setOrders('The API cannot be reached.'));
-  }, [getToken]);
+  useEffect(() => void read().catch(() => 'The API cannot be reached.').then(setOrders), []);
   return <><UserButton /><pre>{orders}</pre></>;
 }
 
-export default function Page() {
+export default function States() {
   const { isLoaded, isSignedIn, sessionId, orgId } = useAuth();
   if (!isLoaded) return <p>Loading …</p>;
   // With another session or organization it begins anew: nobody is shown what was another's.
