@@ -201,6 +201,7 @@ async function down(cases, there) {
   await tab.reload();
   await shown('The API cannot be reached.');
   cases.same('react: an API that is not there is told', await tab.text(), 'The API cannot be reached.');
+  await tab.shoot('react-down');
   await visitor.leave();
 }
 
