@@ -8,10 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::{task, time};
 use tracing::warn;
 
+use super::Shared;
 use super::lobby::{self, Lobby};
 use super::room::PATIENCE;
+use super::stage::Stage;
 use super::worker::{Accepted, Slot};
-use super::{Shared, Stage};
 use crate::listen::{Listener, Socket};
 
 /// How long to wait where no connection can be accepted, most likely for want of file descriptors.

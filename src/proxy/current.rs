@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -33,11 +32,6 @@ impl Current {
         let pipeline = self.pipeline();
         let settings = &pipeline.shared().settings;
         (settings.timeouts, settings.limits)
-    }
-
-    /// Returns how long a drain may take.
-    pub(super) fn grace(&self) -> Duration {
-        self.pipeline().shared().settings.drain.grace
     }
 
     /// Returns the pipeline for a request that begins now.

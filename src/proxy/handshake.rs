@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::Stage;
 use super::connection::QUIET;
+use super::stage::Stage;
 
 /// Puts a connection under TLS, in this time; in a drain it has no longer than a connection that
 /// was served nothing. Nothing where it ends there: whoever speaks plain HTTP is closed on, too.

@@ -19,13 +19,13 @@ use super::activity::{Activity, Watched};
 use super::connection::{GLANCE, drained, is_quiet, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
-use super::lifetime::last_word;
 use super::link::{Handover, Link, Wire};
-use super::{Limits, Shared, Stage};
+use super::stage::{Closing, Stage};
+use super::{Limits, Shared};
 use crate::core::reject::Reject;
 
 /// How long a client that is still sending has, once we are done with it.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How much of a body a connection holds while the other side takes none: hyper's default is six
 /// times that, which every client that reads slowly would have of us.
 const BUFFER: usize = 64 * 1024;
@@ -103,7 +103,7 @@ where
     let mut connection = builder(limits).serve_connection(TokioIo::new(socket), service);
     let rest = REST.min(timeouts.idle);
     let mut timer = pin!(time::sleep(rest.min(timeouts.head)));
-    let mut closing = None;
+    let mut closing: Option<Closing> = None;
     loop {
         tokio::select! {
             biased;
@@ -116,18 +116,19 @@ where
                         Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
                     }
                     (Ok(()), None) if activity.may_be_sent_more() => {
-                        linger(connection.into_parts().io.into_inner()).await;
+                        linger(connection.into_parts().io.into_inner(), patience(&link)).await;
                     }
                     (Ok(()), None) => {}
                 }
                 return None;
             }
             () = timer.as_mut() => {
-                if closing.is_some_and(|since| is_quiet(activity, since)) {
+                if closing.is_some_and(|closing| is_quiet(activity, closing.since)) {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
-                if closing.is_some_and(|since| last_word(since, current.grace()) <= now) {
+                let word_due = closing.map(|closing| closing.last_word);
+                if word_due.is_some_and(|due| due <= now) {
                     activity.cut(); // which the connection finds when it is polled next, above
                 }
                 let head_due = activity.head_due(timeouts.head);
@@ -152,30 +153,35 @@ where
                 // What is left of a body may be with a backend that takes none of it.
                 let idle_due = activity.answered_since().map(|since| since + timeouts.idle);
                 if idle_due.is_some_and(|due| due <= now) {
-                    linger(connection.into_parts().io.into_inner()).await;
+                    linger(connection.into_parts().io.into_inner(), patience(&link)).await;
                     return None;
                 }
                 let again = now + if closing.is_some() { GLANCE } else { seldom(&timeouts) };
-                let dues = [head_due, read_due, rest_due, idle_due];
+                let word_due = word_due.filter(|due| *due > now);
+                let dues = [head_due, read_due, rest_due, idle_due, word_due];
                 timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }
             () = activity.until_last() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
             Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
-                closing = stage.closing_since();
+                closing = stage.closing();
                 timer.as_mut().reset(Instant::now() + GLANCE);
             }
         }
     }
 }
 
-/// Reads on, for nothing, after our last word was sent.
+fn patience(link: &Link) -> Duration {
+    link.stage.borrow().patience(LINGER)
+}
+
+/// Reads on for so long, for nothing, after our last word was sent.
 ///
 /// Closing a socket with bytes unread resets the connection (RFC 9112 §9.6): a client that is
 /// still sending would get an error, and lose the answer that says why it can stop.
-pub(super) async fn linger(mut socket: impl AsyncRead + Unpin) {
-    drop(time::timeout(LINGER, io::copy(&mut socket, &mut sink())).await);
+pub(super) async fn linger(mut socket: impl AsyncRead + Unpin, at_most: Duration) {
+    drop(time::timeout(at_most, io::copy(&mut socket, &mut sink())).await);
 }
 
 /// Tells a client that its head did not come in time (RFC 9110 §15.5.9), and that is all.

@@ -22,10 +22,10 @@ use super::borrowed;
 use super::connection::{QUIET, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
-use super::lifetime::last_word;
 use super::link::{Link, Wire};
+use super::stage::{Closing, Stage};
 use super::streams::{Stall, Streams};
-use super::{Limits, Shared, Stage};
+use super::{Limits, Shared};
 use crate::core::reject::Reject;
 
 /// Requests at a time on one connection (RFC 9113 §5.1.2 recommends no less).
@@ -83,7 +83,7 @@ pub(super) async fn serve<S>(
     let grows_old = Instant::now() + age();
     let mut timer = pin!(time::sleep(timeouts.idle));
     let mut farewell = Farewell::Unsaid;
-    let mut cut_due = None;
+    let mut closing: Option<Closing> = None;
     let mut silence = SILENCE;
     loop {
         tokio::select! {
@@ -100,15 +100,19 @@ pub(super) async fn serve<S>(
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                if cut_due.is_some_and(|due| due <= now) {
+                let word_due = closing.map(|closing| closing.last_word);
+                if word_due.is_some_and(|due| due <= now) {
                     activity.cut();
                 }
                 let read_due = activity.read_due(timeouts.body);
                 let silent_due = match farewell {
                     Farewell::Unsaid => activity.quiet_since().map(|since| since + timeouts.idle),
                     Farewell::Said => {
-                        let at_most = if activity.may_be_read() { timeouts.body } else { silence };
-                        activity.silent_since().map(|since| since + at_most)
+                        let reads = activity.may_be_read();
+                        let at_most = if reads { timeouts.body } else { silence };
+                        let due = activity.silent_since().map(|since| since + at_most);
+                        let in_peace = closing.filter(|_| !reads).map(|closing| closing.in_peace);
+                        due.map(|due| in_peace.map_or(due, |in_peace| due.min(in_peace)))
                     }
                 };
                 if read_due.is_some_and(|due| due <= now) {
@@ -125,22 +129,24 @@ pub(super) async fn serve<S>(
                     }
                     Farewell::Said | Farewell::Unsaid => {}
                 }
-                let dues = [read_due, silent_due, cut_due];
+                let dues = [read_due, silent_due, word_due];
                 let due = dues.into_iter().flatten().filter(|due| *due > now);
                 timer.as_mut().reset(due.fold(now + seldom(&timeouts), Instant::min));
             }
-            Ok(stage) = stage.wait_for(Stage::is_closing), if cut_due.is_none() => {
-                let since = stage.closing_since().unwrap_or_else(Instant::now);
-                cut_due = Some(last_word(since, current.grace()));
+            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
+                closing = stage.closing();
                 farewell = Farewell::Said;
-                silence = SILENCE.min(current.grace().saturating_sub(QUIET));
+                silence = stage.patience(SILENCE + QUIET).saturating_sub(QUIET);
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                timer.as_mut().reset(Instant::now() + timeouts.head.min(silence));
+                let first = Instant::now() + timeouts.head.min(silence);
+                let word_due = closing.map(|closing| closing.last_word);
+                timer.as_mut().reset(word_due.into_iter().fold(first, Instant::min));
             }
         }
     }
     drop(connection);
     if let Some(socket) = owner.back() {
+        let silence = stage.borrow().patience(silence);
         see_off(socket, &activity, silence, timeouts.body).await;
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
-use super::Stage;
 use super::activity::Activity;
+use super::stage::Stage;
 use super::streams::Stall;
 use super::tunnel::Tunnel;
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
-use super::http1::linger;
+use super::http1::{LINGER, linger};
 use super::room::{PATIENCE, places};
 use crate::core::reject::Reject;
 use crate::listen::Socket;
@@ -60,7 +60,7 @@ pub(super) async fn turn_away(socket: Socket, metrics: &Metrics) {
 async fn answer(mut socket: impl AsyncRead + AsyncWrite + Unpin, metrics: &Metrics) {
     if let Ok(Ok(true)) = time::timeout(PATIENCE, tell(&mut socket)).await {
         metrics.unreadable(&Reject::Overloaded);
-        linger(socket).await;
+        linger(socket, LINGER).await;
     }
 }
 

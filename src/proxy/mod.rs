@@ -34,6 +34,7 @@ mod room;
 mod seen;
 mod settings;
 mod snapshot;
+mod stage;
 mod streams;
 mod trunk;
 mod tunnel;
@@ -61,6 +62,7 @@ use self::seen::Remembered;
 pub use self::settings::{
     Drain, Limits, ProxySettings, Timeouts, TrustedProxies, UpstreamAddress, UpstreamProtocol,
 };
+use self::stage::{Closing, Stage};
 use crate::child::Awaited;
 use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
@@ -123,29 +125,6 @@ pub enum Threads {
     Own,
     /// One, on the runtime that calls: for tests, which pause that runtime's clock.
     Here,
-}
-
-/// How far the process is on its way out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    Running,
-    /// Nothing new is listened for; what is under way ends.
-    Closing {
-        since: Instant,
-    },
-}
-
-impl Stage {
-    fn is_closing(&self) -> bool {
-        self.closing_since().is_some()
-    }
-
-    fn closing_since(self) -> Option<Instant> {
-        match self {
-            Self::Running => None,
-            Self::Closing { since } => Some(since),
-        }
-    }
 }
 
 /// What all workers share. Nothing in it changes but counters and snapshots; other settings come
@@ -314,7 +293,7 @@ impl Proxy {
         let drain = shared.settings.drain;
         shared.leaving.store(true, Ordering::Relaxed);
         time::sleep(drain.delay).await;
-        self.stage.send_replace(Stage::Closing { since: Instant::now() });
+        self.stage.send_replace(Stage::Closing(Closing::new(Instant::now(), drain.grace)));
         match time::timeout(drain.grace, self.connections.recv()).await {
             Ok(_) => Drained::Clean,
             Err(_) => Drained::Cut,

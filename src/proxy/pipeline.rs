@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -27,7 +27,7 @@ use super::seen::Seen;
 use super::settings::UpstreamProtocol;
 use super::snapshot::Snapshot;
 use super::tunnel::Tunnel;
-use super::upstream::{Answer, Outgoing, Upstream};
+use super::upstream::{Answer, Outgoing, Upstream, may_be_repeated};
 use crate::core::access::{Access, Rule};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential;
@@ -120,7 +120,7 @@ impl Pipeline {
         let (mut response, refused) = match handled {
             Some(Ok(answer)) => (self.pass(answer, record, link), false),
             Some(Err(refusal)) => (self.refuse(refusal, record), true),
-            None => (self.refuse(Reject::Draining.into(), record), true),
+            None => (self.cut(record), true),
         };
         // What was refused is not read to its end, and a preflight goes on without its body, so
         // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
@@ -331,6 +331,17 @@ impl Pipeline {
             stream: kind.map(|kind| Stream::new(kind, Lifetime::of(&record, link, &self.shared))),
         });
         Response::from_parts(parts, ResponseBody::upstream(from, record, link.wire.stall()))
+    }
+
+    /// Answers because the proxy ends before the backend has. It may have done what it was asked for, so
+    /// only what may be done twice is asked for again.
+    fn cut(&self, record: Box<Record>) -> Response<ResponseBody> {
+        let repeatable = may_be_repeated(&record.method);
+        let mut answer = self.refuse(Reject::Draining.into(), record);
+        if !repeatable {
+            answer.headers_mut().remove(RETRY_AFTER);
+        }
+        answer
     }
 
     /// Answers in the backend's place.

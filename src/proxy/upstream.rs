@@ -442,7 +442,7 @@ impl Missed {
 }
 
 /// RFC 9110 §9.2.2.
-fn may_be_repeated(method: &Method) -> bool {
+pub(super) fn may_be_repeated(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
 }
 

@@ -13,7 +13,8 @@ use tokio::task::{self, JoinSet};
 use tracing::{error, warn};
 
 use super::current::Current;
-use super::{Shared, Stage, connection};
+use super::stage::Stage;
+use super::{Shared, connection};
 use crate::listen::Socket;
 
 /// A connection that was accepted, on its way to a worker.

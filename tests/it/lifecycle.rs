@@ -135,10 +135,13 @@ async fn a_request_under_way_is_finished_and_its_connection_with_it() {
 #[tokio::test(flavor = "local")]
 async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
     for front in [Front::Http1, Front::H2c] {
-        for (body, grace, want) in [
-            (Script::empty(), 25_000, 23_000),
-            (Script::of(["the first of many".into()], Then::Wait), 25_000, 23_000),
-            (Script::empty(), 1_000, 500),
+        let upload = Script::of(["the first of many".into()], Then::Wait);
+        for (method, body, grace, want, again) in [
+            (Method::GET, Script::empty(), 25_000, 23_000, Some("1")),
+            (Method::POST, upload, 25_000, 23_000, None), // it may have been done
+            (Method::PUT, Script::empty(), 10_000, 8_000, Some("1")),
+            (Method::GET, Script::empty(), 3_000, 1_500, Some("1")),
+            (Method::GET, Script::empty(), 1_000, 500, Some("1")),
         ] {
             let issuer = Issuer::start(Clock::System).unwrap();
             let backend = Back::Http1.start(async |_| std::future::pending().await).await;
@@ -146,7 +149,8 @@ async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
             settings.proxy.drain.grace = Duration::from_millis(grace);
             let proxy = Proxy::start(settings).await;
             let mut sender = front.open(&proxy.address).await;
-            let ask = front.request("/", &issuer.token(), body);
+            let mut ask = front.request("/", &issuer.token(), body);
+            *ask.method_mut() = method;
             let asked = task::spawn_local(async move { (sender.send(ask).await, Instant::now()) });
             let in_flight = "countersign_requests_in_flight";
             until("it is under way", async || proxy.metric(in_flight).await == 1.0).await;
@@ -159,7 +163,7 @@ async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
 
             let answer = answer.unwrap();
             let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
-            assert_eq!((answer.status().as_u16(), header("retry-after")), (503, Some("1")));
+            assert_eq!((answer.status().as_u16(), header("retry-after")), (503, again));
             let closes = (!front.is_http2()).then_some("close");
             assert_eq!(header("connection"), closes, "{front:?} {grace}");
             let took = (answered - began).as_millis() as u64;
@@ -171,6 +175,34 @@ async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
             assert_eq!(told, (&503.into(), &"failed".into(), &"draining".into()), "{line}");
             time::resume();
         }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_drain_is_not_held_up_by_a_client_that_was_told_so_and_goes_on_sending() {
+    for grace in [25_000, 3_000] {
+        let issuer = Issuer::start(Clock::System).unwrap();
+        let backend = Back::Http1.start(async |_| std::future::pending().await).await;
+        let mut settings = settings_for(&issuer.origin(), &backend.address);
+        settings.proxy.drain.grace = Duration::from_millis(grace);
+        let proxy = Proxy::start(settings).await;
+        let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+        let asked = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\nauthorization: Bearer {}\r\n\r\nsome",
+            issuer.token()
+        );
+        socket.write_all(asked.as_bytes()).await.unwrap();
+        let in_flight = "countersign_requests_in_flight";
+        until("it is under way", async || proxy.metric(in_flight).await == 1.0).await;
+        time::pause();
+
+        let drain = task::spawn_local(proxy.drain());
+        let told = head(&mut socket).await;
+        let drained = drain.await.unwrap();
+
+        assert!(told.starts_with("HTTP/1.1 503"), "{grace}: {told}");
+        assert_eq!(drained, Drained::Clean, "{grace}");
+        time::resume();
     }
 }
 

@@ -346,6 +346,26 @@ async fn a_client_that_is_gone_without_a_word_holds_no_drain_up() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_client_that_stays_when_it_has_its_last_answer_holds_no_drain_up() {
+    let (issuer, _backend, proxy) = proxy_before(async |_| std::future::pending().await).await;
+    let mut client = ask_and_wait(&proxy.address, &issuer.token()).await;
+    let in_flight = "countersign_requests_in_flight";
+    until("it is under way", async || proxy.metric(in_flight).await == 1.0).await;
+    time::pause();
+
+    let began = Instant::now();
+    let draining = task::spawn_local(async move { (proxy.drain().await, began.elapsed()) });
+    time::sleep(Duration::from_millis(23_100)).await;
+    let body = read_slowly(&mut client).await;
+    let (drained, took) = draining.await.unwrap();
+
+    assert!(body > 0, "it was told");
+    assert_eq!(drained, Drained::Clean);
+    assert!((23..25).contains(&took.as_secs()), "{took:?}");
+    drop(client);
+}
+
+#[tokio::test(flavor = "local")]
 async fn streams_end_with_a_drain_in_the_way_their_clients_take() {
     for (front, media_type, code) in [
         (Front::Http1, "text/event-stream", None),
