@@ -6,8 +6,8 @@
 
 use countersign::core::access::{Access, Rule};
 use countersign::core::header::{Credentials, FOREIGN_IDENTITY, StripPolicy};
-use countersign::core::header_name::NamePattern;
 use countersign::core::header::{check_framing, strip_response};
+use countersign::core::header_name::NamePattern;
 use countersign::core::identity::{Identity, IdentityPolicy};
 use countersign::core::sign::{RequestLine, Signer, Stamped};
 use countersign::core::time::UnixTime;

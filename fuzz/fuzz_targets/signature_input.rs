@@ -62,7 +62,11 @@ static SIGNER: LazyLock<(Stamped, Permit)> = LazyLock::new(|| {
     let caller = Testimony {
         standing: Arc::default(),
         presented: Presented::Bearer,
-        identity: Arc::new(Identity { values: values.into(), base: base.into(), ..Identity::default() }),
+        identity: Arc::new(Identity {
+            values: values.into(),
+            base: base.into(),
+            ..Identity::default()
+        }),
         assertion: None,
     };
     let permit = Rule::from(Access::SIGNED_IN).permit(Ok(Some(caller)), &Arc::default());

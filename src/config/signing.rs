@@ -7,7 +7,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderName;
 
 use crate::core::assertion::{AssertionPolicy, REGISTERED};
-use crate::core::identity::{IdentityPolicy, Source, lasting};
+use crate::core::header_name::lasting;
+use crate::core::identity::{IdentityPolicy, Source};
 use crate::core::jwk::KeyId;
 use crate::core::sign::Cover;
 use crate::core::signing_key::SigningKey;
@@ -105,9 +106,9 @@ fn assertion(
         (true, true) | (false, false) => {}
     }
     let header = HeaderName::try_from(format!("{prefix}assertion"));
-    let header = lasting(&header.expect("a prefix begins a header name"));
+    let header = header.expect("a prefix begins a header name");
     let claims = modes.assertion.then(|| claims(reader, identity, prefix))?;
-    Some(AssertionPolicy { header, audience: audience?, claims })
+    Some(AssertionPolicy { header: lasting(&header), audience: audience?, claims })
 }
 
 /// Names the claims of an assertion: of our own headers as JWTs name such claims, of any other

@@ -97,7 +97,8 @@ impl<'a> BearerToken<'a> {
     }
 }
 
-/// Tells whether all of it is visible ASCII. Looks at every byte, whatever it finds: sixteen at a time are faster than an early end.
+/// Tells whether all of it is visible ASCII. Looks at every byte, whatever it finds: sixteen at a time
+/// are faster than an early end.
 fn is_one_word(text: &[u8]) -> bool {
     text.iter().fold(true, |is_so, byte| is_so & byte.is_ascii_graphic())
 }

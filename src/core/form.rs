@@ -1,12 +1,13 @@
-//! The head of a request as the backend gets it: what we say in each, and what is left of the client's.
+//! The head of a request as the backend gets it: what we say in each, and then what is left of the
+//! client's.
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::core::header::CleanHead;
+use crate::core::header::{CleanHead, is_written_anew};
 
-/// What a head has room for: about what we say and what clients send, so that it is not moved while
-/// it is written.
+/// What the table of names has room for: about what we say and what clients send, so that it is not made
+/// anew while a head is written.
 const ROOM: usize = 40;
 
 static EMPTY: HeaderValue = HeaderValue::from_static("");
@@ -72,7 +73,8 @@ impl Form {
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
         let mut headers = HeaderMap::with_capacity(ROOM);
         for name in Way::USUAL.into_iter().chain(names.cloned()) {
-            headers.insert(name, EMPTY.clone());
+            let before = headers.insert(name, EMPTY.clone());
+            debug_assert!(before.is_none(), "a value a name: two of one name would share a place");
         }
         Self(headers)
     }
@@ -88,12 +90,18 @@ impl Form {
         let mut headers = self.0.clone();
         let mut places = headers.values_mut();
         way.usual().into_iter().chain(values).for_each(|value| {
-            if let Some(place) = places.next() {
+            let place = places.next();
+            debug_assert!(place.is_some(), "a place for each value");
+            if let Some(place) = place {
                 *place = value.clone();
             }
         });
+        debug_assert!(places.next().is_none(), "a value for each place");
         for (name, value) in &client.0 {
-            if !is_said_anew(name) && headers.append(name, value.clone()) && self.has(name) {
+            if !is_written_anew(name.as_str())
+                && headers.append(name, value.clone())
+                && self.has(name)
+            {
                 // It was to be stripped. Came one so far, ours is the one that counts.
                 let ours = headers[name].clone();
                 headers.insert(name, ours);
@@ -114,11 +122,6 @@ impl Form {
     fn has(&self, name: &HeaderName) -> bool {
         self.0.contains_key(name)
     }
-}
-
-/// Tells whether a header that a client may send is one that we write anew.
-fn is_said_anew(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "host" | "signature" | "signature-input" | "x-request-id")
 }
 
 #[cfg(test)]

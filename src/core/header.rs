@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
-    SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, SEC_WEBSOCKET_PROTOCOL,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -184,20 +184,16 @@ impl CleanHead {
     }
 }
 
+/// Tells whether a header is one that is written anew, beside the identity headers and those that are
+/// stripped of whoever sent them.
+pub(super) fn is_written_anew(name: &str) -> bool {
+    matches!(name, "host" | "signature" | "signature-input" | "x-request-id")
+}
+
 /// Tells whether a header is one that we set beside the identity headers.
 fn is_also_ours(name: &str) -> bool {
-    matches!(
-        name,
-        "host"
-            | "signature"
-            | "signature-input"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-forwarded-prefix"
-            | "x-forwarded-proto"
-            | "x-request-id"
-    )
+    let forwarded = name.strip_prefix("x-forwarded-");
+    is_written_anew(name) || matches!(forwarded, Some("for" | "host" | "port" | "prefix" | "proto"))
 }
 
 /// What a gateway says of the path, in the words of CGI (RFC 3875 §4.1.5, §4.1.13), folded.
@@ -243,7 +239,7 @@ impl StripPolicy {
         let prefix = folded(&self.prefix);
         let goes =
             |name: &HeaderName| self.kind(name.as_str(), &prefix).is_some() || is_of_the_head(name);
-        for name in names(trailers, goes) {
+        for name in names_that(trailers, goes) {
             trailers.remove(name);
         }
     }
@@ -328,7 +324,7 @@ pub fn strip_response(headers: &mut HeaderMap, ours: &NamePatterns) {
     strip_connection(headers, &mut StripCount::default());
     let is_ours =
         |name: &HeaderName| ours.matches(&folded(name.as_str())) || is_also_ours(name.as_str());
-    for name in names(headers, is_ours) {
+    for name in names_that(headers, is_ours) {
         headers.remove(name);
     }
     if let Some(trailer) = trailer {
@@ -370,7 +366,7 @@ fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
         .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive")) // as most say; it goes anyway
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
-    let here = names(headers, |name| is_hop_by_hop(name.as_str()));
+    let here = names_that(headers, |name| is_hop_by_hop(name.as_str()));
     for name in named.iter().chain(&here) {
         if headers.remove(name).is_some() && *name != CONNECTION {
             count.add(Stripped::HopByHop);
@@ -380,7 +376,7 @@ fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
 
 /// The names among these headers that are so. Most requests have few headers, and few of them go:
 /// to look at each costs less than to look for everything that could be there.
-fn names(headers: &HeaderMap, so: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+fn names_that(headers: &HeaderMap, so: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
     headers.keys().filter(|name| so(name)).cloned().collect()
 }
 
@@ -412,8 +408,8 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// (RFC 9110 §6.5.1).
 fn is_of_the_head(name: &HeaderName) -> bool {
     is_hop_by_hop(name.as_str())
-        || [AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER].contains(name)
-        || matches!(name.as_str(), "signature" | "signature-input" | "x-request-id")
+        || is_written_anew(name.as_str())
+        || [AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, TRAILER].contains(name)
 }
 
 fn strip_credentials(headers: &mut HeaderMap) {

@@ -1,6 +1,8 @@
 //! Names of headers as backends compare them, and sets of such names.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use http::HeaderName;
 
@@ -92,6 +94,19 @@ impl FromIterator<NamePattern> for NamePatterns {
     }
 }
 
+/// The same name, never freed. One on the heap counts atomically who has it: all cores would wait for
+/// that count with each request. There is one of each, however often settings are read.
+pub fn lasting(name: &HeaderName) -> HeaderName {
+    static NAMES: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = names.get(name.as_str()).copied().unwrap_or_else(|| {
+        let kept: &str = Box::leak(name.as_str().into());
+        names.insert(kept);
+        kept
+    });
+    HeaderName::from_static(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +136,15 @@ mod tests {
             assert_eq!(patterns.matches(&folded(name.as_str())), is_one, "{name}");
         }
         assert!(!NamePatterns::default().matches("proxy"));
+    }
+
+    #[test]
+    fn a_name_that_lasts_is_there_once() {
+        let name = HeaderName::from_static("x-clerk-once");
+        let [one, other] =
+            [lasting(&name), lasting(&HeaderName::try_from("X-Clerk-Once").unwrap())];
+        assert_eq!((&one, &other), (&name, &name));
+        assert_eq!(one.as_str().as_ptr(), other.as_str().as_ptr());
     }
 
     #[test]

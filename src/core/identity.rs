@@ -1,13 +1,13 @@
 //! What the backend is told about a caller.
 
-use std::collections::BTreeSet;
 use std::fmt::{self, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::core::caller::Caller;
 use crate::core::fact::Fact;
+use crate::core::header_name::lasting;
 use crate::core::signing_key::Begun;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
@@ -181,19 +181,6 @@ impl IdentityPolicy {
     }
 }
 
-/// The same name, which is never freed: each request has those of its identity, and nobody is to count
-/// on all cores at once how many do. However often settings are read, there is one of each.
-pub fn lasting(name: &HeaderName) -> HeaderName {
-    static NAMES: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = names.get(name.as_str()).copied().unwrap_or_else(|| {
-        let kept: &str = Box::leak(name.as_str().into());
-        names.insert(kept);
-        kept
-    });
-    HeaderName::from_static(kept)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -287,15 +274,6 @@ pub(super) mod tests {
         assert_eq!(values[0], "anonymous");
         assert!(values[1..].iter().all(HeaderValue::is_empty));
         assert_eq!(policy.of(&caller(&json!({}))).values.len(), values.len());
-    }
-
-    #[test]
-    fn a_name_that_lasts_is_there_once() {
-        let name = HeaderName::from_static("x-clerk-once");
-        let [one, other] =
-            [lasting(&name), lasting(&HeaderName::try_from("X-Clerk-Once").unwrap())];
-        assert_eq!((&one, &other), (&name, &name));
-        assert_eq!(one.as_str().as_ptr(), other.as_str().as_ptr());
     }
 
     #[test]

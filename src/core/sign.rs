@@ -20,7 +20,8 @@ pub const LABEL: &str = "countersign";
 /// a captured request is of little use.
 const LIFETIME: i64 = 30;
 
-/// More than what stands between the parts of a signature base, and than a signature in base64: a text that is made with so much has all the memory it needs.
+/// More than what stands between the parts of a signature base, and than a signature in base64: a text
+/// that is made with so much has all the memory it needs.
 const ROOM: usize = 128;
 
 static EMPTY: HeaderValue = HeaderValue::from_static("");
@@ -145,11 +146,10 @@ impl Stamped {
         // Nobody's is empty, and there all the same: so none can be added.
         let asserted = assertion.as_ref().map(|name| (name, permit.assertion().unwrap_or(&EMPTY)));
         let proof = self.proof(&client.0, identity, asserted, line);
+        let (ours, theirs) = if requests.is_some() { (proof, None) } else { (None, proof) };
         let told = identity.values.iter().chain(asserted.map(|(_, value)| value));
-        let mut headers = form.fill(way, told.chain(proof.iter().flatten()), client);
-        if let (None, Some(theirs)) = (requests, proof) {
-            headers.extend(PROOF.into_iter().zip(theirs));
-        }
+        let mut headers = form.fill(way, told.chain(ours.iter().flatten()), client);
+        headers.extend(PROOF.into_iter().zip(theirs.into_iter().flatten()));
         SignedHead(headers)
     }
 
