@@ -245,8 +245,8 @@ pub struct Drain {
     ///
     /// File: `drain.delay = "0s"`. Default: none.
     pub delay: Duration,
-    /// How long requests under way have to finish. What is not answered two seconds before its end is
-    /// told so with a 503; half way, where it is under 4 s, and `0s` tells nobody.
+    /// How long requests under way have to finish. What is not answered half a second before its
+    /// end is told so with a 503; half way, where it is under 1 s, and `0s` tells nobody.
     ///
     /// File: `drain.grace = "25s"`. Default: 25 s, below the 30 s that Kubernetes gives a Pod.
     pub grace: Duration,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long before the end of a drain what goes on ends, so that its connections end in peace: one that
-/// is kept alive is quiet for a second before it is closed.
+/// How long before the end of a drain streams end, so that their connections end in peace: one that is
+/// kept alive is quiet for a second before it is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long before that end what is not answered is, so that the answer arrives.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// How long before that end nobody is waited for any more.
 const LAST: Duration = Duration::from_millis(50);
 
@@ -22,22 +24,23 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Closing {
     pub(super) since: Instant,
-    /// When streams end, and what is not answered is answered by us.
+    /// When streams end.
+    pub(super) farewell: Instant,
+    /// When we answer what the backend has not.
     pub(super) last_word: Instant,
     /// When clients that have their answer are not waited for any more.
     pub(super) in_peace: Instant,
-    /// When all is cut that is still there.
-    pub(super) end: Instant,
 }
 
 impl Closing {
     /// A drain that may take so long from `since` on.
     pub(super) fn new(since: Instant, grace: Duration) -> Self {
+        let before_end = |span: Duration| since + grace.saturating_sub(span.min(grace / 2));
         Self {
             since,
-            last_word: since + grace.saturating_sub(FAREWELL.min(grace / 2)),
+            farewell: before_end(FAREWELL),
+            last_word: before_end(LAST_WORD),
             in_peace: since + grace.saturating_sub(LAST),
-            end: since + grace,
         }
     }
 }
@@ -67,18 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_is_said_two_seconds_before_the_end_or_half_way() {
+    fn streams_end_before_the_last_word_and_that_before_the_end() {
         let since = Instant::now();
-        for (grace, last_word, in_peace) in [
-            (25_000, 23_000, 24_950),
-            (4_000, 2_000, 3_950),
-            (3_000, 1_500, 2_950),
-            (200, 100, 150),
-            (0, 0, 0),
+        for (grace, want) in [
+            (25_000, [23_000, 24_500, 24_950]),
+            (4_000, [2_000, 3_500, 3_950]),
+            (3_000, [1_500, 2_500, 2_950]),
+            (1_000, [500, 500, 950]),
+            (200, [100, 100, 150]),
+            (0, [0, 0, 0]),
         ] {
             let closing = Closing::new(since, Duration::from_millis(grace));
-            let spans = [closing.last_word, closing.in_peace, closing.end].map(|it| it - since);
-            assert_eq!(spans.map(|span| span.as_millis()), [last_word, in_peace, grace.into()]);
+            let spans =
+                [closing.farewell, closing.last_word, closing.in_peace].map(|it| it - since);
+            assert_eq!(spans.map(|span| span.as_millis()), want, "{grace}");
         }
     }
 
