@@ -39,16 +39,8 @@ pub fn headers(data: &[u8]) -> HeaderMap {
 
 /// The way of a request, as the backend is told it.
 pub fn way() -> Way {
-    let value = HeaderValue::from_static;
-    Way {
-        host: value("app.test"),
-        request_id: value("1"),
-        proto: value("http"),
-        forwarded_host: None,
-        forwarded_for: None,
-        port: None,
-        prefix: None,
-    }
+    let [host, id, proto] = ["app.test", "1", "http"].map(HeaderValue::from_static);
+    Way::new(host, id, proto)
 }
 
 /// Takes the headers of [`way`] off a head that was signed, each of which is there once.

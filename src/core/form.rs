@@ -54,6 +54,19 @@ impl Way {
     const USUAL: [HeaderName; 5] =
         [HOST, Self::REQUEST_ID, Self::FORWARDED_FOR, Self::FORWARDED_PROTO, Self::FORWARDED_HOST];
 
+    /// A way of which nothing is told but what every request has.
+    pub fn new(host: HeaderValue, request_id: HeaderValue, proto: HeaderValue) -> Self {
+        Self {
+            host,
+            request_id,
+            proto,
+            forwarded_host: None,
+            forwarded_for: None,
+            port: None,
+            prefix: None,
+        }
+    }
+
     fn usual(&self) -> [&HeaderValue; 5] {
         let client = self.forwarded_for.as_ref().unwrap_or(&EMPTY);
         let host = self.forwarded_host.as_ref().unwrap_or(&self.host);
@@ -80,7 +93,7 @@ impl Form {
     }
 
     /// Writes the head of a request: its `way`, the `values` in the order of their names, and what is
-    /// left of the client's headers but for those that are said anew.
+    /// left of the client's headers but for those that are written anew.
     pub(super) fn fill<'a>(
         &self,
         way: &'a Way,
@@ -100,7 +113,7 @@ impl Form {
         for (name, value) in &client.0 {
             if !is_written_anew(name.as_str())
                 && headers.append(name, value.clone())
-                && self.has(name)
+                && self.0.contains_key(name)
             {
                 // It was to be stripped. Came one so far, ours is the one that counts.
                 let ours = headers[name].clone();
@@ -118,10 +131,6 @@ impl Form {
         }
         headers
     }
-
-    fn has(&self, name: &HeaderName) -> bool {
-        self.0.contains_key(name)
-    }
 }
 
 #[cfg(test)]
@@ -130,15 +139,8 @@ mod tests {
 
     fn way() -> Way {
         let value = HeaderValue::from_static;
-        Way {
-            host: value("app.test"),
-            request_id: value("1"),
-            proto: value("https"),
-            forwarded_host: None,
-            forwarded_for: Some(value("10.0.0.1")),
-            port: None,
-            prefix: None,
-        }
+        let way = Way::new(value("app.test"), value("1"), value("https"));
+        Way { forwarded_for: Some(value("10.0.0.1")), ..way }
     }
 
     fn filled(way: &Way, client: &[(&'static str, &'static str)]) -> Vec<String> {

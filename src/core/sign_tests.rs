@@ -78,15 +78,7 @@ fn stamped(signer: Signer, now: UnixTime) -> Stamped {
 
 /// A way that tells nothing of itself.
 fn way() -> Way {
-    Way {
-        host: EMPTY.clone(),
-        request_id: EMPTY.clone(),
-        proto: EMPTY.clone(),
-        forwarded_host: None,
-        forwarded_for: None,
-        port: None,
-        prefix: None,
-    }
+    Way::new(EMPTY.clone(), EMPTY.clone(), EMPTY.clone())
 }
 
 /// What is sent for such a request, but for its way.

@@ -36,7 +36,7 @@ pub(super) struct Forwarded {
     /// What the backend is told of it.
     pub(super) way: Way,
     /// Whether what proxies said is believed.
-    believed: bool,
+    pub(super) believed: bool,
 }
 
 impl Forwarded {
@@ -47,19 +47,12 @@ impl Forwarded {
         peer: &Peer,
         scheme: Scheme,
         host: HeaderValue,
-        request_id: &HeaderValue,
+        request_id: HeaderValue,
         trusted: &TrustedProxies,
     ) -> Self {
         let Peer { address, hop, .. } = peer;
-        let mut way = Way {
-            host,
-            request_id: request_id.clone(),
-            proto: HeaderValue::from_static(scheme.as_str()),
-            forwarded_host: None,
-            forwarded_for: hop.clone(),
-            port: None,
-            prefix: None,
-        };
+        let proto = HeaderValue::from_static(scheme.as_str());
+        let mut way = Way { forwarded_for: hop.clone(), ..Way::new(host, request_id, proto) };
         let believed = trusted.trusts(*address);
         if !believed {
             return Self { client: *address, way, believed };
@@ -165,7 +158,7 @@ mod tests {
         }
         let peer = Peer::new(peer.parse().ok(), scheme);
         let [host, id] = ["app.test", "ours"].map(HeaderValue::from_static);
-        Forwarded::read(&headers, &peer, scheme, host, &id, trusted)
+        Forwarded::read(&headers, &peer, scheme, host, id, trusted)
     }
 
     #[test]

@@ -162,11 +162,13 @@ impl Pipeline {
         let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
             browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
         });
-        let (host, id) = (host(&target), &record.request_id);
+        let (host, id) = (host(&target), record.request_id.clone());
         let forwarded =
             Forwarded::read(&headers, peer, scheme, host, id, &settings.trusted_proxies);
         record.client = forwarded.client;
-        record.request_id = forwarded.way.request_id.clone();
+        if forwarded.believed {
+            record.request_id = forwarded.way.request_id.clone();
+        }
         let route = settings.routes.find(&method, &target.authority, &target.path);
         record.route = Some(self.shared.metrics_place(route.place));
 
