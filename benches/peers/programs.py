@@ -1,4 +1,4 @@
-"""Where the programs are that take part, the cores they run on, and ports that stay theirs."""
+"""Where the programs are that take part, and the cores they run on."""
 
 import contextlib
 import os
@@ -6,7 +6,6 @@ import pathlib
 import resource
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 
@@ -75,16 +74,3 @@ def on(*cores):
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def free_ports():
-    """Ports that nobody has, one after the other, below those that the kernel gives to outgoing connections:
-    a proxy that is started anew finds its own free."""
-    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for port in range(first - 1, 1024, -1):
-        with contextlib.suppress(OSError):
-            socket.create_server(("127.0.0.1", port)).close()
-            yield port
-
-
-PORTS = free_ports()

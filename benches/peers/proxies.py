@@ -6,8 +6,8 @@ import time
 
 import kernel
 import tokens
-from programs import HERE, LOAD_CORE, PORTS, PROXY_CORE, found, not_installed, on
-from harness import START, Process, clean, until_ready
+from programs import HERE, LOAD_CORE, PROXY_CORE, found, not_installed, on
+from harness import START, Process, clean, free_port, until_ready
 
 SETTLE = 0.2  # seconds from ready to idle
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -82,19 +82,19 @@ class Scene:
     def __init__(self, directory, mint, binary):
         self.directory, self.mint, self.binary = directory, mint, binary
         self.proxies, self.missing = {}, {}
-        self.backend_port = next(PORTS)
+        self.backend_port = free_port()
         (directory / "64k").write_bytes(b"x" * BODY)
         self.backend = self.made("backend", "nginx", "backend.conf", {"HTTP": self.backend_port})
 
     def make(self):
         """Every proxy, none of them started."""
-        plain = {"HTTP": next(PORTS), "H2": next(PORTS)}
-        self.add("HAProxy", "haproxy", "haproxy.cfg", plain | {"JWT": next(PORTS), "TCP": next(PORTS)})
-        plain = {"HTTP": next(PORTS), "H2": next(PORTS)}
+        plain = {"HTTP": free_port(), "H2": free_port()}
+        self.add("HAProxy", "haproxy", "haproxy.cfg", plain | {"JWT": free_port(), "TCP": free_port()})
+        plain = {"HTTP": free_port(), "H2": free_port()}
         self.add("nginx", "nginx", "nginx.conf", plain)
         for name in ("Envoy", ENVOY_AFRESH):
-            port = next(PORTS)
-            ports = {"HTTP": port, "H2": port, "JWT": next(PORTS), "CACHED": next(PORTS)}
+            port = free_port()
+            ports = {"HTTP": port, "H2": port, "JWT": free_port(), "CACHED": free_port()}
             self.add(name, "envoy", "envoy.yaml", ports)
         for name, how in SIGNED.items():
             self.proxies[name] = self.own(name, how)
@@ -110,7 +110,7 @@ class Scene:
 
     def own(self, name, how):
         """A Countersign that signs its requests in one of the ways."""
-        port, admin = next(PORTS), next(PORTS)
+        port, admin = free_port(), free_port()
         config = self.filled("countersign.toml", {"HTTP": port, "ADMIN": admin}, name)
         command = [self.binary, "serve", "--config", config]
         return Proxy(name, command, {"HTTP": port, "H2": port}, clean(how), admin)
