@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
-use super::activity::{Activity, Watched};
+use super::activity::Activity;
+use super::client_socket::ClientSocket;
 use super::current::Current;
 use super::forwarded::Peer;
 use super::preface::{self, Protocol};
@@ -38,7 +39,7 @@ pub(super) async fn serve<S>(
 {
     let peer = Peer::new(address, Scheme::Http);
     let activity = Activity::start();
-    let mut socket = Watched::new(socket, activity.clone());
+    let mut socket = ClientSocket::new(socket, activity.clone());
     let known = greeted(&mut socket, &activity, &current, &mut stage).await;
     match known {
         Some(protocol) => speak(protocol, socket, peer, activity, current, stage).await,
@@ -66,13 +67,13 @@ pub(super) async fn serve_tls(
     let protocol = if chosen == Some(H2) { Protocol::Http2 } else { Protocol::Http1 };
     let peer = Peer::new(address, Scheme::Https);
     let activity = Activity::start();
-    let socket = Watched::new(socket, activity.clone());
+    let socket = ClientSocket::new(socket, activity.clone());
     speak(protocol, socket, peer, activity, current, stage).await;
 }
 
 async fn speak<S>(
     protocol: Protocol,
-    socket: Watched<S>,
+    socket: ClientSocket<S>,
     peer: Peer,
     activity: Activity,
     current: Rc<Current>,
@@ -90,7 +91,7 @@ async fn speak<S>(
 /// Waits for what tells the protocol; nothing where that takes too long: as long as a head may
 /// take, and in a drain no longer than a connection that was served nothing has.
 async fn greeted(
-    socket: &mut Watched<impl AsyncRead + Unpin>,
+    socket: &mut ClientSocket<impl AsyncRead + Unpin>,
     activity: &Activity,
     current: &Current,
     stage: &mut watch::Receiver<Stage>,

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tokio::{io, time};
 use tracing::debug;
 
-use super::activity::{Activity, Watched};
+use super::activity::Activity;
+use super::client_socket::ClientSocket;
 use super::connection::{GLANCE, drained, is_quiet, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
@@ -38,7 +39,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Serves a connection until it closes, times out, has been quiet in a drain, or is none of HTTP's
 /// any more and has ended as what it became.
 pub(super) async fn serve<S>(
-    mut socket: Watched<S>,
+    mut socket: ClientSocket<S>,
     peer: Peer,
     activity: Activity,
     current: Rc<Current>,
@@ -61,7 +62,7 @@ pub(super) async fn serve<S>(
 /// Waits for the next request, holding nothing but the socket: hyper's buffers are most of what a
 /// connection costs. Tells whether there is one, in time.
 async fn has_more(
-    socket: &mut Watched<impl AsyncRead + Unpin>,
+    socket: &mut ClientSocket<impl AsyncRead + Unpin>,
     activity: &Activity,
     current: &Current,
     stage: &mut watch::Receiver<Stage>,
@@ -79,12 +80,12 @@ async fn has_more(
 /// Serves a connection until it is over, or has had no request for a while: then the socket is
 /// returned.
 async fn serve_until_quiet<S>(
-    socket: Watched<S>,
+    socket: ClientSocket<S>,
     peer: &Peer,
     activity: &Activity,
     current: &Rc<Current>,
     stage: &mut watch::Receiver<Stage>,
-) -> Option<Watched<S>>
+) -> Option<ClientSocket<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant};
 use tracing::{debug, error};
 
-use super::activity::{Activity, Watched};
+use super::activity::Activity;
 use super::borrowed;
+use super::client_socket::ClientSocket;
 use super::connection::{QUIET, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
@@ -56,7 +57,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve<S>(
-    socket: Watched<S>,
+    socket: ClientSocket<S>,
     peer: Peer,
     activity: Activity,
     current: Rc<Current>,

@@ -11,6 +11,7 @@ mod backend_socket;
 mod body;
 mod borrowed;
 mod browser;
+mod client_socket;
 mod connection;
 mod current;
 mod forwarded;

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::activity::Watched;
+use super::client_socket::ClientSocket;
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,7 +16,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads as many bytes as it takes to know, and puts them back. HTTP/1 where the client sends
 /// anything else, or nothing more: that side has answers for it. Waits without end.
-pub(super) async fn read(socket: &mut Watched<impl AsyncRead + Unpin>) -> Protocol {
+pub(super) async fn read(socket: &mut ClientSocket<impl AsyncRead + Unpin>) -> Protocol {
     let mut bytes = [0; PREFACE.len()];
     let mut filled = 0;
     while filled < bytes.len() && bytes[..filled] == PREFACE[..filled] {
@@ -48,7 +48,7 @@ mod tests {
             (&[], Protocol::Http1),
         ] {
             let (mut client, ours) = tokio::io::duplex(64);
-            let mut socket = Watched::new(ours, Activity::start());
+            let mut socket = ClientSocket::new(ours, Activity::start());
             let sends = async {
                 for piece in pieces {
                     client.write_all(piece.as_bytes()).await.unwrap();
