@@ -128,7 +128,7 @@ where
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 let now = Instant::now();
-                let word_due = closing.map(|closing| closing.last_word);
+                let word_due = closing.map(Closing::last_word);
                 if word_due.is_some_and(|due| due <= now) {
                     activity.cut(); // which the connection finds when it is polled next, above
                 }

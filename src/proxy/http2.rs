@@ -101,7 +101,7 @@ pub(super) async fn serve<S>(
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                let word_due = closing.map(|closing| closing.last_word);
+                let word_due = closing.map(Closing::last_word);
                 if word_due.is_some_and(|due| due <= now) {
                     activity.cut();
                 }
@@ -112,7 +112,7 @@ pub(super) async fn serve<S>(
                         let reads = activity.may_be_read();
                         let at_most = if reads { timeouts.body } else { silence };
                         let due = activity.silent_since().map(|since| since + at_most);
-                        let in_peace = closing.filter(|_| !reads).map(|closing| closing.in_peace);
+                        let in_peace = closing.filter(|_| !reads).map(Closing::in_peace);
                         due.map(|due| in_peace.map_or(due, |in_peace| due.min(in_peace)))
                     }
                 };
@@ -140,7 +140,7 @@ pub(super) async fn serve<S>(
                 silence = stage.patience(SILENCE + QUIET).saturating_sub(QUIET);
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
                 let first = Instant::now() + timeouts.head.min(silence);
-                let word_due = closing.map(|closing| closing.last_word);
+                let word_due = closing.map(Closing::last_word);
                 timer.as_mut().reset(word_due.into_iter().fold(first, Instant::min));
             }
         }

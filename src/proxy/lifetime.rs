@@ -37,7 +37,7 @@ impl Lifetime {
         let drained = async {
             let closing = stage.wait_for(Stage::is_closing).await.map(|stage| stage.closing());
             if let Ok(Some(closing)) = closing {
-                time::sleep_until(closing.farewell).await;
+                time::sleep_until(closing.farewell()).await;
             }
         };
         tokio::select! {

@@ -27,7 +27,7 @@ use super::seen::Seen;
 use super::settings::UpstreamProtocol;
 use super::snapshot::Snapshot;
 use super::tunnel::Tunnel;
-use super::upstream::{Answer, Outgoing, Upstream, may_be_repeated};
+use super::upstream::{Answer, Outgoing, Upstream};
 use crate::core::access::{Access, Rule};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::credential;
@@ -336,9 +336,9 @@ impl Pipeline {
     }
 
     /// Answers because the proxy ends before the backend has. It may have done what it was asked for, so
-    /// only what may be done twice is asked for again.
+    /// only what may be done twice is asked for again (RFC 9110 §9.2.2).
     fn cut(&self, record: Box<Record>) -> Response<ResponseBody> {
-        let repeatable = may_be_repeated(&record.method);
+        let repeatable = record.method.is_idempotent();
         let mut answer = self.refuse(Reject::Draining.into(), record);
         if !repeatable {
             answer.headers_mut().remove(RETRY_AFTER);

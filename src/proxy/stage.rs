@@ -20,28 +20,36 @@ pub(super) enum Stage {
     Closing(Closing),
 }
 
-/// A drain whose delay is over.
+/// A drain whose delay is over, and what is when in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Closing {
     pub(super) since: Instant,
-    /// When streams end.
-    pub(super) farewell: Instant,
-    /// When we answer what the backend has not.
-    pub(super) last_word: Instant,
-    /// When clients that have their answer are not waited for any more.
-    pub(super) in_peace: Instant,
+    grace: Duration,
 }
 
 impl Closing {
     /// A drain that may take so long from `since` on.
     pub(super) fn new(since: Instant, grace: Duration) -> Self {
-        let before_end = |span: Duration| since + grace.saturating_sub(span.min(grace / 2));
-        Self {
-            since,
-            farewell: before_end(FAREWELL),
-            last_word: before_end(LAST_WORD),
-            in_peace: since + grace.saturating_sub(LAST),
-        }
+        Self { since, grace }
+    }
+
+    /// Returns when streams end.
+    pub(super) fn farewell(self) -> Instant {
+        self.before_end(FAREWELL)
+    }
+
+    /// Returns when we answer what the backend has not.
+    pub(super) fn last_word(self) -> Instant {
+        self.before_end(LAST_WORD)
+    }
+
+    /// Returns when clients that have their answer are not waited for any more.
+    pub(super) fn in_peace(self) -> Instant {
+        self.since + self.grace.saturating_sub(LAST)
+    }
+
+    fn before_end(self, span: Duration) -> Instant {
+        self.since + self.grace.saturating_sub(span.min(self.grace / 2))
     }
 }
 
@@ -60,7 +68,7 @@ impl Stage {
     /// Returns for how long a client is waited for that has its answer: `at_most`, and in a drain no
     /// longer than that ends in peace.
     pub(super) fn patience(self, at_most: Duration) -> Duration {
-        let left = |closing: Closing| closing.in_peace.saturating_duration_since(Instant::now());
+        let left = |closing: Closing| closing.in_peace().saturating_duration_since(Instant::now());
         self.closing().map_or(at_most, |closing| at_most.min(left(closing)))
     }
 }
@@ -82,7 +90,7 @@ mod tests {
         ] {
             let closing = Closing::new(since, Duration::from_millis(grace));
             let spans =
-                [closing.farewell, closing.last_word, closing.in_peace].map(|it| it - since);
+                [closing.farewell(), closing.last_word(), closing.in_peace()].map(|it| it - since);
             assert_eq!(spans.map(|span| span.as_millis()), want, "{grace}");
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -193,7 +193,7 @@ impl Upstream {
                     if !is_of_a_stream(error) {
                         lease.is_the_last();
                     }
-                    let may_be_repeated = lease.is_reused() && may_be_repeated(method);
+                    let may_be_repeated = lease.is_reused() && method.is_idempotent();
                     let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
                     self.missed(error, repeatable, &progress)
                 }
@@ -439,11 +439,6 @@ impl Missed {
             Self::Failed(reject) => reject,
         }
     }
-}
-
-/// RFC 9110 §9.2.2.
-pub(super) fn may_be_repeated(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
 }
 
 /// Tells whether a 101 answers a request that did not ask for it, or says something else.
