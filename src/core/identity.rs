@@ -1,6 +1,6 @@
 //! What the backend is told about a caller.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::OnceLock;
 
 use http::{HeaderName, HeaderValue};
@@ -9,6 +9,9 @@ use crate::core::caller::Caller;
 use crate::core::fact::Fact;
 use crate::core::header_name::lasting;
 use crate::core::signing_key::Begun;
+
+/// More than most lines of the signature base take.
+const ROOM: usize = 64;
 
 /// Which identity headers the backend gets. The set is fixed by the settings: every header is
 /// always there, and what a caller has not is an empty value. So none can be added beside them.
@@ -167,13 +170,13 @@ impl IdentityPolicy {
     }
 
     fn render(&self, text: impl Fn(&Source) -> String) -> Identity {
-        let mut base = String::new();
+        let mut base = String::with_capacity(ROOM * self.headers.len());
         let values = self.headers.iter().map(|(name, source)| {
             let text = text(source);
             // What a list's last empty item leaves would be trimmed by whoever verifies (RFC 9421 §2.1).
             let text = text.trim_end();
             let value = HeaderValue::try_from(text).expect("every encoding here is visible ASCII");
-            let _ = writeln!(base, "\"{name}\": {text}"); // writing to a String does not fail
+            base.extend(["\"", name.as_str(), "\": ", text, "\n"]); // `write!` costs ten times that
             value
         });
         let values = values.collect();

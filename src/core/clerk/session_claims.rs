@@ -112,7 +112,7 @@ fn organization_v2(claims: &Object, features: &ScopedList) -> Option<Organizatio
     Some(Organization {
         id: text(o.get("id")?)?,
         slug: o.get("slg").and_then(text),
-        role: o.get("rol").and_then(text).map(|role| format!("org:{role}")),
+        role: o.get("rol").and_then(text).map(|role| ["org:", &role].concat()),
         permissions: permissions_v2(features, o.get("per"), o.get("fpm")),
     })
 }
@@ -133,7 +133,7 @@ fn permissions_v2(fea: &ScopedList, per: Option<&Value>, fpm: Option<&Value>) ->
     let mut permissions = Vec::new();
     for (feature, mask) in features.iter().zip(masks.split(',')) {
         for bit in bits(mask.trim(), names.len()) {
-            permissions.push(format!("org:{feature}:{}", names[bit]));
+            permissions.push(["org:", feature, ":", names[bit]].concat());
         }
     }
     permissions
