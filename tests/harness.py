@@ -120,11 +120,12 @@ def demo(*arguments, **settings):
 
 
 @contextlib.contextmanager
-def serve(issuer, *arguments, **settings):
-    """Runs `countersign serve` for the tokens of `issuer`, a demo; gives the process, proxy and admin URL."""
+def serve(issuer, *arguments, under=(), **settings):
+    """Runs `countersign serve` for the tokens of `issuer`, a demo, and `under` another program if one is given;
+    gives the process, proxy and admin URL."""
     listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     known = {"CLERK_PUBLISHABLE_KEY": issuer["publishable_key"]}
-    command = [BINARY, "serve", "--listen", listen, "--admin-listen", admin]
+    command = [*under, BINARY, "serve", "--listen", listen, "--admin-listen", admin]
     with Process([*command, *arguments], clean(known | settings)) as process:
         until_ready(process, f"http://{admin}")
         yield process, f"http://{listen}", f"http://{admin}"
