@@ -18,9 +18,10 @@ GIVEN = {
 OF_LLD = ("--symbol-ordering-file", "keep-text-section-prefix")
 PROGRAMS = {
     "rustc": "echo 'host: {host}'",
-    # Writes down the flags, and makes a program.
+    # Writes down the flags and what wraps the compiler, and makes a program.
     "cargo": """\
 printf %s "$CARGO_ENCODED_RUSTFLAGS" >"$FLAGS"
+printf "%s, %s" "${RUSTC_WRAPPER-}" "${RUSTC_WORKSPACE_WRAPPER-}" >"$FLAGS.wrappers"
 mkdir -p "$CARGO_TARGET_DIR/{host}/release"
 : >"$CARGO_TARGET_DIR/{host}/release/countersign"
 """,
@@ -37,6 +38,12 @@ def run(cases, _image):
         whole = [gzip.decompress((ROOT / "deploy" / file).read_bytes()) for file in GIVEN.values()]
         told = (status, flags)
         cases.check("build: profile and order, whole, where the path has commas and blanks", found == whole, told)
+
+        # With a wrapper for our crate alone its functions have names that nothing was counted under.
+        all_crates, ours = (folder / "flags.wrappers").read_text().split(", ")
+        audited = all_crates.endswith("cargo-auditable") and "--cfg=auditable" in flags
+        told = (all_crates, ours)
+        cases.check("build: what lists the crates is there for all, and in no name", audited and not ours, told)
 
         status, flags = build(folder, ELSEWHERE)
         odd = [flag for flag in flags if any(word in flag for word in OF_LLD)]
