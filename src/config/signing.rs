@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::HeaderName;
 
-use crate::core::assertion::{AssertionPolicy, REGISTERED};
-use crate::core::header_name::lasting;
+use crate::core::assertion::{self, AssertionPolicy, REGISTERED};
 use crate::core::identity::{IdentityPolicy, Source};
 use crate::core::jwk::KeyId;
 use crate::core::sign::Cover;
@@ -105,10 +103,9 @@ fn assertion(
         ),
         (true, true) | (false, false) => {}
     }
-    let header = HeaderName::try_from(format!("{prefix}assertion"));
-    let header = header.expect("a prefix begins a header name");
+    let header = assertion::header_after(prefix).expect("a prefix begins a header name");
     let claims = modes.assertion.then(|| claims(reader, identity, prefix))?;
-    Some(AssertionPolicy { header: lasting(&header), audience: audience?, claims })
+    Some(AssertionPolicy { header, audience: audience?, claims })
 }
 
 /// Names the claims of an assertion: of our own headers as JWTs name such claims, of any other
@@ -217,6 +214,8 @@ fn key(reader: &mut Reader<'_>, file: &Path) -> Option<SigningKey> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
     use crate::config::tests::{ED25519, Scene};
 

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::core::caller::Caller;
 use crate::core::fact::Fact;
+use crate::core::header_name::lasting;
 use crate::core::identity::{Field, Source};
 use crate::core::jwk::KeyId;
 use crate::core::signing_key::SigningKey;
@@ -52,6 +53,12 @@ pub struct Assertion {
     expires: UnixTime,
     /// When the token it is made of ends: nothing of it is good beyond that.
     token_ends: UnixTime,
+}
+
+/// Returns the header of an assertion beside identity headers with this prefix; nothing where that begins
+/// no header's name.
+pub fn header_after(prefix: &str) -> Option<HeaderName> {
+    HeaderName::try_from(format!("{prefix}assertion")).ok().as_ref().map(lasting)
 }
 
 impl AssertionPolicy {

@@ -47,7 +47,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
-use http::HeaderName;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
@@ -67,6 +66,7 @@ use self::stage::{Closing, Stage};
 use crate::child::Awaited;
 use crate::clerk_api::ClerkApi;
 use crate::clock::Clock;
+use crate::core::assertion;
 pub use crate::core::browser::{BrowserSettings, Cookies};
 use crate::core::clerk::revoked::Revoked;
 use crate::core::header_name::NamePatterns;
@@ -177,7 +177,7 @@ impl Shared {
         } = parts;
         let names = settings.routes.iter().map(|route| route.name.as_str());
         let routes = names.chain(["default", "none"]).map(|name| metrics.of_route(name)).collect();
-        let assertion = HeaderName::try_from(format!("{}assertion", settings.strip.prefix)).ok();
+        let assertion = assertion::header_after(&settings.strip.prefix);
         let respond =
             Respond { parties: settings.parties.clone(), reveal_reason: settings.reveal_reason };
         Self {
