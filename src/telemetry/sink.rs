@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -16,14 +16,26 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How many lines may wait: some tenths of a second of them at full load.
 const QUEUE: usize = 8192;
 
+/// How many bytes are written at once, where so many wait.
+const AT_ONCE: usize = 64 * 1024;
+
 /// How long the end of the process waits for the reader of its log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes lines and writes them from another thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Sink {
-    queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    /// Bounded by `counts`: a channel that is bounded by itself has all its room from the start.
+    queue: Sender<Message>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Lines in the queue.
+    waiting: AtomicUsize,
+    /// Lines that found it full, since that was last written.
+    dropped: AtomicU64,
 }
 
 enum Message {
@@ -38,17 +50,21 @@ impl Sink {
     ///
     /// Where the thread cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer { out, lines, dropped: Arc::clone(&dropped) };
+        let (queue, lines) = channel();
+        let counts = Arc::<Counts>::default();
+        let writer = Writer { out, lines, counts: Arc::clone(&counts) };
         thread::Builder::new().name("log".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, dropped })
+        Ok(Self { queue, counts })
     }
 
     /// Takes one line, with its line break. Never waits.
     pub fn write(&self, line: Vec<u8>) {
-        if self.queue.try_send(Message::Line(line)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let Counts { waiting, dropped } = &*self.counts;
+        if waiting.fetch_add(1, Ordering::Relaxed) < QUEUE {
+            let _ = self.queue.send(Message::Line(line)); // fails where there is no writer any more
+        } else {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -56,12 +72,8 @@ impl Sink {
     /// stuck must not keep the process from its end.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        let queue = self.queue.clone();
-        // From a thread: where the queue is full, a place in it may never come.
-        let asked = thread::Builder::new().spawn(move || drop(queue.send(Message::Flush(done))));
-        if asked.is_ok() {
-            let _ = wait.recv_timeout(PATIENCE); // past it, or with the writer gone: so be it
-        }
+        let _ = self.queue.send(Message::Flush(done));
+        let _ = wait.recv_timeout(PATIENCE); // past it, or with the writer gone: so be it
     }
 }
 
@@ -74,42 +86,33 @@ impl fmt::Debug for Sink {
 struct Writer<W> {
     out: W,
     lines: Receiver<Message>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl<W: Write> Writer<W> {
     /// Writes until nobody holds the sink any more, many lines at a time where many wait.
     fn run(mut self) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut waiting) = (Vec::new(), Vec::new());
         while let Ok(first) = self.lines.recv() {
-            let mut waiting = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
-                    Message::Line(line) => buffer.extend(line),
+                    Message::Line(line) => {
+                        self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                        buffer.extend(line);
+                    }
                     Message::Flush(done) => waiting.push(done),
                 }
-                next = match self.lines.try_recv() {
-                    Ok(message) if buffer.len() < 64 * 1024 => Some(message),
-                    Ok(Message::Line(line)) => {
-                        buffer.extend(line);
-                        None
-                    }
-                    Ok(Message::Flush(done)) => {
-                        waiting.push(done);
-                        None
-                    }
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                };
+                next = (buffer.len() < AT_ONCE).then(|| self.lines.try_recv().ok()).flatten();
             }
-            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            let dropped = self.counts.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
                 buffer.extend(format!("{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"count\":{dropped}}}\n").into_bytes());
             }
             // Nobody is left to tell where standard error is gone.
             let _ = self.out.write_all(&buffer).and_then(|()| self.out.flush());
             buffer.clear();
-            for done in waiting {
+            for done in waiting.drain(..) {
                 let _ = done.send(());
             }
         }
@@ -209,6 +212,13 @@ mod tests {
         sink.write(b"y\n".to_vec());
         sink.flush();
         let written = String::from_utf8(held.lock().unwrap().clone()).unwrap();
-        assert!(written.contains("log lines dropped"), "{} bytes", written.len());
+        let kept = written.lines().filter(|line| *line == "x").count();
+        let told = written.lines().filter_map(|line| {
+            let (_, count) = line.split_once("\"log lines dropped\",\"count\":")?;
+            count.strip_suffix('}')?.parse::<usize>().ok()
+        });
+        assert_eq!(kept + told.sum::<usize>(), QUEUE * 3, "{kept} kept");
+        assert!((QUEUE..QUEUE + 2 * AT_ONCE).contains(&kept), "{kept}"); // some were being written
+        assert!(written.ends_with("y\n"), "there is room again");
     }
 }
