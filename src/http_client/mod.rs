@@ -21,6 +21,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap,
@@ -48,7 +49,10 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION")));
 
 /// How fetches are made.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+///
+/// `Debug` tells the certificates by their hash: the system's bundle is 200 KiB, and would be a text of a
+/// megabyte at each start.
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct HttpClientSettings {
     /// Certificates, in PEM, of authorities to trust beside the public ones.
     pub ca_pem: Option<Vec<u8>>,
@@ -56,6 +60,17 @@ pub struct HttpClientSettings {
     pub proxy: ProxySettings,
     /// How much of everything.
     pub limits: FetchLimits,
+}
+
+impl fmt::Debug for HttpClientSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca_pem, proxy, limits } = self;
+        out.debug_struct("HttpClientSettings")
+            .field("ca_pem", &ca_pem.as_deref().map(|pem| digest(&SHA256, pem)))
+            .field("proxy", proxy)
+            .field("limits", limits)
+            .finish()
+    }
 }
 
 /// The way out of the network, spelled as in the environment variables of the same names.

@@ -13,6 +13,16 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
+#[test]
+fn settings_are_told_apart_without_the_certificates_themselves() {
+    let told = |pem: Option<Vec<u8>>| {
+        format!("{:?}", HttpClientSettings { ca_pem: pem, ..HttpClientSettings::default() })
+    };
+    let [one, other, none] = [Some(vec![b'a'; 200_000]), Some(vec![b'b'; 200_000]), None].map(told);
+    assert!(one != other && one != none, "{one}");
+    assert!(one.len() < 1000, "{one}");
+}
+
 // What is sent, what is followed.
 
 #[tokio::test]
