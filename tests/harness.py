@@ -178,7 +178,7 @@ def url_of(server):
 
 def clean(settings):
     """The environment less whatever of it would be a setting, and these settings."""
-    ours = re.compile(r"(.*_)?CLERK_|COUNTERSIGN_|PORT$|.*_proxy$", re.IGNORECASE)
+    ours = re.compile(r"(.*_)?CLERK_|COUNTERSIGN_|PORT$|SSL_CERT_FILE$|.*_proxy$", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if not ours.match(name)} | settings
 
 
