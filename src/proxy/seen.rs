@@ -8,15 +8,15 @@
 //! bounded in bytes. Both compare the whole token, never a hash alone.
 
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
-use moka::Expiry;
 use moka::sync::Cache;
+use moka::{Equivalent, Expiry};
 
 use crate::core::access::{Presented, Standing, Testimony};
 use crate::core::assertion::{Assertion, AssertionSigner};
@@ -146,8 +146,7 @@ impl Known {
     }
 
     fn bytes(&self) -> usize {
-        let values = &self.identity.values;
-        let values: usize = values.iter().map(|value| value.len() + 64).sum();
+        let values = size_of_val(&*self.identity.values);
         // What else `standing` holds stands in the base too, unless the settings leave it out.
         let standing = self.standing.bytes();
         // An assertion holds its claims in base64, and is kept beside them.
@@ -192,7 +191,50 @@ impl fmt::Debug for Known {
 /// What all workers remember. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
-    cache: Cache<Arc<[u8]>, Entry, RandomState>,
+    cache: Cache<Kept, Entry, RandomState>,
+    /// Of whole tokens, which are a kilobyte: hashed once a request, for both levels.
+    hasher: RandomState,
+}
+
+/// A token with its hash, which is all that is read of it where a table is laid out anew.
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct Hashed<T> {
+    hash: u64,
+    token: T,
+}
+
+/// One that is remembered.
+type Kept = Hashed<Arc<[u8]>>;
+
+impl<T> Hashed<T> {
+    /// Where a worker has it at hand.
+    fn place(&self) -> usize {
+        self.hash as usize % AT_HAND
+    }
+}
+
+impl<T> Hash for Hashed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hashed<&[u8]> {
+    fn kept(self) -> Kept {
+        Hashed { hash: self.hash, token: self.token.into() }
+    }
+}
+
+impl Equivalent<Kept> for Hashed<&[u8]> {
+    fn equivalent(&self, kept: &Kept) -> bool {
+        self.hash == kept.hash && *self.token == *kept.token
+    }
+}
+
+impl<T> fmt::Debug for Hashed<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Hashed")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -204,23 +246,23 @@ struct Entry {
 
 struct WhileGood;
 
-impl Expiry<Arc<[u8]>, Entry> for WhileGood {
-    fn expire_after_create(&self, _: &Arc<[u8]>, entry: &Entry, _: Instant) -> Option<Duration> {
+impl Expiry<Kept, Entry> for WhileGood {
+    fn expire_after_create(&self, _: &Kept, entry: &Entry, _: Instant) -> Option<Duration> {
         Some(entry.lives)
     }
 }
 
 impl Remembered {
     pub(super) fn new() -> Self {
-        let weight = |token: &Arc<[u8]>, entry: &Entry| {
-            u32::try_from(token.len() + entry.known.bytes()).unwrap_or(u32::MAX)
+        let weight = |kept: &Kept, entry: &Entry| {
+            u32::try_from(kept.token.len() + entry.known.bytes()).unwrap_or(u32::MAX)
         };
         let cache = Cache::builder()
             .max_capacity(BYTES)
             .weigher(weight)
             .expire_after(WhileGood)
             .build_with_hasher(RandomState::default());
-        Self { cache }
+        Self { cache, hasher: RandomState::default() }
     }
 
     /// Lets go of what has expired, and returns how many tokens are remembered.
@@ -228,63 +270,62 @@ impl Remembered {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
+
+    fn hashed<'a>(&self, token: BearerToken<'a>) -> Hashed<&'a [u8]> {
+        let token = token.reveal_bytes();
+        Hashed { hash: self.hasher.hash_one(token), token }
+    }
 }
 
 /// What one worker remembers, and the way to what all do.
 pub(super) struct Seen {
     at_hand: Box<[Option<AtHand>]>,
-    hasher: RandomState,
     shared: Remembered,
 }
 
 /// A token and who calls with it.
-type AtHand = (Arc<[u8]>, Arc<Known>);
+type AtHand = (Kept, Arc<Known>);
 
 impl Seen {
     pub(super) fn new(shared: Remembered) -> Self {
         let at_hand = std::iter::repeat_with(|| None).take(AT_HAND).collect();
-        Self { at_hand, hasher: RandomState::default(), shared }
+        Self { at_hand, shared }
     }
 
     /// Finds who was found to call with this very token before.
     pub(super) fn find(&mut self, token: BearerToken<'_>) -> Option<Arc<Known>> {
-        let place = self.place(token);
-        if let Some((text, known)) = &self.at_hand[place]
-            && **text == *token.reveal_bytes()
+        let sought = self.shared.hashed(token);
+        if let Some((kept, known)) = &self.at_hand[sought.place()]
+            && sought.equivalent(kept)
         {
             return Some(Arc::clone(known));
         }
-        let known = self.shared.cache.get(token.reveal_bytes())?.known;
-        self.keep_at_hand(place, token.reveal_bytes().into(), &known);
+        let known = self.shared.cache.get(&sought)?.known;
+        self.keep_at_hand(sought.kept(), &known);
         Some(known)
     }
 
     /// Remembers who calls with `token`, until it expires or room is needed.
     pub(super) fn remember(&mut self, token: BearerToken<'_>, known: &Arc<Known>, now: UnixTime) {
         let lives = known.validity.expires.plus(known.leeway).since(now);
-        let text: Arc<[u8]> = token.reveal_bytes().into();
-        let place = self.place(token);
-        self.shared.cache.insert(Arc::clone(&text), Entry { known: Arc::clone(known), lives });
-        self.keep_at_hand(place, text, known);
+        let kept = self.shared.hashed(token).kept();
+        self.shared.cache.insert(kept.clone(), Entry { known: Arc::clone(known), lives });
+        self.keep_at_hand(kept, known);
     }
 
     /// Forgets a token that has become useless.
     pub(super) fn forget(&mut self, token: BearerToken<'_>) {
-        let place = self.place(token);
-        if self.at_hand[place].as_ref().is_some_and(|(text, _)| **text == *token.reveal_bytes()) {
-            self.at_hand[place] = None;
-        }
-        self.shared.cache.invalidate(token.reveal_bytes());
+        let sought = self.shared.hashed(token);
+        let at_hand = &mut self.at_hand[sought.place()];
+        at_hand.take_if(|(kept, _)| sought.equivalent(kept));
+        self.shared.cache.invalidate(&sought);
     }
 
-    fn keep_at_hand(&mut self, place: usize, text: Arc<[u8]>, known: &Arc<Known>) {
-        if text.len() + known.bytes() <= AT_HAND_BYTES {
-            self.at_hand[place] = Some((text, Arc::clone(known)));
+    fn keep_at_hand(&mut self, kept: Kept, known: &Arc<Known>) {
+        if kept.token.len() + known.bytes() <= AT_HAND_BYTES {
+            let place = kept.place();
+            self.at_hand[place] = Some((kept, Arc::clone(known)));
         }
-    }
-
-    fn place(&self, token: BearerToken<'_>) -> usize {
-        (self.hasher.hash_one(token.reveal_bytes()) as usize) % AT_HAND
     }
 }
 
