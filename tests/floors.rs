@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &str)] = &[
 /// The crates `core` is made of.
 const CRATES_OF_CORE: &[&str] = &[
     "http",
+    "bytes",
     "serde",
     "serde_json",
     "base64",

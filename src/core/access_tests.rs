@@ -228,7 +228,7 @@ fn what_is_only_reported_goes_on_as_nobody() {
     ] {
         let permit = rule.permit(caller, &anonymous).unwrap();
         assert_eq!(permit.reported().map(Reject::label), reported);
-        assert_eq!(&*permit.identity().base == "nobody", reported.is_some(), "{reported:?}");
+        assert_eq!(permit.identity().base == "nobody", reported.is_some(), "{reported:?}");
         assert!(permit.assertion().is_none());
     }
 }

@@ -357,7 +357,8 @@ proptest! {
         let identity = policy.of(&caller(&claims));
         let line = line(&Method::GET, "localhost", "/");
 
-        let base = base_of(&stamped, &identity.base, line);
+        let lines = std::str::from_utf8(&identity.base).unwrap();
+        let base = base_of(&stamped, lines, line);
         prop_assert!(base.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)));
         prop_assert_eq!(base.lines().count(), identity.values.len() + 4);
         for ((name, value), line) in policy.names().zip(&identity.values).zip(base.lines()) {

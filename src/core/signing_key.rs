@@ -91,7 +91,7 @@ fn digest(begun: &Hmac<Sha256>, rest: &[u8]) -> [u8; 32] {
 
 impl Begun {
     fn new(secret: &Arc<SharedSecret>, identity: &Identity) -> Self {
-        let mac = secret.mac.clone().chain_update(identity.base.as_bytes());
+        let mac = secret.mac.clone().chain_update(&identity.base);
         Self { secret: Arc::clone(secret), mac }
     }
 }
@@ -218,7 +218,7 @@ impl RequestKey {
             }
             Self::Pair(key) => match &key.pair {
                 Pair::Ed25519(pair) => {
-                    let base = [identity.base.as_bytes(), rest].concat();
+                    let base = [&identity.base[..], rest].concat();
                     STANDARD.encode_string(pair.sign(&base), out);
                 }
                 Pair::P256(_) => {}
@@ -285,7 +285,7 @@ mod tests {
             base in "[ -~]{0,300}",
             rest in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let identity = Identity { base: base.as_str().into(), ..Identity::default() };
+            let identity = Identity { base: base.clone().into(), ..Identity::default() };
             let keys = secrets.each_ref().map(|secret| SharedSecret::new(secret, None));
             let keys = keys.map(|key| RequestKey::Shared(Arc::new(key)));
             for place in [0, 1, 0] {
