@@ -266,12 +266,21 @@ def bearer(token):
 
 def free_ports():
     """Ports that nobody has, each once, in no order that another run has too. They are below those that the
-    kernel gives to outgoing connections, so what is started later, or anew, finds its own still free."""
+    kernel gives to outgoing connections, so what is started later, or anew, finds its own still free; only where
+    there are none below does the kernel choose."""
     above = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    lowest = 10_000 if above > 20_000 else 1_025
-    for port in random.sample(range(lowest, above), above - lowest):
+    below = list(range(10_000, above))
+    random.shuffle(below)
+    for port in below:
         with contextlib.suppress(OSError):
             socket.create_server(("127.0.0.1", port)).close()
+            yield port
+    given = set()
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        if port not in given:
+            given.add(port)
             yield port
 
 
