@@ -364,7 +364,9 @@ async fn what_may_be_repeated_is_sent_again_where_a_kept_connection_turns_out_cl
     let (issuer, _upstream, proxy) = before(forgetful).await;
     let retried = r#"countersign_upstream_requests_total{result="retried"}"#;
 
-    for (count, method) in (1..).zip([Method::GET, Method::HEAD, Method::PUT, Method::DELETE]) {
+    let repeatable =
+        [Method::GET, Method::HEAD, Method::OPTIONS, Method::QUERY, Method::PUT, Method::DELETE];
+    for (count, method) in (1..).zip(repeatable) {
         assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
         let client = proxy.client().bearer(&issuer.token());
         assert_eq!(client.send(method.clone(), "/", "").await.status, 200, "{method}");
@@ -378,7 +380,14 @@ async fn what_may_be_repeated_is_sent_again_where_a_kept_connection_turns_out_cl
 async fn what_may_not_be_repeated_is_sent_once() {
     let (issuer, upstream, proxy) = before(forgetful).await;
 
-    for (method, body) in [(Method::POST, ""), (Method::POST, "a"), (Method::PUT, "a")] {
+    let others = Method::from_bytes(b"PROPFIND").unwrap();
+    for (method, body) in [
+        (Method::POST, ""),
+        (Method::PATCH, ""),
+        (others, ""),
+        (Method::POST, "a"),
+        (Method::PUT, "a"),
+    ] {
         assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
         let before = upstream.connections();
         let answer = proxy.client().bearer(&issuer.token()).send(method, "/", body).await;
