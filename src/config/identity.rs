@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http::HeaderName;
 
+use crate::core::assertion::header_after;
 use crate::core::header::{Credentials, FOREIGN_IDENTITY, StripPolicy};
 use crate::core::header_name::{NamePattern, NamePatterns, folded};
 use crate::core::identity::{Field, IdentityPolicy, PROFILE_CLAIMS, Source};
@@ -157,7 +158,7 @@ fn claims(
     // Many a backend takes `_` and `-` for the same.
     let key = |name: &HeaderName| folded(name.as_str()).into_owned();
     let mut known: BTreeSet<String> = fields.iter().map(|(name, _)| key(name)).collect();
-    known.insert(format!("{prefix}assertion"));
+    known.extend(header_after(prefix).as_ref().map(key));
     let claims = reader.many("identity.claims", |text| {
         let (name, pointer) = text
             .split_once('=')

@@ -192,7 +192,7 @@ impl fmt::Debug for Known {
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
     cache: Cache<Kept, Entry, RandomState>,
-    /// Of whole tokens, which are a kilobyte: hashed once a request, for both levels.
+    /// Of whole tokens, which are a kilobyte: one hash is for both levels.
     hasher: RandomState,
 }
 
