@@ -45,6 +45,11 @@ def run(cases, _image):
         told = (all_crates, ours)
         cases.check("build: what lists the crates is there for all, and in no name", audited and not ours, told)
 
+        status, flags = build(folder, HERE, audited=False)
+        wrappers = (folder / "flags.wrappers").read_text().split(", ")
+        plain = status == 0 and wrappers == ["", ""] and "--cfg=auditable" not in flags
+        cases.check("build: without cargo-auditable there is no list, and all else", plain, (status, wrappers, flags))
+
         status, flags = build(folder, ELSEWHERE)
         odd = [flag for flag in flags if any(word in flag for word in OF_LLD)]
         profiled = status == 0 and any(flag.startswith("profile-use=") for flag in flags)
@@ -60,8 +65,9 @@ def run(cases, _image):
             cases.check(f"build, {shell}: where {name} fails, nothing is left", not left, left)
 
 
-def build(folder, host, instead=(), shell="sh"):
-    """Runs the script on a machine of this kind; returns its status, and the flags that cargo was given."""
+def build(folder, host, instead=(), shell="sh", audited=True):
+    """Runs the script on a machine of this kind, with cargo-auditable or without; returns its status, and the flags
+    that cargo was given."""
     programs = folder / "programs"
     programs.mkdir(exist_ok=True)
     for name, text in (PROGRAMS | dict(instead)).items():
@@ -69,7 +75,12 @@ def build(folder, host, instead=(), shell="sh"):
         (programs / name).chmod(0o755)
     told = folder / "flags"
     told.unlink(missing_ok=True)
-    path = f"{programs}:{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "CARGO_TARGET_DIR": str(folder / "target"), "FLAGS": str(told)}
+    places = [place for place in os.environ["PATH"].split(":") if audited or not has_auditable(place)]
+    path = ":".join([str(programs), *places])
+    env = os.environ | {"RUSTC_WRAPPER": "", "PATH": path, "CARGO_TARGET_DIR": str(folder / "target"), "FLAGS": str(told)}
     done = subprocess.run([shell, ROOT / "deploy" / "build"], env=env, capture_output=True, timeout=60)
     return done.returncode, told.read_text().split("\x1f") if told.exists() else []
+
+
+def has_auditable(place):
+    return (pathlib.Path(place) / "cargo-auditable").exists()
