@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -79,8 +80,15 @@ impl Drop for SocketFile {
     }
 }
 
+/// Tells whether every address was asked for, of a system that was started without IPv6.
+fn is_without_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    address.ip() == Ipv6Addr::UNSPECIFIED
+        && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
 impl Listener {
-    /// Listens on `address`. A Unix socket gets this mode.
+    /// Listens on `address`. A Unix socket gets this mode. Where the system has no IPv6, `[::]` is every
+    /// address it has: `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -89,7 +97,12 @@ impl Listener {
     pub async fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
+                let listener = match TcpListener::bind(address).await {
+                    Err(error) if is_without_ipv6(*address, &error) => {
+                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+                    }
+                    listener => listener?,
+                };
                 // What it accepts has it, too: a client that is gone without a word, from a
                 // WebSocket on which nobody speaks, is noticed.
                 socket2::SockRef::from(&listener).set_tcp_keepalive(&keepalive())?;
@@ -200,6 +213,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_address_is_what_a_system_without_ipv6_has_of_them() {
+        for (address, error, without) in [
+            ("[::]:4600", Errno::AFNOSUPPORT, true),
+            ("[::]:4600", Errno::ADDRINUSE, false),
+            ("[::1]:4600", Errno::AFNOSUPPORT, false),
+            ("0.0.0.0:4600", Errno::AFNOSUPPORT, false),
+        ] {
+            let got = is_without_ipv6(address.parse().unwrap(), &io::Error::from(error));
+            assert_eq!(got, without, "{address} {error}");
+        }
+    }
 
     #[tokio::test]
     async fn a_client_that_says_nothing_is_asked_whether_it_is_there() {
