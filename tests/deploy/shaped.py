@@ -1,4 +1,4 @@
-"""The components added to Deployments of ten shapes: each valid afterwards, and as it was but for one port.
+"""The components added to Deployments of twelve shapes: each valid afterwards, and as it was but for one port.
 
 And all of them in one namespace, two gateways beside them: nothing is two's, and no policy holds for another's Pods.
 """
@@ -13,7 +13,7 @@ import yaml
 from manifests import VERSIONS, invalid, restricted
 from workload import KUBERNETES, Workload, built, of_file, of_kind, overlay
 
-SHAPES = 10
+SHAPES = 12
 PROXY = 4600
 
 
