@@ -284,11 +284,12 @@ def free_ports():
             yield port
 
 
-PORTS = free_ports()
+PORTS, ONE_AT_A_TIME = free_ports(), threading.Lock()
 
 
 def free_port():
-    return next(PORTS)
+    with ONE_AT_A_TIME:
+        return next(PORTS)
 
 
 def have_loopback():
