@@ -68,9 +68,13 @@ const DOCKERFILE: &str = "Dockerfile";
 /// Where ASP.NET keeps addresses.
 const LAUNCH_SETTINGS: &str = "Properties/launchSettings.json";
 
+/// Where Rails keeps the settings of its server.
+const PUMA: &str = "config/puma.rb";
+
 /// Where programs say in their own text where they listen.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     LAUNCH_SETTINGS,
+    PUMA,
     "src/main/resources/application.properties",
     "server.ts",
     "server.js",
@@ -161,11 +165,13 @@ fn by_compose(place: &Place) -> Option<Guess> {
 
 fn by_source(place: &Place) -> Option<Guess> {
     SOURCES.into_iter().find_map(|file| {
-        let text = place.file(file)?;
-        // The one file in which addresses in full are its own.
-        let own = file == LAUNCH_SETTINGS;
-        let port = if own { of_launch_settings(text) } else { source::port(text) };
-        Some(Guess { port: port?, by: place.path(file) })
+        // Files that are about a server alone have words of their own for it.
+        let read = match file {
+            LAUNCH_SETTINGS => of_launch_settings,
+            PUMA => of_puma,
+            _ => source::port,
+        };
+        Some(Guess { port: read(place.file(file)?)?, by: place.path(file) })
     })
 }
 
@@ -173,6 +179,19 @@ fn of_launch_settings(text: &str) -> Option<u16> {
     let urls = text.lines().find(|line| line.contains("\"applicationUrl\""))?;
     let urls = urls.split('"').nth(3)?;
     urls.split(';').find(|url| url.starts_with("http://")).and_then(command::of_address)
+}
+
+/// Reads `port 3010`, `port ENV.fetch("PORT", 3010)`, `bind "tcp://127.0.0.1:3010"`.
+fn of_puma(text: &str) -> Option<u16> {
+    text.lines().find_map(|line| {
+        let (word, rest) = line.trim().split_once([' ', '('])?;
+        let told = match word {
+            "port" => rest,
+            "bind" => rest.split_once("tcp://")?.1.rsplit_once(':')?.1,
+            _ => return None,
+        };
+        told.split(|letter: char| !letter.is_ascii_digit()).find_map(command::number)
+    })
 }
 
 /// Reads the port of an image. Below 1024 it is the container's alone: on the machine itself it
@@ -283,6 +302,10 @@ mod tests {
                 Some((9090, "src/main/resources/application.properties")),
             ),
             (
+                &[("Gemfile", "gem \"rails\""), ("config/puma.rb", "port 3010")],
+                Some((3010, "config/puma.rb")),
+            ),
+            (
                 &[("package.json", EXPRESS)],
                 Some((3000, "package.json: where Express listens by default")),
             ),
@@ -328,6 +351,28 @@ mod tests {
         ] {
             let want = want.map(|(port, by): (u16, &str)| Guess { port, by: by.to_owned() });
             assert_eq!(guess(&folder(files)).map(|(guess, _)| guess), want, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn the_settings_of_puma_tell_a_port() {
+        for (text, want) in [
+            ("threads 1, 5\nport 3010\n", Some(3010)),
+            ("port(3010)", Some(3010)),
+            ("port ENV.fetch(\"PORT\", 3010)", Some(3010)),
+            ("  port ENV.fetch('PORT') { 3010 } # or 3011", Some(3010)),
+            ("port ENV[\"PORT\"] || 3010, \"0.0.0.0\"", Some(3010)),
+            ("bind \"tcp://127.0.0.1:3010\"", Some(3010)),
+            ("bind \"tcp://[::]:#{ENV.fetch(\"PORT\", 3010)}\"", Some(3010)),
+            ("bind \"unix:///run/puma.sock\"", None),
+            ("bind \"unix:///run/puma.sock\"\nport 3010", Some(3010)),
+            ("# port 3010", None),
+            ("port ENV[\"PORT\"]", None),
+            ("port_of_something 3010", None),
+            ("threads 5, 5", None),
+            ("", None),
+        ] {
+            assert_eq!(of_puma(text), want, "{text}");
         }
     }
 }
