@@ -48,14 +48,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let draft = Draft::of(&folder, &environment, &given).map_err(Failure::Init)?;
     let file = args.config.clone().unwrap_or_else(|| in_folder(&args.folder));
     let settings = draft.settings(&file).map_err(Failure::Init)?;
-    let report = draft.report(&shell_word(&file));
+    let report = draft.report(&shell_word(&file), &settings.warnings);
     if args.stdout {
-        say(&settings)?;
+        say(&settings.text)?;
         // Where standard error is gone, the settings are there all the same.
         let _ = io::stderr().write_all(report.as_bytes());
         return Ok(());
     }
-    write(&file, &settings, args.force).map_err(Failure::Init)?;
+    write(&file, &settings.text, args.force).map_err(Failure::Init)?;
     say(&format!("`{}` is written.\n\n{report}", file.display()))
 }
 

@@ -23,7 +23,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, ConfigError, Files, Flags, Sources, Terminal};
+use crate::config::{self, ConfigError, Files, Flags, Sources, Terminal, Warning};
 use crate::core::clerk::publishable_key::Environment;
 
 pub use self::folder::Folder;
@@ -52,6 +52,15 @@ pub struct Draft {
     backend: Backend,
     pages: Option<Pages>,
     unreadable: Vec<String>,
+}
+
+/// A settings file, as it is to be written.
+#[derive(Debug)]
+pub struct Settings {
+    /// What stands in it.
+    pub text: String,
+    /// What `check` will say of it.
+    pub warnings: Vec<Warning>,
 }
 
 /// Where the backend listens.
@@ -134,19 +143,20 @@ impl Draft {
         Ok(Self { key, backend, pages, unreadable: folder.unreadable.clone() })
     }
 
-    /// Returns the text of the settings file, once the program's own reader has taken it.
+    /// Writes the settings, once the program's own reader has taken them.
     ///
     /// # Errors
     ///
     /// The mistakes it finds: what was given is no address, or the proxy's own.
-    pub fn settings(&self, path: &Path) -> Result<String, InitError> {
+    pub fn settings(&self, path: &Path) -> Result<Settings, InitError> {
         let text = settings::text(self);
-        read(path, &text).map_err(InitError::Settings)?;
-        Ok(text)
+        let warnings = read(path, &text).map_err(InitError::Settings)?;
+        Ok(Settings { text, warnings })
     }
 
-    /// Says what was found by what, and what to do now; `config` is how the file is called.
-    pub fn report(&self, config: &str) -> String {
+    /// Says what was found by what, what the settings leave open, and what to do now; `config` is
+    /// how their file is called.
+    pub fn report(&self, config: &str, warnings: &[Warning]) -> String {
         let mut out = String::new();
         // Writing to a String does not fail.
         let (key, by) = (&self.key.key, &self.key.by);
@@ -158,6 +168,9 @@ impl Draft {
         }
         for note in self.notes() {
             let _ = writeln!(out, "note     {note}");
+        }
+        for warning in warnings {
+            let _ = writeln!(out, "warning  {warning}");
         }
         let _ = write!(
             out,
@@ -172,11 +185,22 @@ impl Draft {
 
     /// Returns the origin of pages that are another server's. In production no file says it.
     fn party(&self) -> Option<String> {
-        let is_development = self.key.key.environment() == Environment::Development;
         match &self.pages {
-            Some(Pages::Apart(front_end)) if is_development => front_end.origin(),
+            Some(Pages::Apart(front_end)) if self.is_development() => front_end.origin(),
             _ => None,
         }
+    }
+
+    /// Returns where browsers find the pages of a backend. In production no file says it.
+    fn public_url(&self) -> Option<&'static str> {
+        match &self.pages {
+            Some(Pages::Backends(_)) if self.is_development() => Some(PROXY),
+            _ => None,
+        }
+    }
+
+    fn is_development(&self) -> bool {
+        self.key.key.environment() == Environment::Development
     }
 
     /// Returns the framework whose pages come from the backend, and the paths of what it builds.
@@ -202,6 +226,9 @@ impl Draft {
             notes.push(format!(
                 "tokens are taken from pages of {party} alone: `clerk.authorized_parties`"
             ));
+        }
+        if let Some(url) = self.public_url() {
+            notes.push(format!("tokens are taken from pages of {url} alone: `public_url`"));
         }
         if let Some((framework, path)) = self.built_files() {
             notes.push(format!(
@@ -262,8 +289,9 @@ impl Pages {
     }
 }
 
-/// Reads settings as `serve` will, in an environment that says nothing.
-fn read(path: &Path, text: &str) -> Result<(), Vec<ConfigError>> {
+/// Reads settings as `serve` will, in an environment that says nothing; returns what is to be said
+/// about them.
+fn read(path: &Path, text: &str) -> Result<Vec<Warning>, Vec<ConfigError>> {
     let files = Written { path, text };
     let sources = Sources {
         flags: Flags { config: Some(path.to_owned()), ..Flags::default() },
@@ -272,7 +300,7 @@ fn read(path: &Path, text: &str) -> Result<(), Vec<ConfigError>> {
         cpus: 1,
         terminal: Terminal::No,
     };
-    config::load(&sources).map(|_| ())
+    config::load(&sources).map(|loaded| loaded.warnings)
 }
 
 /// A disk with the one file on it that is not written yet.

@@ -7,8 +7,9 @@ use super::{Draft, key};
 
 /// Writes the file.
 pub(super) fn text(draft: &Draft) -> String {
-    let [upstream, clerk, routes] = [upstream(draft), clerk(draft), routes(draft)];
-    [HEAD, LISTEN, &upstream, ADMIN, &clerk, IDENTITY, SIGNING, LIMITS, LOG, &routes].join("\n")
+    let [listen, upstream, clerk, routes] =
+        [listen(draft), upstream(draft), clerk(draft), routes(draft)];
+    [HEAD, &listen, &upstream, ADMIN, &clerk, IDENTITY, SIGNING, LIMITS, LOG, &routes].join("\n")
 }
 
 const HEAD: &str = "\
@@ -18,18 +19,27 @@ const HEAD: &str = "\
 # No secret stands in here, so that it can be committed.
 ";
 
-const LISTEN: &str = r#"# Where clients connect. 127.0.0.1 is this machine alone; in a container "[::]:4600". (The default.)
+fn listen(draft: &Draft) -> String {
+    let public_url = match draft.public_url() {
+        Some(url) => format!("public_url = {}", quoted(url)),
+        None => r#"#public_url = "https://app.example.com""#.to_owned(),
+    };
+    format!(
+        r#"# Where clients connect. 127.0.0.1 is this machine alone; in a container "[::]:4600". (The default.)
 #listen = "127.0.0.1:4600"
 
-# What browsers call this host. Where pages are sent to sign in, they come back there.
-#public_url = "https://app.example.com"
+# What browsers call this host. Where pages are sent to sign in, they come back there; and a token
+# that was given to a page of another origin is refused, but for `clerk.authorized_parties`.
+{public_url}
 
 # The proxy or load balancer before this one, whose X-Forwarded-* headers count: CIDRs, or "private".
 #trusted_proxies = ["10.0.0.0/8"]
 
 # "report" refuses nobody and counts who would be: a first day in production. ("enforce")
 #mode = "report"
-"#;
+"#
+    )
+}
 
 fn upstream(draft: &Draft) -> String {
     format!(

@@ -40,6 +40,15 @@ fn draft(folder: &Folder, upstream: Option<&str>) -> Draft {
     Draft::of(folder, &BTreeMap::new(), &given).unwrap()
 }
 
+fn text(draft: &Draft) -> String {
+    draft.settings(Path::new("a.toml")).unwrap().text
+}
+
+/// What is said of it, as the command says it.
+fn report(draft: &Draft) -> String {
+    draft.report("a.toml", &draft.settings(Path::new("a.toml")).unwrap().warnings)
+}
+
 /// The settings with every remark that is a setting made one.
 fn all_on(settings: &str) -> String {
     let on = |line: &str| match line.strip_prefix('#') {
@@ -52,7 +61,7 @@ fn all_on(settings: &str) -> String {
 #[test]
 fn the_settings_are_read_as_they_are_and_with_every_remark_made_a_setting() {
     for folder in &*FOLDERS {
-        let text = draft(folder, None).settings(Path::new("a.toml")).unwrap();
+        let text = text(&draft(folder, None));
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.toml");
@@ -86,7 +95,7 @@ fn the_settings_are_read_as_they_are_and_with_every_remark_made_a_setting() {
 
 #[test]
 fn what_is_called_a_default_is_one() {
-    let text = draft(&FOLDERS[0], None).settings(Path::new("a.toml")).unwrap();
+    let text = text(&draft(&FOLDERS[0], None));
     for line in [
         "listen = \"127.0.0.1:4600\"",
         "listen = \"127.0.0.1:4601\"",
@@ -103,8 +112,7 @@ fn what_is_called_a_default_is_one() {
 fn no_secret_is_written_or_told() {
     for folder in &*FOLDERS {
         let draft = draft(folder, None);
-        let settings = draft.settings(Path::new("a.toml")).unwrap();
-        for text in [settings, draft.report("a.toml")] {
+        for text in [text(&draft), report(&draft)] {
             assert!(!text.contains("sk_") && !text.contains("hunter2"), "{text}");
         }
     }
@@ -123,8 +131,45 @@ fn pages_that_are_not_the_backends_are_a_party_in_development() {
     ] {
         let draft = draft(&folder(files), None);
         assert_eq!(draft.party().as_deref(), party, "{files:?}");
-        let settings = draft.settings(Path::new("a.toml")).unwrap();
+        let settings = text(&draft);
         assert_eq!(settings.contains("\nauthorized_parties"), party.is_some(), "{settings}");
+    }
+}
+
+#[test]
+fn pages_of_the_backend_are_where_the_proxy_is_in_development() {
+    for (files, is_told) in [
+        (&[KEY, NEXT] as &[_], true),
+        (&[KEY, NEXT, ("api/go.mod", "")], false),
+        (&[KEY, VITE], false),
+        (&[KEY, DJANGO], false),
+        (&[PRODUCTION, NEXT], false),
+    ] {
+        let settings = text(&draft(&folder(files), None));
+        let own = settings.contains("\npublic_url = \"http://localhost:4600\"\n");
+        assert_eq!(own, is_told, "{files:?}: {settings}");
+    }
+}
+
+#[test]
+fn what_a_strict_check_would_not_take_is_told() {
+    for (files, want) in [
+        (&[KEY, NEXT] as &[_], &[] as &[_]),
+        (&[KEY, VITE, ("api/go.mod", "")], &[]),
+        (&[KEY, DJANGO], &["clerk.authorized_parties: not set", "public_url: not set"]),
+        (&[KEY, EXPO], &["clerk.authorized_parties: not set", "public_url: not set"]),
+        (
+            &[PRODUCTION, VITE],
+            &["clerk.authorized_parties: not set: session cookies", "public_url: not set"],
+        ),
+    ] {
+        let report = report(&draft(&folder(files), None));
+        let told = report.lines().filter_map(|line| line.strip_prefix("warning  "));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), want.len(), "{files:?}: {report}");
+        for (told, want) in told.iter().zip(want) {
+            assert!(told.starts_with(want), "{files:?}: {told}");
+        }
     }
 }
 
@@ -137,7 +182,7 @@ fn what_the_backend_builds_for_browsers_is_for_everybody_where_its_paths_are_kno
         (&[KEY, VITE], &[]),
         (&[KEY, DJANGO], &[]),
     ] {
-        let settings = draft(&folder(files), None).settings(Path::new("a.toml")).unwrap();
+        let settings = text(&draft(&folder(files), None));
         let table: toml::Table = settings.parse().unwrap();
         let routes = table.get("route").and_then(toml::Value::as_array);
         let word = |route: &toml::Value, key| route[key].as_str().unwrap().to_owned();
@@ -160,7 +205,7 @@ fn an_address_that_does_not_do_is_told_before_anything_is_written() {
         assert!(told.starts_with(want) && !told.contains("hunter2"), "{upstream:?}: {told}");
     }
     let settings = draft(&FOLDERS[0], Some("unix:/run/app.sock")).settings(Path::new("a.toml"));
-    assert!(settings.unwrap().contains("\nurl = \"unix:/run/app.sock\"\n"));
+    assert!(settings.unwrap().text.contains("\nurl = \"unix:/run/app.sock\"\n"));
 }
 
 #[test]
@@ -195,13 +240,14 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
         (
             &[KEY, NEXT],
             &[
+                "note     tokens are taken from pages of http://localhost:4600 alone",
                 "note     what Next.js builds for browsers, /_next/static/**, is for everybody; ",
                 "Open http://localhost:4600 for the pages of Next.js",
             ],
         ),
         (&[KEY, PRODUCTION], &["note     another key: CLERK_PUBLISHABLE_KEY in .env; "]),
     ] {
-        let report = draft(&folder(files), None).report("a.toml");
+        let report = report(&draft(&folder(files), None));
         for line in lines {
             assert!(
                 report
@@ -242,6 +288,7 @@ proptest! {
         let draft = Draft::of(&folder(&[(name, &text)]), &BTreeMap::new(), &given).unwrap();
         let settings = draft.settings(Path::new("a.toml"));
         prop_assert!(settings.is_ok() || draft.backend.url.ends_with(":4600"), "{settings:?}");
-        prop_assert!(draft.report("a.toml").starts_with("key "));
+        let warnings = settings.map(|it| it.warnings).unwrap_or_default();
+        prop_assert!(draft.report("a.toml", &warnings).starts_with("key "));
     }
 }

@@ -18,6 +18,7 @@ from harness import BINARY, ROOT, Process, bearer, clean, demo, have_loopback, m
 
 TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
 DEMO = "http://localhost:3000"  # the page that the demo's tokens are given to
+PROXY = "http://localhost:4600"
 
 PACKAGE = '{"name": "app", "scripts": {"dev": "%s"}, "dependencies": {%s}}'
 VITE = PACKAGE % ("vite", '"react": "19", "@clerk/clerk-react": "5"}, "devDependencies": {"vite": "7"')
@@ -32,14 +33,14 @@ services:
       - "8085:80"
 """
 
-# name: files, the backend's port, what tells of it, the page that calls, what the snippet begins with
+# name: files, the backend's port, what tells of it, the page that calls where that is known, what the snippet begins with
 APPS = {
     "Next.js": ({".env.local": "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\nCLERK_SECRET_KEY=$SECRET\n",
                  "package.json": PACKAGE % ("next dev -p 3100", '"next": "16", "react": "19", "@clerk/nextjs": "7"')},
-                3100, "package.json, script `dev`", None, 'from "@clerk/nextjs"'),
+                3100, "package.json, script `dev`", PROXY, 'from "@clerk/nextjs"'),
     "Nuxt": ({".env": 'NUXT_PUBLIC_CLERK_PUBLISHABLE_KEY="$KEY"\nNUXT_CLERK_SECRET_KEY="$SECRET"\n',
               "package.json": PACKAGE % ("nuxt dev", '"nuxt": "4", "@clerk/nuxt": "3"')},
-             3000, "package.json: where Nuxt listens by default", None, "await getToken.value()"),
+             3000, "package.json: where Nuxt listens by default", PROXY, "await getToken.value()"),
     "Vite and Express": ({"web/.env.local": "VITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "web/package.json": VITE,
                           "server/package.json": PACKAGE % ("node index.js", '"express": "5"'),
                           "server/index.js": "app.listen(process.env.PORT || 4002)\n"},
@@ -61,13 +62,16 @@ APPS = {
                            8001, "api/Procfile", "http://localhost:8000", "await fetch("),
     "Astro": ({".env": "PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\n",
                "package.json": PACKAGE % ("astro dev", '"astro": "5", "@clerk/astro": "4"')},
-              4321, "package.json: where Astro listens by default", None, "window.Clerk.session.getToken()"),
+              4321, "package.json: where Astro listens by default", PROXY, "window.Clerk.session.getToken()"),
     "Django": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\nCLERK_SECRET_KEY=$SECRET\n", "manage.py": "", "requirements.txt": "Django\n"},
                8000, "manage.py: where Django listens by default", None, "window.Clerk.session.getToken()"),
     "Flask, told its port": ({".env": "export CLERK_PUBLISHABLE_KEY='$KEY' # ours\nPORT=5050\n", "requirements.txt": "flask==3\n"},
                              5050, "PORT in .env", None, "window.Clerk.session.getToken()"),
     "Rack": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Gemfile": "gem 'rack'\n", "config.ru": "run ->(env) { }\n"},
              9292, "config.ru: where Rack listens by default", None, "window.Clerk.session.getToken()"),
+    "Rails, told its port": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Gemfile": "gem 'rails', '~> 8.0'\n",
+                              "config/puma.rb": 'threads 3, 3\nport ENV.fetch("PORT") { 3010 }\n'},
+                             3010, "config/puma.rb", None, "window.Clerk.session.getToken()"),
     "Compose": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "compose.yaml": COMPOSE, "Dockerfile": "FROM scratch\nEXPOSE 80\n"},
                 8085, "compose.yaml, the first service with a `build`", None, "window.Clerk.session.getToken()"),
     "an image": ({".env.production": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Dockerfile": "FROM scratch\nEXPOSE 8087/tcp\n",
@@ -131,6 +135,11 @@ def works(cases, name, files, port, by, party, snippet, about):
         cases.check(f"{name}: port {port} is found, by {by}", found in run.stdout, run.stdout)
         cases.check(f"{name}: the snippet is its framework's", snippet in run.stdout, run.stdout)
         cases.check(f"{name}: nothing secret is repeated", about["secret_key"] not in settings + run.stdout)
+        strict = subprocess.run([BINARY, "check", "--strict", "--config", "countersign.toml"], cwd=folder, env=clean({}),
+                                capture_output=True, text=True)
+        warnings = [re.findall(f"^warning{after}(.*)$", out, re.MULTILINE) for after, out in ((": ", strict.stdout), ("  ", run.stdout))]
+        cases.check(f"{name}: a strict check warns of what was told", warnings[0] == warnings[1], warnings)
+        cases.check(f"{name}: and of nothing where the page is known", (strict.returncode == 0) == bool(party), strict.stdout)
         line = re.search(r"^  (countersign serve .*)$", run.stdout, re.MULTILINE).group(1).split()
         with backend(port), Process([BINARY, *line[1:]], clean({}), cwd=folder) as process:
             until_ready(process, "http://127.0.0.1:4601")
