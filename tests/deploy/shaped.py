@@ -1,4 +1,4 @@
-"""The components added to Deployments of twelve shapes: each valid afterwards, and as it was but for one port.
+"""The components added to Deployments of thirteen shapes: each valid afterwards, and as it was but for one port.
 
 And all of them in one namespace, two gateways beside them: nothing is two's, and no policy holds for another's Pods.
 """
@@ -13,7 +13,7 @@ import yaml
 from manifests import VERSIONS, invalid, restricted
 from workload import KUBERNETES, Workload, built, of_file, of_kind, overlay
 
-SHAPES = 12
+SHAPES = 13
 PROXY = 4600
 
 
@@ -160,7 +160,7 @@ def repeated(spec):
     for what in (
         [one["name"] for one in containers(spec)],
         [volume["name"] for volume in spec["volumes"]],
-        [port["containerPort"] for one in containers(spec) for port in one.get("ports", [])],
+        [(port["containerPort"], port.get("protocol", "TCP")) for one in containers(spec) for port in one.get("ports", [])],
         [port["name"] for one in containers(spec) for port in one.get("ports", []) if "name" in port],
     ):
         if len(set(what)) < len(what):
