@@ -13,15 +13,18 @@ DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OF_PROMQL = re.compile(r"\b(countersign_\w+|process_\w+|up|ALERTS)\b")
 
 
+def filled(expression):
+    for name, value in FILLED.items():
+        expression = expression.replace(name, value)
+    return expression
+
+
 class Query:
     def __init__(self, where, expression, over_time):
         self.where, self.expression, self.over_time = where, expression, over_time
 
     def filled(self):
-        text = self.expression
-        for name, value in FILLED.items():
-            text = text.replace(name, value)
-        return text
+        return filled(self.expression)
 
     def metrics(self):
         return set(OF_PROMQL.findall(self.expression))

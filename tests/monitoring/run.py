@@ -15,7 +15,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import dashboard
 from discovered import discovered
-from harness import free_port, have_loopback, main, request
+from drawn import Picture
+from harness import TARGET, free_port, have_loopback, main, request
 from prometheus import RULES, SHIPPED, prometheus
 from scene import scene
 
@@ -109,6 +110,16 @@ def live(cases, watched, asked, shown):
         cases.check(f"{query.where} has data", seen, query.filled())
         unknown = query.metrics() - served - {"ALERTS"}
         cases.check(f"{query.where} asks for metrics there are", not unknown, unknown)
+    looked_at(cases, asked, shown)
+
+
+def looked_at(cases, asked, shown):
+    """Leaves the dashboard as a picture, for a person to look at."""
+    picture = Picture(shown.document, asked, dashboard.filled, SECONDS, time.time())
+    path = TARGET / "monitoring" / "dashboard.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(picture.svg())
+    cases.check(f"no panel of {path} is empty", not picture.empty, picture.empty)
 
 
 def traffic(watched):
