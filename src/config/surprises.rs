@@ -11,6 +11,7 @@ use crate::proxy::{BrowserSettings, Cookies, TrustedProxies};
 
 use super::address::PublicAddress;
 use super::clerk::Clerk;
+use super::error::Origin;
 use super::hosts::Hosts;
 use super::listen::is_local;
 use super::reader::Reader;
@@ -34,6 +35,7 @@ pub(super) fn warn(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     if !reader.is_written("public_url") && !reader.is_written("clerk.authorized_parties") {
         of_parties(reader, whole);
     }
+    of_port(reader, whole);
     let Some(browsers) = whole.browsers else { return };
     if !reader.is_written("public_url") {
         of_public_url(reader, whole, browsers);
@@ -81,6 +83,30 @@ fn of_parties(reader: &mut Reader<'_>, whole: &Whole<'_>) {
         // The first is a mistake, which was noted.
         (AzpPolicy::Enforce, _) | (AzpPolicy::Off, Some(Cookies::Refused) | None) => {}
     }
+}
+
+/// On one's own machine browsers reach us where we listen. Not so in a container, where that is every
+/// address, and whose port is another outside; but for a `PORT` that was given to us here.
+fn of_port(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    let Some(public) = whole.public else { return };
+    let Some(port) = local_port(&public.origin) else { return };
+    let is_given = reader.origin("listen") == Origin::Environment("PORT".to_owned());
+    let is_here = is_given || whole.listen.iter().all(is_local);
+    let ports: Vec<_> = whole.listen.iter().filter_map(ListenAddress::tcp).collect();
+    if is_here && !ports.is_empty() && ports.iter().all(|address| address.port() != port) {
+        let text = format!(
+            "`{}`: nothing here listens on that port: browsers are sent there from signing in, and a token of a page at a port of ours is refused; write that of `listen`",
+            public.origin
+        );
+        reader.warn("public_url", text);
+    }
+}
+
+/// Returns the port of an address of this machine, in the clear.
+fn local_port(origin: &str) -> Option<u16> {
+    let hosts = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
+    let port = hosts.iter().find_map(|host| origin.strip_prefix(host))?;
+    if port.is_empty() { Some(80) } else { port.strip_prefix(':')?.parse().ok() }
 }
 
 /// Where nothing says what browsers call this host, its requests do.
@@ -157,7 +183,7 @@ fn rule_of<'a>(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{bare_warnings, warnings};
+    use crate::config::tests::{bare_warnings, warnings, warnings_at};
 
     const TEST: &str = "clerk.publishable_key = \"pk_test_Y2xlcmsuY2xlcmsuZGV2JA\"\n";
     const PARTY: &str = "clerk.authorized_parties = [\"https://a.com\"]\n";
@@ -235,6 +261,30 @@ mod tests {
         ] {
             expect(text, "public_url", want);
         }
+    }
+
+    #[test]
+    fn an_address_of_this_machine_where_nothing_listens_is_told() {
+        let told = Some("`http://localhost:5000`: nothing here listens on that port");
+        let at = |listen: &str| format!("public_url = \"http://localhost:5000\"\n{listen}\n");
+        for (text, want) in [
+            (at(""), told),
+            (at("listen = \"127.0.0.1:5000\""), None),
+            (at("listen = [\"127.0.0.1:1\", \"[::1]:5000\"]"), None),
+            (at("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]"), told),
+            // In a container, or behind something else.
+            (at("listen = \"[::]:4600\""), None),
+            (at("listen = \"unix:/a\""), None),
+            ("public_url = \"https://localhost:5000\"".to_owned(), None),
+            ("public_url = \"http://localhost.a.com:5000\"".to_owned(), None),
+            ("public_url = \"http://localhost:4600\"".to_owned(), None),
+        ] {
+            expect(&format!("{TEST}{text}"), "public_url", want);
+        }
+        let given = warnings_at("5000", &format!("{TEST}{}", at("")));
+        assert!(!given.iter().any(|it| it.starts_with("public_url")), "{given:?}");
+        let other = warnings_at("5001", &format!("{TEST}{}", at("")));
+        assert!(other.iter().any(|it| it.starts_with("public_url: `http://")), "{other:?}");
     }
 
     #[test]

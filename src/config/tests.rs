@@ -126,6 +126,12 @@ pub(super) fn bare_warnings(text: &str) -> Vec<String> {
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
+/// The warnings that a good file earns where a platform has given us a port.
+pub(super) fn warnings_at(port: &str, text: &str) -> Vec<String> {
+    let loaded = Scene::default().toml(text).env("PORT", port).load().unwrap();
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
 /// The warnings that a good file earns.
 pub(super) fn warnings(text: &str) -> Vec<String> {
     loaded(text).warnings.iter().map(ToString::to_string).collect()
