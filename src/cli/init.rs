@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY")]
     pub publishable_key: Option<String>,
     /// The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH
-    /// [default: what start commands, PORT, Compose file, sources or the framework say]
+    /// [default: what start command, PORT, Compose file, sources or the framework say]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
     /// Write over a file that is there

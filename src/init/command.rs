@@ -8,6 +8,16 @@ const PORT_FLAGS: [&str; 6] =
 const ADDRESS_FLAGS: [&str; 9] =
     ["--bind", "-b", "--binding", "--listen", "-l", "--address", "--urls", "-S", "runserver"];
 
+/// Where databases, queues, mail servers and debuggers listen: a port that a program connects to,
+/// or is looked into by.
+const OTHERS: [u16; 15] =
+    [25, 465, 587, 1025, 1433, 3306, 5432, 5672, 5678, 6379, 8025, 9092, 9229, 11211, 27017];
+
+/// Tells whether something else than a backend listens there by custom.
+pub(super) fn is_of_another(port: u16) -> bool {
+    OTHERS.contains(&port)
+}
+
 /// Finds the port that a command is told to listen on.
 pub(super) fn port(line: &str) -> Option<u16> {
     let line = expanded(line);
@@ -18,6 +28,9 @@ pub(super) fn port(line: &str) -> Option<u16> {
             Some((name, value)) => (name, Some(value)),
             None => (*word, words.get(place + 1).copied()),
         };
+        if let Some(port) = word.strip_prefix("-p").and_then(number) {
+            return Some(port);
+        }
         let value = value?;
         if PORT_FLAGS.contains(&name) {
             number(value)
@@ -66,6 +79,7 @@ mod tests {
     fn a_command_says_its_port_by_a_flag_an_address_or_a_variable() {
         for (line, want) in [
             ("next dev -p 4000", Some(4000)),
+            ("next dev -p4000", Some(4000)),
             ("next dev --port=4000", Some(4000)),
             ("PORT=4000 node server.js", Some(4000)),
             ("cross-env PORT=4000 node server.js", Some(4000)),

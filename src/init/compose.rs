@@ -9,9 +9,19 @@ use super::command;
 pub(super) const FILES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
-/// Finds the port of this machine on which the first service with a `build` is published.
-pub(super) fn published(text: &str) -> Option<u16> {
+/// What is built here, and published.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Built {
+    /// The folder it is built from, from the file's own on: empty, or as in `web/`.
+    pub(super) folder: String,
+    /// The port of this machine.
+    pub(super) port: u16,
+}
+
+/// Finds the services with a `build` that are published, in order.
+pub(super) fn built(text: &str) -> Vec<Built> {
     let text = command::expanded(text);
+    let mut found = Vec::new();
     let mut service = Service::default();
     let mut within = false;
     let mut services = None;
@@ -25,20 +35,19 @@ pub(super) fn published(text: &str) -> Option<u16> {
             continue;
         }
         if indent <= *services.get_or_insert(indent) {
-            if service.port().is_some() {
-                return service.port();
-            }
-            service = Service::default();
+            found.extend(std::mem::take(&mut service).built());
         } else {
             service.read(indent, line.trim());
         }
     }
-    service.port()
+    found.extend(service.built());
+    found
 }
 
 #[derive(Default)]
 struct Service {
-    is_built: bool,
+    /// What it is built from.
+    folder: Option<String>,
     port: Option<u16>,
     /// How far `ports:` is indented, while its list lasts.
     ports: Option<usize>,
@@ -51,7 +60,10 @@ impl Service {
             self.ports = None;
         }
         match line.split_once(':') {
-            Some(("build", _)) => self.is_built = true,
+            Some(("build" | "context", folder)) if !folder.trim().is_empty() => {
+                self.folder = Some(folder_of(folder));
+            }
+            Some(("build", _)) => self.folder = Some(String::new()),
             Some(("ports", inline)) => {
                 self.ports = Some(indent);
                 inline.trim().trim_matches(['[', ']']).split(',').for_each(|it| self.take(it));
@@ -73,12 +85,20 @@ impl Service {
             }
             _ => None,
         };
-        self.port = self.port.or(port);
+        self.port = self.port.or(port.filter(|port| !command::is_of_another(*port)));
     }
 
-    fn port(&self) -> Option<u16> {
-        self.port.filter(|_| self.is_built)
+    fn built(self) -> Option<Built> {
+        Some(Built { folder: self.folder?, port: self.port? })
     }
+}
+
+/// Writes a path as our folders are called: `./web` is `web/`.
+fn folder_of(path: &str) -> String {
+    let inline = path.split_once("context:").map_or(path, |(_, path)| path);
+    let path = inline.split([',', '}']).next().unwrap_or_default().trim();
+    let path = path.trim_matches(['"', '\'']).trim_start_matches("./").trim_matches('/');
+    if matches!(path, "" | ".") { String::new() } else { format!("{path}/") }
 }
 
 fn without_remark(line: &str) -> &str {
@@ -93,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_is_that_of_the_first_service_that_is_built_here() {
+    fn the_port_is_that_of_a_service_that_is_built_here() {
         const DATABASE: &str = "  db:\n    image: postgres\n    ports:\n      - \"5432:5432\"\n";
         for (text, want) in [
             ("    build: .\n    ports:\n      - \"8000:80\"\n", Some(8000)),
@@ -109,6 +129,8 @@ mod tests {
             ("    build: .\n    ports:\n      - 80\n    environment:\n      - A=8000:80\n", None),
             ("    build: .\n    environment:\n      PORT: 8000\n", None),
             ("    image: x\n    ports:\n      - 8000:80\n", None),
+            ("    build: .\n    ports: [\"5678:5678\", \"8000:80\"]\n", Some(8000)),
+            ("    build: .\n    ports: [\"5432:5432\"]\n", None),
             ("    # build: .\n    ports:\n      - 8000:80\n", None),
             ("", None),
         ] {
@@ -116,13 +138,29 @@ mod tests {
                 format!("services:\n  web:\n{text}{DATABASE}"),
                 format!("version: '3'\n\nservices:\n{DATABASE}  web:\n{text}volumes:\n  build:\n"),
             ] {
-                assert_eq!(published(&text), want, "{text}");
+                let want = want.map(|port| Built { folder: String::new(), port });
+                assert_eq!(built(&text), Vec::from_iter(want), "{text}");
             }
         }
     }
 
     #[test]
+    fn a_service_is_told_by_the_folder_it_is_built_from() {
+        for (build, want) in [
+            ("build: ./web", "web/"),
+            ("build: \"apps/web/\"", "apps/web/"),
+            ("build: { context: ./web, target: a }", "web/"),
+            ("build: .", ""),
+            ("build:\n      context: ./web\n      dockerfile: Dockerfile", "web/"),
+            ("build:\n      dockerfile: Dockerfile", ""),
+        ] {
+            let text = format!("services:\n  a:\n    {build}\n    ports: [\"8000:80\"]\n");
+            assert_eq!(built(&text), [Built { folder: want.to_owned(), port: 8000 }], "{build}");
+        }
+    }
+
+    #[test]
     fn a_service_stands_under_services() {
-        assert_eq!(published("x-web:\n  a:\n    build: .\n    ports: [\"1:2\"]\n"), None);
+        assert_eq!(built("x-web:\n  a:\n    build: .\n    ports: [\"1:2\"]\n"), []);
     }
 }

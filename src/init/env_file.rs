@@ -3,6 +3,9 @@
 //! Ours and not a crate's, because those refuse a whole file for a line that Node takes, as
 //! `NAME=two words`, and put the process's own variables in the place of `$NAME`.
 
+use super::command;
+use super::folder::Place;
+
 /// Where variables stand, the file that wins in development first, as Next.js and Vite have it.
 pub(super) const FILES: [&str; 7] = [
     ".env.development.local",
@@ -14,19 +17,31 @@ pub(super) const FILES: [&str; 7] = [
     ".env.production",
 ];
 
-/// Reads the variables of a file, in order. What is no variable is passed over.
+/// Reads the variables of a file, in order. What is no variable is passed over; of several of one
+/// name the last counts, as everywhere.
 pub(super) fn variables(text: &str) -> Vec<(&str, &str)> {
-    text.lines().filter_map(variable).collect()
+    let all: Vec<_> = text.lines().filter_map(variable).collect();
+    let is_last = |at: usize| all[at + 1..].iter().all(|(later, _)| *later != all[at].0);
+    (0..all.len()).filter(|at| is_last(*at)).map(|at| all[at]).collect()
 }
 
-/// Returns what a variable says; of several, the last, as everywhere.
+/// Returns what a variable says.
 pub(super) fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    variables(text).into_iter().rev().find(|(own, _)| *own == name).map(|(_, value)| value)
+    variables(text).into_iter().find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
+/// Returns the port that a folder's variables name, and where.
+pub(super) fn port(place: &Place) -> Option<(u16, String)> {
+    FILES.into_iter().find_map(|file| {
+        let port = command::number(find(place.file(file)?, "PORT")?)?;
+        Some((port, format!("PORT in {}", place.path(file))))
+    })
 }
 
 fn variable(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start();
-    let line = line.strip_prefix("export ").unwrap_or(line);
+    let exported = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t']));
+    let line = exported.unwrap_or(line);
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -51,6 +66,7 @@ mod tests {
             ("A=1", Some(("A", "1"))),
             ("  A = 1  ", Some(("A", "1"))),
             ("export A=1", Some(("A", "1"))),
+            ("export\tA=1", Some(("A", "1"))),
             ("A=1\r", Some(("A", "1"))),
             ("A=\"1 # 2\" # three", Some(("A", "1 # 2"))),
             ("A='1'", Some(("A", "1"))),

@@ -1,9 +1,8 @@
 //! The front end: which framework it is made with, and how it sends its token.
 
-use super::command;
-use super::folder::{Folder, Place};
+use super::folder::Place;
 use super::package::{self, Package};
-use super::source;
+use super::{command, env_file, server_settings};
 
 /// A framework whose pages load Clerk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,7 +10,8 @@ pub(super) struct Framework {
     /// The package that tells of it.
     dependency: &'static str,
     pub(super) name: &'static str,
-    /// Where its development server listens.
+    /// The program of its development server, and where that listens unless it is told otherwise.
+    starts: &'static str,
     port: u16,
     pub(super) serves: Serves,
 }
@@ -31,28 +31,29 @@ pub(super) enum Serves {
 /// Vite stands before it.
 #[rustfmt::skip]
 const FRAMEWORKS: [Framework; 13] = [
-    framework("next",                  "Next.js",          3000, Serves::Requests),
-    framework("nuxt",                  "Nuxt",             3000, Serves::Requests),
-    framework("@tanstack/react-start", "TanStack Start",   3000, Serves::Requests),
-    framework("@react-router/dev",     "React Router",     5173, Serves::Requests),
-    framework("@remix-run/dev",        "Remix",            5173, Serves::Requests),
-    framework("@sveltejs/kit",         "SvelteKit",        5173, Serves::Requests),
-    framework("astro",                 "Astro",            4321, Serves::Requests),
-    framework("gatsby",                "Gatsby",           8000, Serves::Pages),
-    framework("expo",                  "Expo",             8081, Serves::Phones),
-    framework("react-scripts",         "Create React App", 3000, Serves::Pages),
-    framework("@vue/cli-service",      "Vue CLI",          8080, Serves::Pages),
-    framework("@angular/core",         "Angular",          4200, Serves::Pages),
-    framework("vite",                  "Vite",             5173, Serves::Pages),
+    framework("next",                  "Next.js",          "next",            3000, Serves::Requests),
+    framework("nuxt",                  "Nuxt",             "nuxt",            3000, Serves::Requests),
+    framework("@tanstack/react-start", "TanStack Start",   "vite",            3000, Serves::Requests),
+    framework("@react-router/dev",     "React Router",     "react-router",    5173, Serves::Requests),
+    framework("@remix-run/dev",        "Remix",            "remix",           5173, Serves::Requests),
+    framework("@sveltejs/kit",         "SvelteKit",        "vite",            5173, Serves::Requests),
+    framework("astro",                 "Astro",            "astro",           4321, Serves::Requests),
+    framework("gatsby",                "Gatsby",           "gatsby",          8000, Serves::Pages),
+    framework("expo",                  "Expo",             "expo",            8081, Serves::Phones),
+    framework("react-scripts",         "Create React App", "react-scripts",   3000, Serves::Pages),
+    framework("@vue/cli-service",      "Vue CLI",          "vue-cli-service", 8080, Serves::Pages),
+    framework("@angular/core",         "Angular",          "ng",              4200, Serves::Pages),
+    framework("vite",                  "Vite",             "vite",            5173, Serves::Pages),
 ];
 
 const fn framework(
     dependency: &'static str,
     name: &'static str,
+    starts: &'static str,
     port: u16,
     serves: Serves,
 ) -> Framework {
-    Framework { dependency, name, port, serves }
+    Framework { dependency, name, starts, port, serves }
 }
 
 impl Framework {
@@ -62,10 +63,18 @@ impl Framework {
         // Not all of `/_next`: below `/_next/data` are the pages' data.
         (self.dependency == "next").then_some("/_next/static/**")
     }
-}
 
-/// Where Vite is configured.
-const VITE_CONFIGS: [&str; 2] = ["vite.config.ts", "vite.config.js"];
+    /// Tells whether its server takes `PORT` from a file of variables. The others read such files
+    /// when they listen already.
+    fn reads_port(self) -> bool {
+        matches!(self.dependency, "react-scripts" | "nuxt")
+    }
+
+    /// Tells whether a command starts its development server.
+    fn is_started_by(self, command: &str) -> bool {
+        command.split_whitespace().any(|word| word.rsplit('/').next() == Some(self.starts))
+    }
+}
 
 /// Clerk's packages with a `useAuth`; of those that a package needs the first counts.
 const OF_CLERK: [&str; 11] = [
@@ -89,8 +98,10 @@ pub(super) struct FrontEnd {
     /// Which folder it is in, and which file there told of it.
     pub(super) place: String,
     pub(super) by: String,
-    /// Where its development server listens.
-    pub(super) port: u16,
+    /// Where its development server is told to listen, and by what.
+    pub(super) told: Option<(u16, String)>,
+    /// Whether it needs a package of Clerk's.
+    pub(super) has_clerk: bool,
     asks: Asks,
 }
 
@@ -105,33 +116,34 @@ enum Asks {
     Window,
 }
 
-/// Names the files that are asked about a front end.
+/// Names the files that are asked about a front end, besides those of variables.
 pub(super) fn files() -> impl Iterator<Item = &'static str> {
-    [package::FILE].into_iter().chain(VITE_CONFIGS)
-}
-
-/// Finds the first front end of an app.
-pub(super) fn find(folder: &Folder) -> Option<FrontEnd> {
-    folder.places.iter().find_map(of_place)
+    [package::FILE].into_iter().chain(server_settings::OF_PAGES)
 }
 
 /// Tells what a folder's front end is made with.
 pub(super) fn of_place(place: &Place) -> Option<FrontEnd> {
     let package = Package::parse(place.file(package::FILE)?);
     let framework = FRAMEWORKS.into_iter().find(|it| package.needs(it.dependency))?;
-    Some(FrontEnd {
-        framework,
-        place: place.path(""),
-        by: place.path(package::FILE),
-        port: port(place, &package).unwrap_or(framework.port),
-        asks: asks(&package),
-    })
+    let told = port(place, &package, framework);
+    let has_clerk = OF_CLERK.iter().any(|name| package.needs(name));
+    let (by, place) = (place.path(package::FILE), place.path(""));
+    Some(FrontEnd { framework, place, by, told, has_clerk, asks: asks(&package) })
 }
 
-fn port(place: &Place, package: &Package) -> Option<u16> {
-    let config = place.first(&VITE_CONFIGS);
-    let in_config = config.and_then(|(_, text)| source::port(text));
-    package.commands().find_map(|(_, command)| command::port(command)).or(in_config)
+/// Finds where its development server is told to listen.
+fn port(place: &Place, package: &Package, framework: Framework) -> Option<(u16, String)> {
+    let mut commands = package.commands().filter(|(_, command)| framework.is_started_by(command));
+    let by_command = commands.find_map(|(script, command)| {
+        let by = format!("{}, script `{script}`", place.path(package::FILE));
+        Some((command::port(command)?, by))
+    });
+    let by_settings = || {
+        let (file, text) = place.first(&server_settings::OF_PAGES)?;
+        Some((server_settings::of_pages(text)?, place.path(file)))
+    };
+    let by_variable = || framework.reads_port().then(|| env_file::port(place)).flatten();
+    by_command.or_else(by_settings).or_else(by_variable)
 }
 
 fn asks(package: &Package) -> Asks {
@@ -149,23 +161,29 @@ fn asks(package: &Package) -> Asks {
 }
 
 impl FrontEnd {
-    /// Tells whether a folder starts this front end by that command.
+    /// Returns where its development server listens.
+    pub(super) fn port(&self) -> u16 {
+        self.told.as_ref().map_or(self.framework.port, |(port, _)| *port)
+    }
+
+    /// Tells whether a command starts pages and no backend.
     pub(super) fn is_started_by(&self, command: &str) -> bool {
-        let own = ["vite", "react-scripts", "gatsby", "expo", "ng ", "vue-cli-service", "webpack"];
-        self.framework.serves != Serves::Requests && own.iter().any(|word| command.contains(word))
+        self.framework.serves != Serves::Requests && self.framework.is_started_by(command)
     }
 
     /// Tells whether requests are answered by the same server, where the backend's is at `port` and
     /// in that folder, if a file said so.
     pub(super) fn is_backend(&self, port: Option<u16>, place: Option<&str>) -> bool {
-        let here = place.map_or(port == Some(self.port), |place| place == self.place);
-        here && self.framework.serves == Serves::Requests
+        match place {
+            Some(place) => place == self.place && self.framework.serves == Serves::Requests,
+            None => port == Some(self.port()),
+        }
     }
 
     /// Returns the origin of its pages while it is written.
     pub(super) fn origin(&self) -> Option<String> {
         let has_pages = self.framework.serves != Serves::Phones;
-        has_pages.then(|| format!("http://localhost:{}", self.port))
+        has_pages.then(|| format!("http://localhost:{}", self.port()))
     }
 }
 
@@ -206,7 +224,11 @@ mod tests {
             "{{\"dependencies\": {{{}}}, \"scripts\": {{\"dev\": \"{script}\"}}}}",
             names.join(", ")
         );
-        find(&folder(&[("web/package.json", &package)]))
+        of_one(&[("web/package.json", &package)])
+    }
+
+    fn of_one(files: &[(&str, &str)]) -> Option<FrontEnd> {
+        folder(files).places.iter().find_map(of_place)
     }
 
     #[test]
@@ -271,11 +293,38 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_of_vite_may_name_a_port() {
-        let config = "export default defineConfig({\n  server: { port: 3002 },\n})";
-        let package = "{\"devDependencies\": {\"vite\": \"7\"}}";
-        let folder = folder(&[("package.json", package), ("vite.config.ts", config)]);
-        assert_eq!(find(&folder).unwrap().port, 3002);
+    fn its_server_is_where_the_start_or_its_settings_say() {
+        const CONFIG: &str = "export default defineConfig({\n  server: { port: 3002 },\n})";
+        let vite = |scripts: &str| package("vite", scripts);
+        for (package, file, want) in [
+            (vite(r#""dev": "vite --port 3001""#), ("vite.config.ts", CONFIG), 3001),
+            (vite(r#""dev": "vite""#), ("vite.config.mts", CONFIG), 3002),
+            // Of others than its own, and of production.
+            (vite(r#""dev": "vite", "preview": "vite preview --port 8080""#), (".env", ""), 5173),
+            (vite(r#""dev": "vite", "start": "serve -s dist -l 3000""#), (".env", ""), 5173),
+            (vite(r#""dev": "PORT=4004 node . & vite""#), (".env", ""), 5173),
+            (
+                vite(r#""dev": "concurrently \"PORT=4004 node server.js\" \"vite\"""#),
+                (".env", ""),
+                5173,
+            ),
+            (vite(r#""dev": "vite""#), (".env", "PORT=3006"), 5173),
+            (package("react-scripts", ""), (".env", "PORT=3006"), 3006),
+            (package("nuxt", ""), (".env", "PORT=3006"), 3006),
+            (package("next", r#""dev": "next dev""#), (".env", "PORT=3006"), 3000),
+            (
+                package("next", r#""dev": "next dev", "start": "next start -p 8080""#),
+                (".env", ""),
+                3000,
+            ),
+        ] {
+            let found = of_one(&[("package.json", &package), file]).unwrap();
+            assert_eq!(found.port(), want, "{package} {file:?}: {:?}", found.told);
+        }
+    }
+
+    fn package(dependency: &str, scripts: &str) -> String {
+        format!("{{\"dependencies\": {{\"{dependency}\": \"1\"}}, \"scripts\": {{{scripts}}}}}")
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct Found {
     pub(super) key: PublishableKey,
     /// As in `VITE_CLERK_PUBLISHABLE_KEY in .env.local`.
     pub(super) by: String,
+    /// The folder that has it, where it is of a file.
+    pub(super) place: Option<String>,
     /// Where other keys stand.
     pub(super) others: Vec<String>,
 }
@@ -35,13 +37,13 @@ pub(super) fn find(
         let by = "--publishable-key".to_owned();
         let key = PublishableKey::parse(text)
             .map_err(|error| InitError::NoKey(vec![format!("{by}: {error}")]))?;
-        return Ok(Found { key, by, others: Vec::new() });
+        return Ok(Found { key, by, place: None, others: Vec::new() });
     }
     let mut bad = Vec::new();
     let mut found: Option<Found> = None;
-    for (by, text) in candidates(folder, environment) {
+    for Candidate { by, place, text } in candidates(folder, environment) {
         match (PublishableKey::parse(text), &mut found) {
-            (Ok(key), None) => found = Some(Found { key, by, others: Vec::new() }),
+            (Ok(key), None) => found = Some(Found { key, by, place, others: Vec::new() }),
             (Ok(key), Some(found)) if key != found.key => found.others.push(by),
             (Ok(_), Some(_)) => {}
             (Err(error), _) => bad.push(format!("{by}: {error}")),
@@ -50,22 +52,32 @@ pub(super) fn find(
     found.ok_or(InitError::NoKey(bad))
 }
 
+/// What may be a key.
+struct Candidate<'a> {
+    by: String,
+    place: Option<String>,
+    text: &'a str,
+}
+
 fn candidates<'a>(
     folder: &'a Folder,
     environment: &'a BTreeMap<String, String>,
-) -> impl Iterator<Item = (String, &'a str)> {
+) -> impl Iterator<Item = Candidate<'a>> {
     let of_files = folder.places.iter().flat_map(|place| {
         env_file::FILES.into_iter().flat_map(move |file| {
             let variables = place.file(file).map(env_file::variables).unwrap_or_default();
-            variables
-                .into_iter()
-                .map(move |(name, text)| (name, format!("{name} in {}", place.path(file)), text))
+            variables.into_iter().map(move |(name, text)| {
+                let by = format!("{name} in {}", place.path(file));
+                (name, Candidate { by, place: Some(place.path("")), text })
+            })
         })
     });
-    let own = environment.iter();
-    let own = own.map(|(name, text)| (&**name, format!("{name} in the environment"), &**text));
-    let named = of_files.chain(own).filter(|(name, ..)| is_of_a_key(name));
-    named.filter(|(.., text)| !text.is_empty()).map(|(_, by, text)| (by, text))
+    let own = environment.iter().map(|(name, text)| {
+        let by = format!("{name} in the environment");
+        (&**name, Candidate { by, place: None, text })
+    });
+    let named = of_files.chain(own).filter(|(name, _)| is_of_a_key(name));
+    named.map(|(_, candidate)| candidate).filter(|candidate| !candidate.text.is_empty())
 }
 
 fn is_of_a_key(name: &str) -> bool {
@@ -150,6 +162,11 @@ mod tests {
             (
                 &[(".env.production", "CLERK_PUBLISHABLE_KEY=$B")],
                 "CLERK_PUBLISHABLE_KEY in .env.production",
+            ),
+            // Of one file the last, as everywhere.
+            (
+                &[(".env", "CLERK_PUBLISHABLE_KEY=$B\nCLERK_PUBLISHABLE_KEY=$A")],
+                "CLERK_PUBLISHABLE_KEY in .env",
             ),
             // One that was not filled in yet.
             (

@@ -11,7 +11,9 @@ mod folder;
 mod front_end;
 mod key;
 mod package;
+mod pages;
 mod port;
+mod server_settings;
 mod settings;
 mod source;
 
@@ -27,7 +29,9 @@ use crate::config::{self, ConfigError, Files, Flags, Sources, Terminal, Warning}
 use crate::core::clerk::publishable_key::Environment;
 
 pub use self::folder::Folder;
+use self::folder::Place;
 use self::front_end::{FrontEnd, Serves};
+use self::pages::Pages;
 
 /// Every file that is looked at, as it is named by who asks for it: first those of variables, in the
 /// order in which they count.
@@ -50,7 +54,7 @@ pub struct Given {
 pub struct Draft {
     key: key::Found,
     backend: Backend,
-    pages: Option<Pages>,
+    pages: Vec<Pages>,
     unreadable: Vec<String>,
 }
 
@@ -72,15 +76,6 @@ struct Backend {
     place: Option<String>,
     /// What says that it is there; nothing where that is a guess of ours.
     by: Option<String>,
-}
-
-/// Where the pages of the app come from.
-#[derive(Debug)]
-enum Pages {
-    /// From the backend: the proxy is before them too.
-    Backends(FrontEnd),
-    /// From another server, whose pages call the proxy.
-    Apart(FrontEnd),
 }
 
 /// Why there is no settings file.
@@ -135,11 +130,12 @@ impl Draft {
         given: &Given,
     ) -> Result<Self, InitError> {
         let key = key::find(folder, environment, given.publishable_key.as_deref())?;
+        let places = in_order(folder, &key);
         let backend = match &given.upstream {
             Some(url) => Backend::given(url),
-            None => Backend::of(folder),
+            None => Backend::of(&places),
         };
-        let pages = front_end::find(folder).map(|front_end| Pages::of(front_end, &backend));
+        let pages = Pages::of(&places, &backend);
         Ok(Self { key, backend, pages, unreadable: folder.unreadable.clone() })
     }
 
@@ -162,8 +158,7 @@ impl Draft {
         let (key, by) = (&self.key.key, &self.key.by);
         let _ = writeln!(out, "key      {}, {} ({by})", key.host(), key::kind(key));
         let _ = writeln!(out, "backend  {} ({})", self.backend.url, self.backend.by());
-        let front_end = self.pages.as_ref().map(Pages::front_end);
-        if let Some(front_end) = front_end {
+        for front_end in self.pages.iter().map(Pages::front_end) {
             let _ = writeln!(out, "pages    {} ({})", front_end.framework.name, front_end.by);
         }
         for note in self.notes() {
@@ -177,26 +172,35 @@ impl Draft {
             "\nLook the file over, start your backend, and the proxy before it:\n\n  countersign serve --config {config}\n"
         );
         let _ = write!(out, "\n{}:\n\n", self.invitation());
+        let front_end = self.pages.first().map(Pages::front_end);
         for line in front_end::snippet(front_end, PROXY).lines() {
             let _ = writeln!(out, "{}", format!("  {line}").trim_end());
         }
         out
     }
 
-    /// Returns the origin of pages that are another server's. In production no file says it.
-    fn party(&self) -> Option<String> {
-        match &self.pages {
-            Some(Pages::Apart(front_end)) if self.is_development() => front_end.origin(),
-            _ => None,
+    /// Returns the origins of pages that are another server's, and the proxy's own where it has pages
+    /// too; none where those are all. In production no file says them.
+    fn parties(&self) -> Vec<String> {
+        let apart = self.pages.iter().filter_map(Pages::apart).filter_map(FrontEnd::origin);
+        let mut origins: BTreeSet<_> = apart.filter(|_| self.is_development()).collect();
+        if !origins.is_empty() {
+            origins.extend(self.public_url().map(str::to_owned));
         }
+        origins.into_iter().collect()
     }
 
     /// Returns where browsers find the pages of a backend. In production no file says it.
+    ///
+    /// Those of a front end in the backend's own folder may be the backend's, which has a server for
+    /// their scripts beside it (Laravel and Rails with Vite), or that server's: they are both's.
     fn public_url(&self) -> Option<&'static str> {
-        match &self.pages {
-            Some(Pages::Backends(_)) if self.is_development() => Some(PROXY),
-            _ => None,
-        }
+        let is_here = |it: &FrontEnd| self.backend.place.as_ref() == Some(&it.place);
+        let has_pages = self.pages.iter().any(|pages| match pages {
+            Pages::Backends(_) => true,
+            Pages::Apart(front_end) => is_here(front_end) && front_end.origin().is_some(),
+        });
+        (has_pages && self.is_development()).then_some(PROXY)
     }
 
     fn is_development(&self) -> bool {
@@ -205,41 +209,55 @@ impl Draft {
 
     /// Returns the framework whose pages come from the backend, and the paths of what it builds.
     fn built_files(&self) -> Option<(&'static str, &'static str)> {
-        match &self.pages {
-            Some(Pages::Backends(front_end)) => {
+        self.pages.iter().find_map(|pages| match pages {
+            Pages::Backends(front_end) => {
                 Some((front_end.framework.name, front_end.framework.built_files()?))
             }
-            _ => None,
-        }
+            Pages::Apart(_) => None,
+        })
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<_> =
-            self.unreadable.iter().map(|it| format!("not read: {it}")).collect();
-        notes.extend(self.key.others.iter().map(|it| {
+        let unreadable = self.unreadable.iter().map(|it| format!("not read: {it}"));
+        let others = self.key.others.iter().map(|it| {
             format!("another key: {it}; give the one that is meant with --publishable-key")
-        }));
-        if self.backend.by.is_none() {
-            notes.push("where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned());
-        }
-        if let Some(party) = self.party() {
-            notes.push(format!(
-                "tokens are taken from pages of {party} alone: `clerk.authorized_parties`"
-            ));
-        }
-        if let Some(url) = self.public_url() {
-            notes.push(format!("tokens are taken from pages of {url} alone: `public_url`"));
-        }
-        if let Some((framework, path)) = self.built_files() {
-            notes.push(format!(
+        });
+        let of_backend = self.backend.by.is_none().then(|| {
+            "where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned()
+        });
+        let built = self.built_files().map(|(framework, path)| {
+            format!(
                 "what {framework} builds for browsers, {path}, is for everybody; all else needs a token, until a route says otherwise"
-            ));
-        }
-        notes
+            )
+        });
+        let notes = unreadable.chain(others).chain(of_backend).chain(self.same_port());
+        notes.chain(self.whose_tokens()).chain(built).collect()
+    }
+
+    /// Two that listen on one port by custom: one of them is told another when it is started.
+    fn same_port(&self) -> Option<String> {
+        let mut apart = self.pages.iter().filter_map(Pages::apart);
+        let other =
+            apart.find(|it| self.backend.port == Some(it.port()) && it.origin().is_some())?;
+        Some(format!(
+            "the backend and {} would both be at port {}: change the one that is not, in `upstream.url` or `clerk.authorized_parties`",
+            other.framework.name,
+            other.port()
+        ))
+    }
+
+    fn whose_tokens(&self) -> Option<String> {
+        let parties = self.parties();
+        let (origins, key) = match self.public_url() {
+            _ if !parties.is_empty() => (parties.join(", "), "clerk.authorized_parties"),
+            Some(url) => (url.to_owned(), "public_url"),
+            None => return None,
+        };
+        Some(format!("tokens are taken from pages of {origins} alone: `{key}`"))
     }
 
     fn invitation(&self) -> String {
-        match &self.pages {
+        match self.pages.first() {
             Some(Pages::Backends(front_end)) => format!(
                 "Open {PROXY} for the pages of {}; a page of another origin sends its token so",
                 front_end.framework.name
@@ -262,8 +280,8 @@ impl Backend {
         Self { url: url.to_owned(), port: command::of_address(url), place: None, by }
     }
 
-    fn of(folder: &Folder) -> Self {
-        let (guess, place) = port::guess(folder).unzip();
+    fn of(places: &[&Place]) -> Self {
+        let (guess, place) = port::guess(places).unzip();
         let (port, by) = guess.map_or((PORT, None), |guess| (guess.port, Some(guess.by)));
         Self { url: format!("http://127.0.0.1:{port}"), port: by.as_ref().map(|_| port), place, by }
     }
@@ -273,20 +291,15 @@ impl Backend {
     }
 }
 
-impl Pages {
-    fn of(front_end: FrontEnd, backend: &Backend) -> Self {
-        if front_end.is_backend(backend.port, backend.place.as_deref()) {
-            Self::Backends(front_end)
-        } else {
-            Self::Apart(front_end)
-        }
-    }
-
-    fn front_end(&self) -> &FrontEnd {
-        match self {
-            Self::Backends(front_end) | Self::Apart(front_end) => front_end,
-        }
-    }
+/// The folders, those first that are about Clerk: where the key is, and what needs a package of
+/// Clerk's.
+fn in_order<'f>(folder: &'f Folder, key: &key::Found) -> Vec<&'f Place> {
+    let mut places: Vec<_> = folder.places.iter().collect();
+    places.sort_by_key(|place| {
+        let has_clerk = front_end::of_place(place).is_some_and(|front_end| front_end.has_clerk);
+        (key.place.as_ref() != Some(&place.path("")), !has_clerk)
+    });
+    places
 }
 
 /// Reads settings as `serve` will, in an environment that says nothing; returns what is to be said

@@ -9,11 +9,13 @@ pub(super) const FILE: &str = "package.json";
 #[derive(Debug, Default)]
 pub(super) struct Package {
     dependencies: Vec<String>,
-    scripts: Vec<(&'static str, String)>,
+    /// The one with which it is started while it is written.
+    script: Option<(&'static str, String)>,
 }
 
-/// The scripts that start something, the one for one's own machine first.
-const SCRIPTS: [&str; 7] = ["dev", "start:dev", "develop", "start", "serve", "server", "preview"];
+/// The scripts that start something, the one for one's own machine first: where that is there, the
+/// others are about production.
+const SCRIPTS: [&str; 6] = ["dev", "start:dev", "develop", "start", "serve", "server"];
 
 impl Package {
     /// Reads a package; an empty one where the text is none.
@@ -27,7 +29,7 @@ impl Package {
             |name: &'static str| Some((name, json.get("scripts")?.get(name)?.as_str()?.to_owned()));
         Self {
             dependencies: [names("dependencies"), names("devDependencies")].concat(),
-            scripts: SCRIPTS.into_iter().filter_map(script).collect(),
+            script: SCRIPTS.into_iter().find_map(script),
         }
     }
 
@@ -36,11 +38,18 @@ impl Package {
         self.dependencies.iter().any(|own| own == name)
     }
 
-    /// Returns the commands that its scripts start, each with the script's name.
+    /// Returns the name of the script with which it is started, and the commands that starts.
     pub(super) fn commands(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let parts = |text| str::split(text, ['&', ';', '|']);
-        self.scripts.iter().flat_map(move |(name, text)| parts(text).map(|part| (*name, part)))
+        self.script.iter().flat_map(|(name, text)| commands(text).map(|command| (*name, command)))
     }
+}
+
+/// Takes a script apart. `concurrently` has its commands in quotes.
+fn commands(script: &str) -> impl Iterator<Item = &str> {
+    let has_quoted = script.contains("concurrently");
+    script.split(move |letter| {
+        matches!(letter, '&' | ';' | '|') || has_quoted && matches!(letter, '"' | '\'')
+    })
 }
 
 #[cfg(test)]
@@ -57,8 +66,17 @@ mod tests {
 
     #[test]
     fn a_script_may_start_several_commands() {
-        let package = Package::parse("{\"scripts\": {\"start\": \"a && b & c\", \"lint\": \"d\"}}");
-        let commands: Vec<_> = package.commands().map(|(_, command)| command.trim()).collect();
-        assert_eq!(commands, ["a", "", "b", "c"]);
+        for (scripts, want) in [
+            (r#""start": "a && b & c", "lint": "d""#, &["a", "b", "c"] as &[_]),
+            (r#""start": "next start -p 8080", "dev": "next dev""#, &["next dev"]),
+            (r#""dev": "concurrently -k \"a -p 1\" 'b'""#, &["concurrently -k", "a -p 1", "b"]),
+            (r#""dev": "vite --port \"4000\"""#, &["vite --port \"4000\""]),
+            (r#""preview": "vite preview""#, &[]),
+        ] {
+            let package = Package::parse(&format!("{{\"scripts\": {{{scripts}}}}}"));
+            let commands = package.commands().map(|(_, command)| command.trim());
+            let commands: Vec<_> = commands.filter(|command| !command.is_empty()).collect();
+            assert_eq!(commands, want, "{scripts}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The backend's port, by whatever says it most plainly.
 
-use super::folder::{Folder, Place};
+use super::folder::Place;
 use super::front_end::{self, FrontEnd, Serves};
 use super::package::{self, Package};
-use super::{command, compose, env_file, source};
+use super::{command, compose, env_file, server_settings, source};
 
 /// A port, and what it is believed by.
 #[derive(Debug, Eq, PartialEq)]
@@ -20,8 +20,8 @@ const DEFAULTS: [(&str, &str, &str, u16); 29] = [
     ("manage.py",         "",             "Django",      8000),
     ("artisan",           "",             "Laravel",     8000),
     ("mix.exs",           "phoenix",      "Phoenix",     4000),
-    ("Gemfile",           "rails",        "Rails",       3000),
-    ("Gemfile",           "sinatra",      "Sinatra",     4567),
+    ("Gemfile",           "\"rails\"",    "Rails",       3000),
+    ("Gemfile",           "\"sinatra\"",  "Sinatra",     4567),
     ("config.ru",         "",             "Rack",        9292),
     ("pyproject.toml",    "django",       "Django",      8000),
     ("pyproject.toml",    "fastapi",      "FastAPI",     8000),
@@ -59,23 +59,17 @@ const NODE: [(&str, &str); 7] = [
     ("@adonisjs/core", "AdonisJS"),
 ];
 
+/// What runs a server for Node that is known by no dependency.
+const RUNTIMES: [&str; 7] = ["node", "nodemon", "tsx", "ts-node", "ts-node-dev", "bun", "deno"];
+
 /// What start commands stand in, the one for one's own machine first.
 const PROCFILES: [&str; 2] = ["Procfile.dev", "Procfile"];
 
 /// What an image is made by.
 const DOCKERFILE: &str = "Dockerfile";
 
-/// Where ASP.NET keeps addresses.
-const LAUNCH_SETTINGS: &str = "Properties/launchSettings.json";
-
-/// Where Rails keeps the settings of its server.
-const PUMA: &str = "config/puma.rb";
-
 /// Where programs say in their own text where they listen.
-const SOURCES: [&str; 23] = [
-    LAUNCH_SETTINGS,
-    PUMA,
-    "src/main/resources/application.properties",
+const SOURCES: [&str; 20] = [
     "server.ts",
     "server.js",
     "server.mjs",
@@ -101,96 +95,95 @@ const SOURCES: [&str; 23] = [
 /// Names the files that are asked about a port, besides those of variables.
 pub(super) fn files() -> impl Iterator<Item = &'static str> {
     let of_defaults = DEFAULTS.into_iter().map(|(file, ..)| file);
+    let of_settings = server_settings::FILES.into_iter().map(|(file, _)| file);
     let all = PROCFILES.into_iter().chain(compose::FILES).chain(SOURCES).chain(of_defaults);
-    all.chain([package::FILE, DOCKERFILE])
+    all.chain(of_settings).chain([package::FILE, DOCKERFILE])
 }
 
 /// Guesses where the backend listens, and names its folder; nothing where nothing says it.
 ///
 /// A folder with a backend alone is believed before one with a front end: where both are there,
 /// the front end is not what the proxy stands before.
-pub(super) fn guess(folder: &Folder) -> Option<(Guess, String)> {
-    let places = folder.places.iter().map(|place| (place, front_end::of_place(place)));
-    let places: Vec<_> = places.collect();
-    let alone = places.iter().filter(|(_, front_end)| front_end.is_none());
-    let both = places.iter().filter(|(_, front_end)| front_end.is_some());
-    alone
-        .chain(both)
-        .find_map(|(place, front_end)| Some((of_place(place, front_end.as_ref())?, place.path(""))))
-}
-
-fn of_place(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
-    let custom = by_custom(place, front_end);
-    // What a front end without a backend says of ports is about itself.
-    if custom.is_none() && front_end.is_some() {
-        return None;
-    }
-    by_command(place, front_end)
-        .or_else(|| by_variable(place))
-        .or_else(|| by_compose(place))
-        .or_else(|| by_source(place))
-        .or_else(|| by_image(place))
-        .or(custom)
-}
-
-fn by_command(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
-    let of_procfile = PROCFILES.into_iter().find_map(|file| {
-        let web = place.file(file)?.lines().find_map(|line| line.strip_prefix("web:"))?;
-        Some(Guess { port: command::port(web)?, by: place.path(file) })
+pub(super) fn guess(places: &[&Place]) -> Option<(Guess, String)> {
+    let places = places.iter().map(|place| (*place, front_end::of_place(place)));
+    let (alone, both): (Vec<_>, Vec<_>) = places.partition(|(_, front_end)| front_end.is_none());
+    let no_backends = both.iter().filter(|(place, front_end)| {
+        let answers = front_end.as_ref().is_some_and(|it| it.framework.serves == Serves::Requests);
+        !answers && server(place).is_none()
     });
-    let package = Package::parse(place.file(package::FILE).unwrap_or_default());
-    let is_backend = |command: &str| front_end.is_none_or(|it| !it.is_started_by(command));
-    let mut scripts = package.commands().filter(|(_, command)| is_backend(command));
-    let of_script = || {
-        scripts.find_map(|(name, command)| {
-            let by = format!("{}, script `{name}`", place.path(package::FILE));
-            Some(Guess { port: command::port(command)?, by })
-        })
-    };
-    of_procfile.or_else(of_script)
-}
-
-fn by_variable(place: &Place) -> Option<Guess> {
-    env_file::FILES.into_iter().find_map(|file| {
-        let port = command::number(env_file::find(place.file(file)?, "PORT")?)?;
-        Some(Guess { port, by: format!("PORT in {}", place.path(file)) })
+    let no_backends: Vec<_> = no_backends.map(|(place, _)| place.path("")).collect();
+    alone.iter().chain(&both).find_map(|(place, front_end)| {
+        Some((of_place(place, front_end.as_ref(), &no_backends)?, place.path("")))
     })
 }
 
-fn by_compose(place: &Place) -> Option<Guess> {
-    let (file, text) = place.first(&compose::FILES)?;
-    let by = format!("{}, the first service with a `build`", place.path(file));
-    Some(Guess { port: compose::published(text)?, by })
+fn of_place(place: &Place, front_end: Option<&FrontEnd>, no_backends: &[String]) -> Option<Guess> {
+    let server = server(place);
+    let by_compose = || by_compose(place, no_backends);
+    if let (None, Some(front_end)) = (&server, front_end) {
+        // What a front end without a backend says of ports is about itself.
+        let answers = front_end.framework.serves == Serves::Requests;
+        return answers.then(|| by_pages(front_end, by_compose));
+    }
+    by_procfile(place)
+        .or_else(|| by_script(place, front_end, server.is_some()))
+        .or_else(|| env_file::port(place).map(|(port, by)| Guess { port, by }))
+        .or_else(by_compose)
+        .or_else(|| by_settings(place))
+        .or_else(|| by_source(place))
+        .or_else(|| by_image(place))
+        .or(server)
 }
 
-fn by_source(place: &Place) -> Option<Guess> {
-    SOURCES.into_iter().find_map(|file| {
-        // Files that are about a server alone have words of their own for it.
-        let read = match file {
-            LAUNCH_SETTINGS => of_launch_settings,
-            PUMA => of_puma,
-            _ => source::port,
-        };
+/// The server of the pages is the backend: where it is told to listen, or is published, or listens
+/// by default.
+fn by_pages(front_end: &FrontEnd, by_compose: impl FnOnce() -> Option<Guess>) -> Guess {
+    let told = front_end.told.clone().map(|(port, by)| Guess { port, by });
+    told.or_else(by_compose).unwrap_or_else(|| Guess {
+        port: front_end.port(),
+        by: format!("{}: where {} listens by default", front_end.by, front_end.framework.name),
+    })
+}
+
+fn by_procfile(place: &Place) -> Option<Guess> {
+    PROCFILES.into_iter().find_map(|file| {
+        let web = place.file(file)?.lines().find_map(|line| line.strip_prefix("web:"))?;
+        Some(Guess { port: command::port(web)?, by: place.path(file) })
+    })
+}
+
+/// A script may start other things too: pages, and where no server is known whatever it likes.
+fn by_script(place: &Place, front_end: Option<&FrontEnd>, is_server: bool) -> Option<Guess> {
+    let package = Package::parse(place.file(package::FILE)?);
+    let is_backend = |command: &str| {
+        let mut words = command.split_whitespace();
+        let runs = is_server || words.any(|word| RUNTIMES.contains(&word));
+        runs && front_end.is_none_or(|it| !it.is_started_by(command))
+    };
+    package.commands().filter(|(_, command)| is_backend(command)).find_map(|(name, command)| {
+        let by = format!("{}, script `{name}`", place.path(package::FILE));
+        Some(Guess { port: command::port(command)?, by })
+    })
+}
+
+/// A service that is no front end's; a path in a Compose file begins at the file.
+fn by_compose(place: &Place, no_backends: &[String]) -> Option<Guess> {
+    let (file, text) = place.first(&compose::FILES)?;
+    let by = format!("{}, the first service with a `build`", place.path(file));
+    let mut services = compose::built(text).into_iter();
+    let found = services.find(|it| !no_backends.contains(&place.path(&it.folder)))?;
+    Some(Guess { port: found.port, by })
+}
+
+fn by_settings(place: &Place) -> Option<Guess> {
+    server_settings::FILES.into_iter().find_map(|(file, read)| {
         Some(Guess { port: read(place.file(file)?)?, by: place.path(file) })
     })
 }
 
-fn of_launch_settings(text: &str) -> Option<u16> {
-    let urls = text.lines().find(|line| line.contains("\"applicationUrl\""))?;
-    let urls = urls.split('"').nth(3)?;
-    urls.split(';').find(|url| url.starts_with("http://")).and_then(command::of_address)
-}
-
-/// Reads `port 3010`, `port ENV.fetch("PORT", 3010)`, `bind "tcp://127.0.0.1:3010"`.
-fn of_puma(text: &str) -> Option<u16> {
-    text.lines().find_map(|line| {
-        let (word, rest) = line.trim().split_once([' ', '('])?;
-        let told = match word {
-            "port" => rest,
-            "bind" => rest.split_once("tcp://")?.1.rsplit_once(':')?.1,
-            _ => return None,
-        };
-        told.split(|letter: char| !letter.is_ascii_digit()).find_map(command::number)
+fn by_source(place: &Place) -> Option<Guess> {
+    SOURCES.into_iter().find_map(|file| {
+        Some(Guess { port: source::port(place.file(file)?)?, by: place.path(file) })
     })
 }
 
@@ -202,30 +195,28 @@ fn by_image(place: &Place) -> Option<Guess> {
     let ports =
         exposed.flat_map(|line| line.split_whitespace().map(command::expanded).collect::<Vec<_>>());
     let mut ports = ports.filter_map(|word| command::number(word.split('/').next()?));
-    let port = ports.find(|port| *port >= 1024)?;
+    let port = ports.find(|port| *port >= 1024 && !command::is_of_another(*port))?;
     Some(Guess { port, by: format!("EXPOSE in {}", place.path(DOCKERFILE)) })
 }
 
-fn by_custom(place: &Place, front_end: Option<&FrontEnd>) -> Option<Guess> {
-    let custom = |file, name, port| Guess {
+/// The server that a folder is known to have, and where that listens by default.
+fn server(place: &Place) -> Option<Guess> {
+    let by_default = |file, name, port| Guess {
         port,
         by: format!("{}: where {name} listens by default", place.path(file)),
     };
     let package = place.file(package::FILE).map(Package::parse).unwrap_or_default();
     let node = NODE.into_iter().find(|(dependency, _)| package.needs(dependency));
-    let node = node.map(|(_, name)| custom(package::FILE, name, 3000));
+    let node = node.map(|(_, name)| by_default(package::FILE, name, 3000));
     let other = DEFAULTS.into_iter().find(|(file, word, ..)| {
         place.file(file).is_some_and(|text| word.is_empty() || has_word(text, word))
     });
-    let other = other.map(|(file, _, name, port)| custom(file, name, port));
-    let own = front_end.filter(|it| it.framework.serves == Serves::Requests);
-    let own = own.map(|it| custom(package::FILE, it.framework.name, it.port));
-    node.or(other).or(own)
+    node.or(other.map(|(file, _, name, port)| by_default(file, name, port)))
 }
 
-/// Tells whether a name stands in a text: `flask`, and not `flaskless`.
+/// Tells whether a name stands in a text: `flask`, and not `flaskless`. Quotes are of one kind.
 fn has_word(text: &str, word: &str) -> bool {
-    let text = text.to_lowercase();
+    let text = text.to_lowercase().replace('\'', "\"");
     let is_more = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
     text.match_indices(word).any(|(at, _)| {
         !is_more(text[..at].chars().next_back()) && !is_more(text[at + word.len()..].chars().next())
@@ -347,32 +338,53 @@ mod tests {
                 )],
                 Some((4004, "package.json, script `dev`")),
             ),
+            // Production is another place.
+            (
+                &[(
+                    "package.json",
+                    r#"{"dependencies": {"next": "16"}, "scripts": {"start": "next start -p 8080", "dev": "next dev"}}"#,
+                )],
+                Some((3000, "package.json: where Next.js listens by default")),
+            ),
+            (
+                &[("package.json", NEXT), (".env", "PORT=4000")],
+                Some((3000, "package.json: where Next.js listens by default")),
+            ),
+            // What a Compose file builds may be pages, or a database.
+            (
+                &[
+                    (
+                        "compose.yaml",
+                        "services:\n  db:\n    build: ./db\n    ports: [\"5432:5432\"]\n  web:\n    build: ./web\n    ports: [\"5173:5173\"]\n  api:\n    build: ./api\n    ports: [\"8005:8000\"]\n",
+                    ),
+                    ("web/package.json", VITE),
+                    ("api/requirements.txt", "fastapi"),
+                ],
+                Some((8005, "compose.yaml, the first service with a `build`")),
+            ),
+            // A folder with no server known has one where a runtime is told to start it.
+            (
+                &[("packages/ui/package.json", r#"{"scripts": {"dev": "storybook dev -p 6006"}}"#)],
+                None,
+            ),
+            (
+                &[("package.json", r#"{"scripts": {"dev": "PORT=4001 node server.js"}}"#)],
+                Some((4001, "package.json, script `dev`")),
+            ),
+            (
+                &[("Gemfile", "gem 'rails-html-sanitizer'\ngem 'sinatra'")],
+                Some((4567, "Gemfile: where Sinatra listens by default")),
+            ),
+            (
+                &[("Dockerfile", "EXPOSE 9229 8087"), ("go.mod", "")],
+                Some((8087, "EXPOSE in Dockerfile")),
+            ),
             (&[], None),
         ] {
             let want = want.map(|(port, by): (u16, &str)| Guess { port, by: by.to_owned() });
-            assert_eq!(guess(&folder(files)).map(|(guess, _)| guess), want, "{files:?}");
-        }
-    }
-
-    #[test]
-    fn the_settings_of_puma_tell_a_port() {
-        for (text, want) in [
-            ("threads 1, 5\nport 3010\n", Some(3010)),
-            ("port(3010)", Some(3010)),
-            ("port ENV.fetch(\"PORT\", 3010)", Some(3010)),
-            ("  port ENV.fetch('PORT') { 3010 } # or 3011", Some(3010)),
-            ("port ENV[\"PORT\"] || 3010, \"0.0.0.0\"", Some(3010)),
-            ("bind \"tcp://127.0.0.1:3010\"", Some(3010)),
-            ("bind \"tcp://[::]:#{ENV.fetch(\"PORT\", 3010)}\"", Some(3010)),
-            ("bind \"unix:///run/puma.sock\"", None),
-            ("bind \"unix:///run/puma.sock\"\nport 3010", Some(3010)),
-            ("# port 3010", None),
-            ("port ENV[\"PORT\"]", None),
-            ("port_of_something 3010", None),
-            ("threads 5, 5", None),
-            ("", None),
-        ] {
-            assert_eq!(of_puma(text), want, "{text}");
+            let folder = folder(files);
+            let places: Vec<_> = folder.places.iter().collect();
+            assert_eq!(guess(&places).map(|(guess, _)| guess), want, "{files:?}");
         }
     }
 }

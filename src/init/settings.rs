@@ -28,8 +28,9 @@ fn listen(draft: &Draft) -> String {
         r#"# Where clients connect. 127.0.0.1 is this machine alone; in a container "[::]:4600". (The default.)
 #listen = "127.0.0.1:4600"
 
-# What browsers call this host. Where pages are sent to sign in, they come back there; and a token
-# that was given to a page of another origin is refused, but for `clerk.authorized_parties`.
+# What browsers call this host. Where pages are sent to sign in, they come back there; and where
+# `clerk.authorized_parties` is not set, a token that was given to a page of another origin is
+# refused. It goes with `listen`, or PORT: write its port where they say another.
 {public_url}
 
 # The proxy or load balancer before this one, whose X-Forwarded-* headers count: CIDRs, or "private".
@@ -60,10 +61,11 @@ const ADMIN: &str = r#"[admin]
 
 fn clerk(draft: &Draft) -> String {
     let found = &draft.key;
-    let parties = match draft.party() {
-        Some(origin) => format!("authorized_parties = [{}]", quoted(&origin)),
-        None => r#"#authorized_parties = ["https://app.example.com", "http://localhost:5173"]"#
-            .to_owned(),
+    let origins: Vec<_> = draft.parties().iter().map(|origin| quoted(origin)).collect();
+    let parties = if origins.is_empty() {
+        r#"#authorized_parties = ["https://app.example.com", "http://localhost:5173"]"#.to_owned()
+    } else {
+        format!("authorized_parties = [{}]", origins.join(", "))
     };
     format!(
         r#"[clerk]

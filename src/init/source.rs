@@ -6,11 +6,13 @@ use super::command;
 const WORDS: [&str; 6] = ["listen", "port", "bind", "addr", "serve", "run("];
 
 /// What stands right before the number.
-const MARKS: [&str; 12] = [
+const MARKS: [&str; 14] = [
     "listen(",
     "PORT ||",
     "PORT ??",
     "PORT\") ||",
+    "PORT) ||",
+    "PORT) ??",
     "PORT\", ",
     "PORT', ",
     "port:",
@@ -21,9 +23,6 @@ const MARKS: [&str; 12] = [
     "server.port=",
 ];
 
-/// Where databases, queues and mail servers listen: a port that a program connects to.
-const OTHERS: [u16; 12] = [25, 465, 587, 1025, 1433, 3306, 5432, 5672, 6379, 9092, 11211, 27017];
-
 /// Finds the port that a program is written to listen on.
 pub(super) fn port(text: &str) -> Option<u16> {
     text.lines().filter(|line| speaks_of_listening(line)).find_map(of_line)
@@ -31,14 +30,15 @@ pub(super) fn port(text: &str) -> Option<u16> {
 
 fn speaks_of_listening(line: &str) -> bool {
     let lower = line.to_lowercase();
+    let is_remark = ["//", "#", "*"].iter().any(|mark| lower.trim_start().starts_with(mark));
     // An address of somebody else, or a sentence about ours.
-    !lower.contains("://") && WORDS.iter().any(|word| lower.contains(word))
+    !is_remark && !lower.contains("://") && WORDS.iter().any(|word| lower.contains(word))
 }
 
 fn of_line(line: &str) -> Option<u16> {
     let after = MARKS.iter().filter_map(|mark| after_mark(line, mark));
     let ports = after.chain(of_text(line));
-    ports.into_iter().find(|port| !OTHERS.contains(port))
+    ports.into_iter().find(|port| !command::is_of_another(*port))
 }
 
 /// Reads the number after a mark, which is a name of its own: `port`, and not `redisPort`.
@@ -83,6 +83,9 @@ mod tests {
             ("const redisPort = 6380", None),
             ("const REDIS_PORT = 6380", None),
             ("log(`listening on http://localhost:3000`)", None),
+            ("const port = Number(process.env.PORT) || 4000", Some(4000)),
+            ("// app.listen(3000)\napp.listen(4000)", Some(4000)),
+            ("  # port = 3000", None),
             ("app.listen(port)", None),
             ("app.listen(process.env.PORT)", None),
             ("import { reports } from \"./reports\"", None),

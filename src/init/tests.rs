@@ -14,6 +14,8 @@ const KEY: (&str, &str) = (
 const PRODUCTION: (&str, &str) =
     (".env", "CLERK_PUBLISHABLE_KEY=pk_live_Y2xlcmsuYS5jb20k\nPORT=sk_live_hunter2");
 const VITE: (&str, &str) = ("package.json", r#"{"dependencies": {"vite": "7", "react": "19"}}"#);
+const CLERK: &str = r#"{"dependencies": {"vite": "7", "@clerk/react": "6"}}"#;
+const CLERK_5174: &str = r#"{"dependencies": {"vite": "7", "@clerk/react": "6"}, "scripts": {"dev": "vite --port 5174"}}"#;
 const EXPO: (&str, &str) = ("package.json", r#"{"dependencies": {"expo": "54", "react": "19"}}"#);
 const NEXT: (&str, &str) = ("package.json", r#"{"dependencies": {"next": "16"}}"#);
 const DJANGO: (&str, &str) = ("manage.py", "");
@@ -120,19 +122,30 @@ fn no_secret_is_written_or_told() {
 
 #[test]
 fn pages_that_are_not_the_backends_are_a_party_in_development() {
-    for (files, party) in [
-        (&[KEY, VITE] as &[_], Some("http://localhost:5173")),
-        (&[KEY, EXPO], None),
-        (&[KEY, NEXT], None),
-        (&[KEY, DJANGO], None),
-        (&[KEY, NEXT, ("api/go.mod", "")], Some("http://localhost:3000")),
+    for (files, parties) in [
+        (&[KEY, VITE] as &[_], &["http://localhost:5173"] as &[_]),
+        (&[KEY, EXPO], &[]),
+        (&[KEY, NEXT], &[]),
+        (&[KEY, DJANGO], &[]),
+        (&[KEY, NEXT, ("api/go.mod", "")], &["http://localhost:3000"]),
+        // Each that signs in, and of those alone where any has Clerk's package.
+        (
+            &[KEY, ("api/go.mod", ""), ("a/package.json", CLERK), ("b/package.json", CLERK_5174)],
+            &["http://localhost:5173", "http://localhost:5174"],
+        ),
+        (
+            &[KEY, ("api/go.mod", ""), ("a/package.json", CLERK), ("b/package.json", VITE.1)],
+            &["http://localhost:5173"],
+        ),
+        // The proxy's own too, where it has pages: they would be refused beside the others.
+        (&[KEY, VITE, ("artisan", "")], &["http://localhost:4600", "http://localhost:5173"]),
         // Where the pages of production are, no folder says.
-        (&[PRODUCTION, VITE], None),
+        (&[PRODUCTION, VITE], &[]),
     ] {
         let draft = draft(&folder(files), None);
-        assert_eq!(draft.party().as_deref(), party, "{files:?}");
+        assert_eq!(draft.parties(), parties, "{files:?}");
         let settings = text(&draft);
-        assert_eq!(settings.contains("\nauthorized_parties"), party.is_some(), "{settings}");
+        assert_eq!(settings.contains("\nauthorized_parties"), !parties.is_empty(), "{settings}");
     }
 }
 
@@ -142,6 +155,10 @@ fn pages_of_the_backend_are_where_the_proxy_is_in_development() {
         (&[KEY, NEXT] as &[_], true),
         (&[KEY, NEXT, ("api/go.mod", "")], false),
         (&[KEY, VITE], false),
+        // In one folder: the backend's pages may be made with it.
+        (&[KEY, VITE, ("artisan", "")], true),
+        (&[KEY, VITE, ("api/artisan", "")], false),
+        (&[KEY, EXPO, ("go.mod", "")], false),
         (&[KEY, DJANGO], false),
         (&[PRODUCTION, NEXT], false),
     ] {
@@ -245,6 +262,20 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
                 "Open http://localhost:4600 for the pages of Next.js",
             ],
         ),
+        (
+            &[
+                KEY,
+                ("package.json", r#"{"dependencies": {"react-scripts": "5"}}"#),
+                ("api/Gemfile", "gem 'rails'"),
+            ],
+            &["note     the backend and Create React App would both be at port 3000: "],
+        ),
+        (
+            &[KEY, VITE, ("artisan", "")],
+            &[
+                "note     tokens are taken from pages of http://localhost:4600, http://localhost:5173 alone: `clerk.authorized_parties`",
+            ],
+        ),
         (&[KEY, PRODUCTION], &["note     another key: CLERK_PUBLISHABLE_KEY in .env; "]),
     ] {
         let report = report(&draft(&folder(files), None));
@@ -256,6 +287,36 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
                 "{line}\n{report}"
             );
         }
+    }
+}
+
+#[test]
+fn of_several_apps_the_one_with_the_key_is_meant() {
+    const DOCS: &str =
+        r#"{"dependencies": {"next": "16"}, "scripts": {"dev": "next dev -p 3001"}}"#;
+    const WEB: &str = r#"{"dependencies": {"next": "16"}, "scripts": {"dev": "next dev"}}"#;
+    const SIGNS_IN: &str = r#"{"dependencies": {"next": "16", "@clerk/nextjs": "7"}}"#;
+    for (files, url) in [
+        (
+            [
+                ("apps/docs/package.json", DOCS),
+                ("apps/web/package.json", WEB),
+                ("apps/web/.env.local", KEY.1),
+            ],
+            "http://127.0.0.1:3000",
+        ),
+        (
+            [("apps/docs/package.json", DOCS), ("apps/web/package.json", SIGNS_IN), KEY],
+            "http://127.0.0.1:3000",
+        ),
+        (
+            [("apps/docs/package.json", DOCS), ("apps/web/package.json", WEB), KEY],
+            "http://127.0.0.1:3001",
+        ),
+    ] {
+        let draft = draft(&folder(&files), None);
+        assert_eq!(draft.backend.url, url, "{files:?}");
+        assert!(matches!(draft.pages[0], Pages::Backends(_)), "{draft:?}");
     }
 }
 

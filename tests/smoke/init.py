@@ -72,6 +72,23 @@ APPS = {
     "Rails, told its port": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Gemfile": "gem 'rails', '~> 8.0'\n",
                               "config/puma.rb": 'threads 3, 3\nport ENV.fetch("PORT") { 3010 }\n'},
                              3010, "config/puma.rb", None, "window.Clerk.session.getToken()"),
+    "Laravel, its scripts built with Vite": (
+        {".env": "APP_NAME=app\nVITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "artisan": "", "vite.config.js": "export default defineConfig({})\n",
+         "package.json": PACKAGE % ("vite", '"vite": "7", "laravel-vite-plugin": "2"')},
+        8000, "artisan: where Laravel listens by default", PROXY, "window.Clerk.session.getToken()"),
+    "a repository of several apps": (
+        {"package.json": PACKAGE % ("turbo run dev", '"turbo": "2"'), "apps/web/.env.local": "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\n",
+         "apps/docs/package.json": PACKAGE % ("next dev --port 3001", '"next": "16"'),
+         "apps/web/package.json": PACKAGE % ("next dev --port 3000", '"next": "16", "@clerk/nextjs": "7"'),
+         "packages/ui/package.json": PACKAGE % ("storybook dev -p 6006", '"react": "19"')},
+        3000, "apps/web/package.json, script `dev`", PROXY, 'from "@clerk/nextjs"'),
+    "Compose, with pages and a database": (
+        {"web/.env": "VITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "web/package.json": VITE, "api/requirements.txt": "fastapi\n",
+         "compose.yaml": "services:\n"
+                         "  db:\n    build: ./db\n    ports: [\"5432:5432\"]\n"
+                         "  web:\n    build: ./web\n    ports: [\"5173:5173\"]\n"
+                         "  api:\n    build: ./api\n    ports: [\"5678:5678\", \"8084:8000\"]\n"},
+        8084, "compose.yaml, the first service with a `build`", "http://localhost:5173", 'from "@clerk/clerk-react"'),
     "Compose": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "compose.yaml": COMPOSE, "Dockerfile": "FROM scratch\nEXPOSE 80\n"},
                 8085, "compose.yaml, the first service with a `build`", None, "window.Clerk.session.getToken()"),
     "an image": ({".env.production": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Dockerfile": "FROM scratch\nEXPOSE 8087/tcp\n",
@@ -83,7 +100,7 @@ APPS = {
 }
 
 # What is open to everybody, as it is for a real one in tests/frontends.
-PUBLIC = {"Next.js": ["/_next/static/**"]}
+PUBLIC = dict.fromkeys(["Next.js", "a repository of several apps"], ["/_next/static/**"])
 GUIDE = ROOT / "deploy" / "examples" / "frontends" / "README.md"
 
 
