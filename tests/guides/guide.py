@@ -53,13 +53,16 @@ def guides():
 
 def blocks(path, chapter=None):
     """The blocks of a guide, or of one chapter of it."""
-    text, last, found = path.read_text(), 0, []
-    if chapter:
-        [text] = re.findall(rf"^## {chapter}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    text, last, found = chapter_of(path, chapter) if chapter else path.read_text(), 0, []
     for match in BLOCK.finditer(text):
         found.append(Block(match[1], match[2], text[last : match.start()]))
         last = match.end()
     return found
+
+
+def chapter_of(path, chapter):
+    [text] = re.findall(rf"^## {chapter}\n(.*?)(?=^## |\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
+    return text
 
 
 def prose(path):
