@@ -1,7 +1,8 @@
 """The guides of docs/, taken as a reader takes them: each in an empty folder, block by block. A name runs that one.
 
-Before them, what they name is held against the program (`tables.py`, `convex.py`, `oauth2_proxy.py`, `names.py`). All
-of it happens in a network of its own, where the ports that the guides name are free and nobody else is.
+Before them, what they name is held against the program (`tables.py`, `convex.py`, `oauth2_proxy.py`, `names.py`), and
+README.md's first steps are taken (`newcomer.py`; `newcomer` is their name). All of it happens in a network of its own,
+where the ports that the guides name are free and nobody else is.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 import around
 import convex
 import names
+import newcomer
 import oauth2_proxy
 import tables
 from guide import DOCS, blocks, guides, looks_like
@@ -238,6 +240,8 @@ def everything(cases, only):
         for module in [tables, convex, oauth2_proxy, names] if only is None else []:
             module.run(cases)
         with demo() as (_, issuer):
+            if only in (None, "newcomer"):
+                newcomer.take(cases, issuer)
             for guide in guides():
                 if guide.stem != "rotation" and only in (None, guide.stem):
                     took = take(cases, guide, issuer)
