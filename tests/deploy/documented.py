@@ -1,4 +1,4 @@
-"""`deploy/kubernetes/README.md`: its commands as they are pasted, its kustomization, its table of seconds.
+"""`deploy/kubernetes/README.md`: its commands as they are pasted, its kustomization, its tables of seconds and memory.
 
 Where there is no cluster, kubectl says what it would send, and what only a cluster can answer is not run.
 """
@@ -34,12 +34,23 @@ case "$*" in
 esac
 """
 
+# A row of the table of memory, and the comment beside the settings that it is made of.
+ROOM = re.compile(
+    r"^\| (\w+) \| (\d+) \| ([\d,]+) × (\d+) KiB = (\d+) \| 2 × (\d+) × (\d+) KiB = (\d+) \| (\d+) \| (\d+) MiB \|$",
+    re.MULTILINE,
+)
+COMMENTED = re.compile(
+    r"# [^#]*: ([\d,]+) connections of (\d+) KiB are (\d+) MiB\."
+    r".* of their own: (\d+), and \4 that wait for a place, of (\d+) KiB with all # that may be sent are (\d+) MiB\."
+)
+
 
 def run(cases, _image):
     text = (KUBERNETES / "README.md").read_text()
     pasted(cases, text)
     kustomization(cases, text)
     table(cases, text)
+    memory(cases, text)
     named = set(re.findall(r"^\| `([^`]+)` \|", text.partition("\n## ")[0], re.MULTILINE))
     there = {str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")}
     there |= {path.name for path in KUBERNETES.iterdir() if path.is_file() and path.name != "README.md"}
@@ -112,3 +123,27 @@ def table(cases, text):
         parts = [away_, backend, spare] if name == "pod.yaml" else told[:-1]
         total = sum(int(part) for part in parts if part != "–")
         cases.check(f"README: the seconds of {name} add up", total == int(whole), told)
+
+
+def memory(cases, text):
+    """The MiB, as the manifests have them; each row is right, and comments beside the settings say the same."""
+    rows = {name: numbers(told) for name, *told in ROOM.findall(text)}
+    cases.check("README: a row of memory for each kind", set(rows) == {"sidecar", "gateway"}, text)
+    for kind, (ready, connections, each, idle, requests, held, busy, spare, whole) in rows.items():
+        right = [round(connections * each / 1024), round(2 * requests * held / 1024), ready + idle + busy + spare]
+        cases.check(f"README: the memory of a {kind} adds up", right == [idle, busy, whole], right)
+    for name in "gateway", "pod.yaml", "examples/loopback", "examples/socket":
+        one = Workload(of_file(KUBERNETES / name) if name.endswith(".yaml") else overlay(name))
+        row = rows["gateway" if name == "gateway" else "sidecar"]
+        _, connections, each, idle, requests, held, busy, _, whole = row
+        settings = next(iter(one.config.values()))["countersign.toml"]
+        limits = tomllib.loads(settings)["limits"]
+        has = limits["connections"], limits["in_flight"], one.proxy["resources"]["limits"]["memory"]
+        cases.check(f"README: the limits of {name}", has == (connections, requests, f"{whole}Mi"), (has, row))
+        said = [numbers(told) for told in COMMENTED.findall(" ".join(settings.split()))]
+        agrees = said == [[connections, each, idle, requests, held, busy]]
+        cases.check(f"{name}: the comment on its limits says the same", agrees, (said, row))
+
+
+def numbers(told):
+    return [int(number.replace(",", "")) for number in told]
