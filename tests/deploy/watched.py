@@ -33,7 +33,8 @@ def configured(place, target):
     written = yaml.safe_load((SHIPPED / "prometheus.yaml").read_text())
     written["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (job,) = written["scrape_configs"]
-    assert job["static_configs"] == [{"targets": [target]}], job
+    (static,) = job["static_configs"]
+    assert static["targets"] == [target], job
     for name in written["rule_files"]:
         rules = yaml.safe_load((SHIPPED / name).read_text())
         for group in rules["groups"]:

@@ -20,10 +20,10 @@ def discovered(cases, directory, admin, backend):
         pods.has(pod("orders-1", orders, [sidecar], app="orders"))
         pods.has(pod("stock-1", orders, app="stock"))
         pods.has(pod("nightly-1", orders, [sidecar], phase="Succeeded", app="nightly"))
-        one = ["orders shop orders-1"]
+        one = ["orders shop orders-1 countersign"]
         seen(cases, asked, "a sidecar is scraped, and neither its other port nor other containers", one)
         pods.has(pod("gateway-1", [sidecar], namespace="edge", **{"app.kubernetes.io/name": "gateway", "app": "x"}))
-        both = ["gateway edge gateway-1", *one]
+        both = ["gateway edge gateway-1 countersign", *one]
         seen(cases, asked, "so is a gateway, once it is there, and its job is the better of two names", both)
         pods.has(pod("orders-1", orders, [sidecar], phase="Failed", app="orders"))
         seen(cases, asked, "one that has ended is not", both[:1])
@@ -34,7 +34,7 @@ def discovered(cases, directory, admin, backend):
 
 
 def seen(cases, asked, what, wanted):
-    """Waits for these and no others to be scraped, each as `job namespace pod`."""
+    """Waits for these and no others to be scraped, each as `job namespace pod component`."""
     there = lambda: sorted(target(it["labels"]) for it in asked.ask("targets")["activeTargets"] if it["health"] == "up")
     all_of = lambda: len(asked.ask("targets")["activeTargets"])
     held = asked.until(lambda: there() == wanted and all_of() == len(wanted), 30)
@@ -42,7 +42,7 @@ def seen(cases, asked, what, wanted):
 
 
 def target(labels):
-    return " ".join(labels.get(name, "") for name in ("job", "namespace", "pod"))
+    return " ".join(labels.get(name, "") for name in ("job", "namespace", "pod", "component"))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from prometheus import RULES, SHIPPED, prometheus
 from scene import scene
 
 SECONDS = 30  # of traffic
+NOWHERE = "127.0.0.1:1"  # should be a proxy, and nothing answers
 FOUND = {  # what Kubernetes says of a Pod with a sidecar: a target for each port of each container
     "__meta_kubernetes_namespace": "shop",
     "__meta_kubernetes_pod_name": "orders-1",
@@ -54,6 +55,7 @@ def run(cases):
         with scene(directory) as watched:
             discovered(cases, directory, int(watched.busy_admin.rpartition(":")[2]), free_port())
             static = [address(it) for it in (watched.busy_admin, watched.broken_admin, watched.lonely_admin)]
+            static.append(NOWHERE)
             found = [{"targets": [address(watched.leaving_admin)], "labels": FOUND | change} for change in others()]
             with prometheus(directory / "prometheus", static, found) as asked:
                 live(cases, watched, asked, shown)
@@ -75,13 +77,15 @@ def files(cases):
     headings = re.findall(r"^### (\w+)$", (SHIPPED / "runbook.md").read_text(), re.MULTILINE)
     cases.check("the runbook has a paragraph for each alert, in their order", headings == alerts, (headings, alerts))
     monitor, plain = (relabelings((SHIPPED / name).read_text()) for name in ("podmonitor.yaml", "kubernetes.yaml"))
-    cases.check("operator and plain Prometheus name jobs in the same way", monitor and monitor == plain, monitor)
+    cases.check("operator and plain Prometheus name targets in the same way", monitor and monitor == plain, monitor)
+    cases.check("and both say that they are Countersign", ("", "", "component", "countersign") in monitor, monitor)
 
 
 def relabelings(text):
-    """The rules that end with the name of a job, however the file spells its keys."""
+    """The rules that name a job and say what a target is, however the file spells its keys."""
     text = text.replace("sourceLabels", "source_labels").replace("targetLabel", "target_label")
-    return re.findall(r"source_labels: \[(\w+)\]\s+regex: (\S+)\s+target_label: job", text)
+    rule = r"- (?:source_labels: \[(\w+)\]\s+regex: (\S+)\s+)?target_label: (job|component)(?:\s+replacement: (\S+))?"
+    return re.findall(rule, text)
 
 
 def others():
@@ -96,7 +100,7 @@ def live(cases, watched, asked, shown):
     is_up = lambda: len(asked.now("up == 1 and on (instance) countersign_build_info")) == 4
     cases.check("all four proxies are scraped", asked.until(is_up, 20), asked.now("up"))
     jobs = [metric for metric, _ in asked.now('up{job!="countersign"}')]
-    named = {"job": "orders", "namespace": "shop", "pod": "orders-1"}
+    named = {"job": "orders", "namespace": "shop", "pod": "orders-1", "component": "countersign"}
     alone = len(jobs) == 1 and jobs[0] | named == jobs[0]
     cases.check("of a Pod the proxy alone is scraped, by its names", alone, jobs)
 
@@ -104,6 +108,8 @@ def live(cases, watched, asked, shown):
     watched.leaving.stop()
     raised(cases, asked)
     served = metrics(watched)
+    never = asked.now(f'ALERTS{{alertname="CountersignDown",instance="{NOWHERE}"}}')
+    cases.check("CountersignDown is raised for a proxy that was never reached", never, asked.now("up"))
     recorded(cases, asked)
     for query in shown.queries():
         seen = asked.lately(query.filled(), SECONDS) if query.over_time else asked.now(query.filled())
