@@ -116,7 +116,18 @@ def live(cases, watched, asked, shown):
         cases.check(f"{query.where} has data", seen, query.filled())
         unknown = query.metrics() - served - {"ALERTS"}
         cases.check(f"{query.where} asks for metrics there are", not unknown, unknown)
+    keys(cases, asked, shown)
     looked_at(cases, asked, shown)
+
+
+def keys(cases, asked, shown):
+    """A proxy that never had any has none that are past their time."""
+    panels = {panel["title"]: panel for panel in shown.panels}
+    for title in "Keys in use", "Keys are":
+        ((_, value),) = asked.now(dashboard.filled(panels[title]["targets"][0]["expr"]))
+        (mapping,) = panels[title]["fieldConfig"]["defaults"]["mappings"]
+        told = mapping["options"].get(value)
+        cases.check(f"{title}: NONE where a proxy has none", told and told["text"] == "NONE", (value, mapping))
 
 
 def looked_at(cases, asked, shown):
