@@ -95,7 +95,7 @@ def with_a_past(directory):
 
 
 def past(now):
-    """A quiet week: one in a hundred is refused, few are under way."""
+    """A quiet week: few are refused, few are under way."""
     recorded = [
         ("job:countersign_requests:rate10m", "", 10),
         ("job_reason:countersign_refusals:ratio_rate10m", ',reason="token-invalid"', 0.01),
@@ -107,8 +107,15 @@ def past(now):
         for moment in range(now - 8 * DAY, now - DAY + 600, 120):
             yield f'{name}{{job="countersign"{labels}}} {value} {moment}'
     yield "# TYPE countersign_requests counter"
-    of_all = 'job="countersign",instance="old",route="default",carrier="header"'
-    for decision, reason, step in ("allowed", "none", 150), ("rejected", "token-invalid", 2):
-        labels = f'{of_all},decision="{decision}",reason="{reason}"'
+    counted = [
+        ("header", "allowed", "none", 150),
+        ("header", "rejected", "token-invalid", 2),
+        ("cookie", "handshake", "session-token-expired", 4),
+        ("cookie", "rejected", "session-token-expired", 1),
+        ("header", "failed", "upstream-timeout", 1),
+    ]
+    for carrier, decision, reason, step in counted:
+        labels = f'job="countersign",instance="old",route="default",carrier="{carrier}"'
+        labels += f',decision="{decision}",reason="{reason}"'
         for count, moment in enumerate(range(now - 7 * DAY - 900, now - 7 * DAY + 600, 15)):
             yield f"countersign_requests_total{{{labels}}} {count * step} {moment}"

@@ -131,12 +131,13 @@ def keys(cases, asked, shown):
 
 
 def looked_at(cases, asked, shown):
-    """Leaves the dashboard as a picture, for a person to look at."""
+    """Leaves the dashboard as a picture, for a person to look at, and says what that person could not read."""
     picture = Picture(shown.document, asked, dashboard.filled, SECONDS, time.time())
     path = TARGET / "monitoring" / "dashboard.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(picture.svg())
-    cases.check(f"no panel of {path} is empty", not picture.empty, picture.empty)
+    legible = f"no panel and no column of {path} is empty, and no two lines are alike"
+    cases.check(legible, not picture.faults, picture.faults)
 
 
 def traffic(watched):
