@@ -178,6 +178,50 @@ async fn what_is_not_answered_before_the_grace_is_over_is_told_so() {
     }
 }
 
+/// Waits for something else than an answer: the backend's word on a WebSocket, a body that
+/// the client holds back, a place among those under way.
+#[tokio::test(flavor = "local")]
+async fn whatever_a_request_waits_for_it_is_told_before_the_grace_is_over() {
+    const SOCKET: &str = "GET / HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const LATER: &str = "PUT / HTTP/1.1\r\ncontent-length: 3\r\nexpect: 100-continue\r\n";
+    const USUAL: &str = "GET / HTTP/1.1\r\n";
+    for (asked, is_crowded) in [(SOCKET, false), (LATER, false), (USUAL, true)] {
+        let issuer = Issuer::start(Clock::System).unwrap();
+        let (upstream, _go, waiting) = patient().await;
+        let mut settings = settings(&issuer, &upstream);
+        settings.proxy.drain.grace = Duration::from_secs(1);
+        settings.proxy.limits.in_flight = Some(1);
+        let proxy = Proxy::start(settings).await;
+        let ask = async || {
+            let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
+            let end = format!("host: a\r\nauthorization: Bearer {}\r\n\r\n", issuer.token());
+            socket.write_all(format!("{asked}{end}").as_bytes()).await.unwrap();
+            socket
+        };
+        let mut sockets = vec![ask().await];
+        until("the backend has it", async || waiting.get() == 1).await;
+        time::pause();
+        if is_crowded {
+            sockets.push(ask().await);
+            time::sleep(Duration::from_millis(10)).await;
+        }
+
+        let began = Instant::now();
+        let drain = task::spawn_local(proxy.drain());
+        for socket in &mut sockets {
+            let mut told = head(socket).await;
+            if told.starts_with("HTTP/1.1 100 ") {
+                told = head(socket).await;
+            }
+            assert!(told.starts_with("HTTP/1.1 503 "), "{asked}: {told}");
+        }
+        let took = began.elapsed().as_millis();
+        assert!((500..600).contains(&took), "{asked}: {took} ms");
+        assert_eq!(drain.await.unwrap(), Drained::Clean, "{asked}");
+        time::resume();
+    }
+}
+
 #[tokio::test(flavor = "local")]
 async fn a_drain_is_not_held_up_by_a_client_that_was_told_so_and_goes_on_sending() {
     for grace in [25_000, 3_000] {
