@@ -35,8 +35,8 @@ pub(super) fn warn(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     if !reader.is_written("public_url") && !reader.is_written("clerk.authorized_parties") {
         of_parties(reader, whole);
     }
-    of_port(reader, whole);
     let Some(browsers) = whole.browsers else { return };
+    of_port(reader, whole);
     if !reader.is_written("public_url") {
         of_public_url(reader, whole, browsers);
     }
@@ -93,13 +93,20 @@ fn of_port(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     let is_given = reader.origin("listen") == Origin::Environment("PORT".to_owned());
     let is_here = is_given || whole.listen.iter().all(is_local);
     let ports: Vec<_> = whole.listen.iter().filter_map(ListenAddress::tcp).collect();
-    if is_here && !ports.is_empty() && ports.iter().all(|address| address.port() != port) {
-        let text = format!(
-            "`{}`: nothing here listens on that port: browsers are sent there from signing in, and a token of a page at a port of ours is refused; write that of `listen`",
-            public.origin
-        );
-        reader.warn("public_url", text);
+    let is_behind = !whole.trusted_proxies.0.is_empty();
+    let is_reached = ports.is_empty() || ports.iter().any(|address| address.port() == port);
+    if !is_here || is_behind || is_reached {
+        return;
     }
+    let refused = match reader.is_written("clerk.authorized_parties") {
+        true => "",
+        false => ", and a token of a page at a port of ours is refused",
+    };
+    let text = format!(
+        "`{}`: nothing here listens on that port: browsers are sent there from signing in{refused}; write that of `listen`, or the proxy that listens there into `trusted_proxies`",
+        public.origin
+    );
+    reader.warn("public_url", text);
 }
 
 /// Returns the port of an address of this machine, in the clear.
@@ -272,7 +279,8 @@ mod tests {
             (at("listen = \"127.0.0.1:5000\""), None),
             (at("listen = [\"127.0.0.1:1\", \"[::1]:5000\"]"), None),
             (at("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]"), told),
-            // In a container, or behind something else.
+            // Behind something else, or in a container.
+            (at("trusted_proxies = [\"127.0.0.1/32\"]"), None),
             (at("listen = \"[::]:4600\""), None),
             (at("listen = \"unix:/a\""), None),
             ("public_url = \"https://localhost:5000\"".to_owned(), None),
@@ -281,6 +289,8 @@ mod tests {
         ] {
             expect(&format!("{TEST}{text}"), "public_url", want);
         }
+        let party = format!("{TEST}{}{PARTY}", at(""));
+        assert!(!warnings(&party).iter().any(|it| it.contains("is refused")), "{party}");
         let given = warnings_at("5000", &format!("{TEST}{}", at("")));
         assert!(!given.iter().any(|it| it.starts_with("public_url")), "{given:?}");
         let other = warnings_at("5001", &format!("{TEST}{}", at("")));

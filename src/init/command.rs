@@ -8,6 +8,23 @@ const PORT_FLAGS: [&str; 6] =
 const ADDRESS_FLAGS: [&str; 9] =
     ["--bind", "-b", "--binding", "--listen", "-l", "--address", "--urls", "-S", "runserver"];
 
+/// What runs a server for Node that is known by no dependency.
+pub(super) const RUNTIMES: [&str; 7] =
+    ["node", "nodemon", "tsx", "ts-node", "ts-node-dev", "bun", "deno"];
+
+/// Variables of a port that a server listens on. `DB_PORT` is another's.
+const VARIABLES: [&str; 9] = [
+    "PORT",
+    "HTTP_PORT",
+    "SERVER_PORT",
+    "APP_PORT",
+    "API_PORT",
+    "FLASK_RUN_PORT",
+    "UVICORN_PORT",
+    "NUXT_PORT",
+    "NITRO_PORT",
+];
+
 /// Where databases, queues, mail servers and debuggers listen: a port that a program connects to,
 /// or is looked into by.
 const OTHERS: [u16; 15] =
@@ -37,13 +54,13 @@ pub(super) fn port(line: &str) -> Option<u16> {
         } else if ADDRESS_FLAGS.contains(&name) {
             number(value).or_else(|| of_address(value))
         } else {
-            let assigned = word.contains('=') && (name == "PORT" || name.ends_with("_PORT"));
+            let assigned = word.contains('=') && VARIABLES.contains(&name);
             assigned.then(|| number(value)).flatten()
         }
     });
-    named.or_else(|| {
-        words.iter().filter(|word| word.contains("tcp://")).find_map(|it| of_address(it))
-    })
+    let bound =
+        || words.iter().filter(|word| word.contains("tcp://")).find_map(|it| of_address(it));
+    named.or_else(bound).filter(|port| !is_of_another(*port))
 }
 
 /// Reads a port.
@@ -60,12 +77,18 @@ pub(super) fn of_address(text: &str) -> Option<u16> {
 /// Puts its default in the place of each `${NAME:-default}`, and nothing in that of a variable
 /// without one.
 pub(super) fn expanded(text: &str) -> String {
+    expanded_by(text, |_| None)
+}
+
+/// Puts its value in the place of each `${NAME}`, else its default.
+pub(super) fn expanded_by<'t>(text: &str, value: impl Fn(&str) -> Option<&'t str>) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let Some((variable, behind)) = after.split_once('}') else { break };
         out.push_str(before);
-        out.push_str(variable.split_once('-').map_or("", |(_, default)| default));
+        let (name, default) = variable.split_once('-').unwrap_or((variable, ""));
+        out.push_str(value(name.trim_end_matches(':')).unwrap_or(default));
         rest = behind;
     }
     out + rest
@@ -106,6 +129,8 @@ mod tests {
             ("serve --port 70000", None),
             ("serve --port +80", None),
             ("SUPPORT=1 serve", None),
+            ("cross-env DB_PORT=5433 nodemon index.js", None),
+            ("redis-server --port 6379", None),
             ("serve --port", None),
             ("serve ${PORT", None),
             ("", None),

@@ -18,9 +18,10 @@ pub(super) struct Built {
     pub(super) port: u16,
 }
 
-/// Finds the services with a `build` that are published, in order.
-pub(super) fn built(text: &str) -> Vec<Built> {
-    let text = command::expanded(text);
+/// Finds the services with a `build` that are published and started, in order; `value` is what a
+/// variable says.
+pub(super) fn built<'t>(text: &str, value: impl Fn(&str) -> Option<&'t str>) -> Vec<Built> {
+    let text = command::expanded_by(text, value);
     let mut found = Vec::new();
     let mut service = Service::default();
     let mut within = false;
@@ -48,6 +49,8 @@ pub(super) fn built(text: &str) -> Vec<Built> {
 struct Service {
     /// What it is built from.
     folder: Option<String>,
+    /// Whether it is started only when it is named.
+    is_apart: bool,
     port: Option<u16>,
     /// How far `ports:` is indented, while its list lasts.
     ports: Option<usize>,
@@ -64,6 +67,7 @@ impl Service {
                 self.folder = Some(folder_of(folder));
             }
             Some(("build", _)) => self.folder = Some(String::new()),
+            Some(("profiles", _)) => self.is_apart = true,
             Some(("ports", inline)) => {
                 self.ports = Some(indent);
                 inline.trim().trim_matches(['[', ']']).split(',').for_each(|it| self.take(it));
@@ -81,7 +85,8 @@ impl Service {
             ["published", port] => command::number(port),
             [port, of_container] | [_, port, of_container] => {
                 let of_container = of_container.split('/').next().unwrap_or_default();
-                command::number(of_container).and_then(|_| command::number(port))
+                let of_container = command::number(of_container);
+                of_container.filter(|it| !command::is_of_another(*it)).and(command::number(port))
             }
             _ => None,
         };
@@ -89,7 +94,8 @@ impl Service {
     }
 
     fn built(self) -> Option<Built> {
-        Some(Built { folder: self.folder?, port: self.port? })
+        let built = Built { folder: self.folder?, port: self.port? };
+        (!self.is_apart).then_some(built)
     }
 }
 
@@ -130,7 +136,8 @@ mod tests {
             ("    build: .\n    environment:\n      PORT: 8000\n", None),
             ("    image: x\n    ports:\n      - 8000:80\n", None),
             ("    build: .\n    ports: [\"5678:5678\", \"8000:80\"]\n", Some(8000)),
-            ("    build: .\n    ports: [\"5432:5432\"]\n", None),
+            ("    build: .\n    ports: [\"5433:5432\"]\n", None),
+            ("    build: .\n    profiles: [tools]\n    ports: [\"8000:80\"]\n", None),
             ("    # build: .\n    ports:\n      - 8000:80\n", None),
             ("", None),
         ] {
@@ -139,7 +146,7 @@ mod tests {
                 format!("version: '3'\n\nservices:\n{DATABASE}  web:\n{text}volumes:\n  build:\n"),
             ] {
                 let want = want.map(|port| Built { folder: String::new(), port });
-                assert_eq!(built(&text), Vec::from_iter(want), "{text}");
+                assert_eq!(built(&text, |_| None), Vec::from_iter(want), "{text}");
             }
         }
     }
@@ -155,12 +162,24 @@ mod tests {
             ("build:\n      dockerfile: Dockerfile", ""),
         ] {
             let text = format!("services:\n  a:\n    {build}\n    ports: [\"8000:80\"]\n");
-            assert_eq!(built(&text), [Built { folder: want.to_owned(), port: 8000 }], "{build}");
+            assert_eq!(
+                built(&text, |_| None),
+                [Built { folder: want.to_owned(), port: 8000 }],
+                "{build}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_says_what_it_is_told_to() {
+        let text = "services:\n  a:\n    build: .\n    ports: [\"${A:-8000}:80\"]\n";
+        for (value, port) in [(Some("8001"), 8001), (None, 8000)] {
+            assert_eq!(built(text, |_| value)[0].port, port);
         }
     }
 
     #[test]
     fn a_service_stands_under_services() {
-        assert_eq!(built("x-web:\n  a:\n    build: .\n    ports: [\"1:2\"]\n"), []);
+        assert_eq!(built("x-web:\n  a:\n    build: .\n    ports: [\"1:2\"]\n", |_| None), []);
     }
 }

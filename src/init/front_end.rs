@@ -10,8 +10,8 @@ pub(super) struct Framework {
     /// The package that tells of it.
     dependency: &'static str,
     pub(super) name: &'static str,
-    /// The program of its development server, and where that listens unless it is told otherwise.
-    starts: &'static str,
+    /// The programs of its development server, and where that listens unless it is told otherwise.
+    starts: &'static [&'static str],
     port: u16,
     pub(super) serves: Serves,
 }
@@ -31,25 +31,25 @@ pub(super) enum Serves {
 /// Vite stands before it.
 #[rustfmt::skip]
 const FRAMEWORKS: [Framework; 13] = [
-    framework("next",                  "Next.js",          "next",            3000, Serves::Requests),
-    framework("nuxt",                  "Nuxt",             "nuxt",            3000, Serves::Requests),
-    framework("@tanstack/react-start", "TanStack Start",   "vite",            3000, Serves::Requests),
-    framework("@react-router/dev",     "React Router",     "react-router",    5173, Serves::Requests),
-    framework("@remix-run/dev",        "Remix",            "remix",           5173, Serves::Requests),
-    framework("@sveltejs/kit",         "SvelteKit",        "vite",            5173, Serves::Requests),
-    framework("astro",                 "Astro",            "astro",           4321, Serves::Requests),
-    framework("gatsby",                "Gatsby",           "gatsby",          8000, Serves::Pages),
-    framework("expo",                  "Expo",             "expo",            8081, Serves::Phones),
-    framework("react-scripts",         "Create React App", "react-scripts",   3000, Serves::Pages),
-    framework("@vue/cli-service",      "Vue CLI",          "vue-cli-service", 8080, Serves::Pages),
-    framework("@angular/core",         "Angular",          "ng",              4200, Serves::Pages),
-    framework("vite",                  "Vite",             "vite",            5173, Serves::Pages),
+    framework("next",                  "Next.js",          &["next"],            3000, Serves::Requests),
+    framework("nuxt",                  "Nuxt",             &["nuxt", "nuxi"],    3000, Serves::Requests),
+    framework("@tanstack/react-start", "TanStack Start",   &["vite"],            3000, Serves::Requests),
+    framework("@react-router/dev",     "React Router",     &["react-router"],    5173, Serves::Requests),
+    framework("@remix-run/dev",        "Remix",            &["remix", "vite"],   5173, Serves::Requests),
+    framework("@sveltejs/kit",         "SvelteKit",        &["vite"],            5173, Serves::Requests),
+    framework("astro",                 "Astro",            &["astro"],           4321, Serves::Requests),
+    framework("gatsby",                "Gatsby",           &["gatsby"],          8000, Serves::Pages),
+    framework("expo",                  "Expo",             &["expo"],            8081, Serves::Phones),
+    framework("react-scripts",         "Create React App", &["react-scripts", "craco", "react-app-rewired"], 3000, Serves::Pages),
+    framework("@vue/cli-service",      "Vue CLI",          &["vue-cli-service"], 8080, Serves::Pages),
+    framework("@angular/core",         "Angular",          &["ng"],              4200, Serves::Pages),
+    framework("vite",                  "Vite",             &["vite"],            5173, Serves::Pages),
 ];
 
 const fn framework(
     dependency: &'static str,
     name: &'static str,
-    starts: &'static str,
+    starts: &'static [&'static str],
     port: u16,
     serves: Serves,
 ) -> Framework {
@@ -72,8 +72,22 @@ impl Framework {
 
     /// Tells whether a command starts its development server.
     fn is_started_by(self, command: &str) -> bool {
-        command.split_whitespace().any(|word| word.rsplit('/').next() == Some(self.starts))
+        starts(command, self.starts)
     }
+}
+
+/// Servers of pages and of other things that scripts start beside a backend.
+const BESIDE: [&str; 5] = ["webpack", "webpack-dev-server", "parcel", "storybook", "redis-server"];
+
+/// Tells whether a command starts one of some programs.
+pub(super) fn starts(command: &str, programs: &[&str]) -> bool {
+    let program = |word: &str| word.rsplit('/').next().is_some_and(|it| programs.contains(&it));
+    command.split_whitespace().any(program)
+}
+
+/// Tells whether a command starts pages, of any framework, or something else that is no backend.
+pub(super) fn is_beside(command: &str) -> bool {
+    starts(command, &BESIDE) || FRAMEWORKS.iter().any(|it| it.is_started_by(command))
 }
 
 /// Clerk's packages with a `useAuth`; of those that a package needs the first counts.
@@ -100,6 +114,8 @@ pub(super) struct FrontEnd {
     pub(super) by: String,
     /// Where its development server is told to listen, and by what.
     pub(super) told: Option<(u16, String)>,
+    /// Whether its server is started by that framework's own program, and not by one of the app's.
+    pub(super) is_started: bool,
     /// Whether it needs a package of Clerk's.
     pub(super) has_clerk: bool,
     asks: Asks,
@@ -126,24 +142,32 @@ pub(super) fn of_place(place: &Place) -> Option<FrontEnd> {
     let package = Package::parse(place.file(package::FILE)?);
     let framework = FRAMEWORKS.into_iter().find(|it| package.needs(it.dependency))?;
     let told = port(place, &package, framework);
-    let has_clerk = OF_CLERK.iter().any(|name| package.needs(name));
+    let is_started = package.commands().iter().any(|(_, it)| framework.is_started_by(it));
+    let has_clerk = package.needs_clerk();
     let (by, place) = (place.path(package::FILE), place.path(""));
-    Some(FrontEnd { framework, place, by, told, has_clerk, asks: asks(&package) })
+    Some(FrontEnd { framework, place, by, told, is_started, has_clerk, asks: asks(&package) })
 }
 
 /// Finds where its development server is told to listen.
 fn port(place: &Place, package: &Package, framework: Framework) -> Option<(u16, String)> {
-    let mut commands = package.commands().filter(|(_, command)| framework.is_started_by(command));
-    let by_command = commands.find_map(|(script, command)| {
+    let commands = package.commands();
+    let told = |(script, command): &(&str, String)| {
         let by = format!("{}, script `{script}`", place.path(package::FILE));
         Some((command::port(command)?, by))
-    });
+    };
+    let by_command = commands.iter().filter(|(_, it)| framework.is_started_by(it)).find_map(told);
     let by_settings = || {
         let (file, text) = place.first(&server_settings::OF_PAGES)?;
         Some((server_settings::of_pages(text)?, place.path(file)))
     };
     let by_variable = || framework.reads_port().then(|| env_file::port(place)).flatten();
-    by_command.or_else(by_settings).or_else(by_variable)
+    // A server of the app's own, which has the framework in it.
+    let by_own = || {
+        let answers = framework.serves == Serves::Requests;
+        let is_own = |it: &&(&str, String)| answers && starts(&it.1, &command::RUNTIMES);
+        commands.iter().filter(is_own).find_map(told)
+    };
+    by_command.or_else(by_settings).or_else(by_variable).or_else(by_own)
 }
 
 fn asks(package: &Package) -> Asks {
@@ -166,18 +190,10 @@ impl FrontEnd {
         self.told.as_ref().map_or(self.framework.port, |(port, _)| *port)
     }
 
-    /// Tells whether a command starts pages and no backend.
-    pub(super) fn is_started_by(&self, command: &str) -> bool {
-        self.framework.serves != Serves::Requests && self.framework.is_started_by(command)
-    }
-
-    /// Tells whether requests are answered by the same server, where the backend's is at `port` and
-    /// in that folder, if a file said so.
-    pub(super) fn is_backend(&self, port: Option<u16>, place: Option<&str>) -> bool {
-        match place {
-            Some(place) => place == self.place && self.framework.serves == Serves::Requests,
-            None => port == Some(self.port()),
-        }
+    /// Returns what says so.
+    pub(super) fn port_by(&self) -> String {
+        let default = || format!("{}: where {} listens by default", self.by, self.framework.name);
+        self.told.as_ref().map_or_else(default, |(_, by)| by.clone())
     }
 
     /// Returns the origin of its pages while it is written.
@@ -308,6 +324,13 @@ mod tests {
                 (".env", ""),
                 5173,
             ),
+            (vite(r#""dev": "run-p dev:*", "dev:web": "vite --port 3001""#), (".env", ""), 3001),
+            (
+                package("react-scripts", r#""start": "set PORT=3006 && craco start""#),
+                (".env", ""),
+                3006,
+            ),
+            (package("next", r#""dev": "PORT=4000 node server.js""#), (".env", ""), 4000),
             (vite(r#""dev": "vite""#), (".env", "PORT=3006"), 5173),
             (package("react-scripts", ""), (".env", "PORT=3006"), 3006),
             (package("nuxt", ""), (".env", "PORT=3006"), 3006),

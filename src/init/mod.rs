@@ -13,6 +13,7 @@ mod key;
 mod package;
 mod pages;
 mod port;
+mod server;
 mod server_settings;
 mod settings;
 mod source;
@@ -32,6 +33,7 @@ pub use self::folder::Folder;
 use self::folder::Place;
 use self::front_end::{FrontEnd, Serves};
 use self::pages::Pages;
+use self::port::{Guess, Sure};
 
 /// Every file that is looked at, as it is named by who asks for it: first those of variables, in the
 /// order in which they count.
@@ -74,8 +76,12 @@ struct Backend {
     port: Option<u16>,
     /// The folder that tells of it.
     place: Option<String>,
-    /// What says that it is there; nothing where that is a guess of ours.
+    /// What says that it is there.
     by: Option<String>,
+    /// Whether nothing does, but what many do.
+    is_guess: bool,
+    /// Whether it answers with the pages of a front end in its folder.
+    has_pages: bool,
 }
 
 /// Why there is no settings file.
@@ -135,7 +141,7 @@ impl Draft {
             Some(url) => Backend::given(url),
             None => Backend::of(&places),
         };
-        let pages = Pages::of(&places, &backend);
+        let pages = Pages::of(&places, &backend, key.place.as_deref());
         Ok(Self { key, backend, pages, unreadable: folder.unreadable.clone() })
     }
 
@@ -159,7 +165,13 @@ impl Draft {
         let _ = writeln!(out, "key      {}, {} ({by})", key.host(), key::kind(key));
         let _ = writeln!(out, "backend  {} ({})", self.backend.url, self.backend.by());
         for front_end in self.pages.iter().map(Pages::front_end) {
-            let _ = writeln!(out, "pages    {} ({})", front_end.framework.name, front_end.by);
+            let name = front_end.framework.name;
+            let _ = match front_end.origin() {
+                Some(origin) => {
+                    writeln!(out, "pages    {name} at {origin} ({})", front_end.port_by())
+                }
+                None => writeln!(out, "pages    {name} ({})", front_end.by),
+            };
         }
         for note in self.notes() {
             let _ = writeln!(out, "note     {note}");
@@ -222,7 +234,7 @@ impl Draft {
         let others = self.key.others.iter().map(|it| {
             format!("another key: {it}; give the one that is meant with --publishable-key")
         });
-        let of_backend = self.backend.by.is_none().then(|| {
+        let of_backend = self.backend.is_guess.then(|| {
             "where does your backend listen? Change `upstream.url` in the file, or say it with --upstream http://127.0.0.1:PORT".to_owned()
         });
         let built = self.built_files().map(|(framework, path)| {
@@ -276,14 +288,41 @@ impl Draft {
 
 impl Backend {
     fn given(url: &str) -> Self {
+        let (url, port) = (url.to_owned(), command::of_address(url));
         let by = Some("--upstream".to_owned());
-        Self { url: url.to_owned(), port: command::of_address(url), place: None, by }
+        Self { url, port, place: None, by, is_guess: false, has_pages: false }
     }
 
     fn of(places: &[&Place]) -> Self {
         let (guess, place) = port::guess(places).unzip();
-        let (port, by) = guess.map_or((PORT, None), |guess| (guess.port, Some(guess.by)));
-        Self { url: format!("http://127.0.0.1:{port}"), port: by.as_ref().map(|_| port), place, by }
+        let at = |port| format!("http://127.0.0.1:{port}");
+        match guess {
+            Some(Guess { port, by, sure, has_pages }) => Self {
+                url: at(port),
+                port: Some(port),
+                place,
+                by: Some(by),
+                is_guess: sure == Sure::ByCustom,
+                has_pages,
+            },
+            None => Self {
+                url: at(PORT),
+                port: None,
+                place: None,
+                by: None,
+                is_guess: true,
+                has_pages: false,
+            },
+        }
+    }
+
+    /// Tells whether it answers with the pages of a front end: one in its folder, or at the port
+    /// that was given.
+    fn is_of(&self, front_end: &FrontEnd) -> bool {
+        match &self.place {
+            Some(place) => self.has_pages && *place == front_end.place,
+            None => self.port == Some(front_end.port()),
+        }
     }
 
     fn by(&self) -> &str {

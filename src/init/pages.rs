@@ -14,18 +14,17 @@ pub(super) enum Pages {
 }
 
 impl Pages {
-    /// Finds those that sign their users in: with a package of Clerk's, where any has one.
-    pub(super) fn of(places: &[&Place], backend: &Backend) -> Vec<Self> {
+    /// Finds those that sign their users in: with a package of Clerk's, where any has one, and those
+    /// of the folder with the key. The backend's are the first.
+    pub(super) fn of(places: &[&Place], backend: &Backend, of_key: Option<&str>) -> Vec<Self> {
         let all: Vec<_> = places.iter().filter_map(|place| front_end::of_place(place)).collect();
         let has_clerk = all.iter().any(|front_end| front_end.has_clerk);
-        let pages = all.into_iter().map(|front_end| {
-            let is_backend = front_end.is_backend(backend.port, backend.place.as_deref());
-            if is_backend { Self::Backends(front_end) } else { Self::Apart(front_end) }
-        });
-        let signs_in = |pages: &Self| {
-            matches!(pages, Self::Backends(_)) || !has_clerk || pages.front_end().has_clerk
+        let signs_in = |it: &FrontEnd| {
+            !has_clerk || it.has_clerk || of_key == Some(&it.place) || backend.is_of(it)
         };
-        pages.filter(signs_in).collect()
+        let all = all.into_iter().filter(signs_in);
+        let (own, apart): (Vec<_>, Vec<_>) = all.partition(|it| backend.is_of(it));
+        own.into_iter().map(Self::Backends).chain(apart.into_iter().map(Self::Apart)).collect()
     }
 
     /// Returns the front end whose pages are another server's.

@@ -3,67 +3,40 @@
 use super::folder::Place;
 use super::front_end::{self, FrontEnd, Serves};
 use super::package::{self, Package};
-use super::{command, compose, env_file, server_settings, source};
+use super::{command, compose, env_file, server, server_settings, source};
 
 /// A port, and what it is believed by.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Guess {
     pub(super) port: u16,
     /// As in `PORT in .env`, or `manage.py: where Django listens by default`.
     pub(super) by: String,
+    pub(super) sure: Sure,
+    /// Whether the server answers with the pages of the front end in its folder.
+    pub(super) has_pages: bool,
 }
 
-/// Where a server listens that is told nothing: the file that tells of it, a word in it, what it
-/// is called, its port. Of several the first counts.
-#[rustfmt::skip]
-const DEFAULTS: [(&str, &str, &str, u16); 29] = [
-    ("manage.py",         "",             "Django",      8000),
-    ("artisan",           "",             "Laravel",     8000),
-    ("mix.exs",           "phoenix",      "Phoenix",     4000),
-    ("Gemfile",           "\"rails\"",    "Rails",       3000),
-    ("Gemfile",           "\"sinatra\"",  "Sinatra",     4567),
-    ("config.ru",         "",             "Rack",        9292),
-    ("pyproject.toml",    "django",       "Django",      8000),
-    ("pyproject.toml",    "fastapi",      "FastAPI",     8000),
-    ("pyproject.toml",    "flask",        "Flask",       5000),
-    ("requirements.txt",  "django",       "Django",      8000),
-    ("requirements.txt",  "fastapi",      "FastAPI",     8000),
-    ("requirements.txt",  "flask",        "Flask",       5000),
-    ("Pipfile",           "django",       "Django",      8000),
-    ("Pipfile",           "fastapi",      "FastAPI",     8000),
-    ("Pipfile",           "flask",        "Flask",       5000),
-    ("composer.json",     "symfony",      "Symfony",     8000),
-    ("Cargo.toml",        "rocket",       "Rocket",      8000),
-    ("Cargo.toml",        "actix-web",    "Actix",       8080),
-    ("Cargo.toml",        "axum",         "Axum",        3000),
-    ("pom.xml",           "spring-boot",  "Spring Boot", 8080),
-    ("pom.xml",           "quarkus",      "Quarkus",     8080),
-    ("build.gradle",      "springframework", "Spring Boot", 8080),
-    ("build.gradle",      "quarkus",      "Quarkus",     8080),
-    ("build.gradle",      "ktor",         "Ktor",        8080),
-    ("build.gradle.kts",  "springframework", "Spring Boot", 8080),
-    ("build.gradle.kts",  "quarkus",      "Quarkus",     8080),
-    ("build.gradle.kts",  "ktor",         "Ktor",        8080),
-    ("deno.json",         "",             "Deno",        8000),
-    ("go.mod",            "",             "Go",          8080),
-];
+impl Guess {
+    pub(super) fn told(port: u16, by: String) -> Self {
+        Self { port, by, sure: Sure::Told, has_pages: false }
+    }
+}
 
-/// Servers for Node, which listen on 3000 by custom.
-const NODE: [(&str, &str); 7] = [
-    ("@nestjs/core", "NestJS"),
-    ("express", "Express"),
-    ("fastify", "Fastify"),
-    ("koa", "Koa"),
-    ("hono", "Hono"),
-    ("@hapi/hapi", "hapi"),
-    ("@adonisjs/core", "AdonisJS"),
-];
+/// How much a port is believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sure {
+    /// A file says it.
+    Told,
+    /// The server listens there unless it is told another.
+    ByDefault,
+    /// Many such servers do, and none has to.
+    ByCustom,
+}
 
-/// What runs a server for Node that is known by no dependency.
-const RUNTIMES: [&str; 7] = ["node", "nodemon", "tsx", "ts-node", "ts-node-dev", "bun", "deno"];
-
-/// What start commands stand in, the one for one's own machine first.
+/// What start commands stand in, the one for one's own machine first; and which of them starts a
+/// backend, the plainest name first.
 const PROCFILES: [&str; 2] = ["Procfile.dev", "Procfile"];
+const PROCESSES: [&str; 5] = ["api:", "backend:", "server:", "rails:", "web:"];
 
 /// What an image is made by.
 const DOCKERFILE: &str = "Dockerfile";
@@ -94,97 +67,122 @@ const SOURCES: [&str; 20] = [
 
 /// Names the files that are asked about a port, besides those of variables.
 pub(super) fn files() -> impl Iterator<Item = &'static str> {
-    let of_defaults = DEFAULTS.into_iter().map(|(file, ..)| file);
     let of_settings = server_settings::FILES.into_iter().map(|(file, _)| file);
-    let all = PROCFILES.into_iter().chain(compose::FILES).chain(SOURCES).chain(of_defaults);
-    all.chain(of_settings).chain([package::FILE, DOCKERFILE])
+    let all = PROCFILES.into_iter().chain(compose::FILES).chain(SOURCES).chain(server::files());
+    all.chain(of_settings).chain([DOCKERFILE])
+}
+
+/// What is known of all folders.
+#[derive(Default)]
+struct Known {
+    /// Those with a server and no front end.
+    backends: Vec<String>,
+    /// Those with a front end that is no backend.
+    pages: Vec<String>,
 }
 
 /// Guesses where the backend listens, and names its folder; nothing where nothing says it.
 ///
 /// A folder with a backend alone is believed before one with a front end: where both are there,
-/// the front end is not what the proxy stands before.
+/// the front end is not what the proxy stands before. Of backends alone what a file says is believed
+/// before a default.
 pub(super) fn guess(places: &[&Place]) -> Option<(Guess, String)> {
     let places = places.iter().map(|place| (*place, front_end::of_place(place)));
     let (alone, both): (Vec<_>, Vec<_>) = places.partition(|(_, front_end)| front_end.is_none());
-    let no_backends = both.iter().filter(|(place, front_end)| {
-        let answers = front_end.as_ref().is_some_and(|it| it.framework.serves == Serves::Requests);
-        !answers && server(place).is_none()
-    });
-    let no_backends: Vec<_> = no_backends.map(|(place, _)| place.path("")).collect();
-    alone.iter().chain(&both).find_map(|(place, front_end)| {
-        Some((of_place(place, front_end.as_ref(), &no_backends)?, place.path("")))
-    })
+    let mut known = Known::default();
+    for (place, front_end) in alone.iter().chain(&both) {
+        let pages = front_end.as_ref().is_some_and(|it| it.framework.serves != Serves::Requests);
+        match (server::of_place(place), front_end) {
+            (Some(_), None) => known.backends.push(place.path("")),
+            (None, Some(_)) if pages => known.pages.push(place.path("")),
+            _ => {}
+        }
+    }
+    let find = |places: &[(&Place, Option<FrontEnd>)], is_good: fn(&Guess) -> bool| {
+        places.iter().find_map(|(place, front_end)| {
+            let guess = of_place(place, front_end.as_ref(), &known).filter(is_good)?;
+            Some((guess, place.path("")))
+        })
+    };
+    let is_told = |guess: &Guess| guess.sure == Sure::Told;
+    find(&alone, is_told).or_else(|| find(&alone, |_| true)).or_else(|| find(&both, |_| true))
 }
 
-fn of_place(place: &Place, front_end: Option<&FrontEnd>, no_backends: &[String]) -> Option<Guess> {
-    let server = server(place);
-    let by_compose = || by_compose(place, no_backends);
-    if let (None, Some(front_end)) = (&server, front_end) {
+fn of_place(place: &Place, front_end: Option<&FrontEnd>, known: &Known) -> Option<Guess> {
+    let server = server::of_place(place);
+    let pages = front_end.filter(|it| it.framework.serves == Serves::Requests);
+    if server.is_none() && front_end.is_some() {
         // What a front end without a backend says of ports is about itself.
-        let answers = front_end.framework.serves == Serves::Requests;
-        return answers.then(|| by_pages(front_end, by_compose));
+        return pages.map(|front_end| by_pages(front_end, by_compose(place, known)));
     }
-    by_procfile(place)
-        .or_else(|| by_script(place, front_end, server.is_some()))
-        .or_else(|| env_file::port(place).map(|(port, by)| Guess { port, by }))
-        .or_else(by_compose)
+    // Where the framework's own program is not started, it is in a server of the app's.
+    let is_node = server.as_ref().is_some_and(|it| it.by.contains(package::FILE));
+    let has_pages = is_node && pages.is_some_and(|it| !it.is_started);
+    let listening = if server.is_some() { source::port } else { source::listening };
+    let told = by_procfile(place)
+        .or_else(|| by_script(place, server.is_some()))
+        .or_else(|| env_file::port(place).map(|(port, by)| Guess::told(port, by)))
+        .or_else(|| by_compose(place, known))
         .or_else(|| by_settings(place))
-        .or_else(|| by_source(place))
-        .or_else(|| by_image(place))
-        .or(server)
+        .or_else(|| by_source(place, listening))
+        .or_else(|| by_image(place));
+    Some(Guess { has_pages, ..told.or(server)? })
 }
 
 /// The server of the pages is the backend: where it is told to listen, or is published, or listens
 /// by default.
-fn by_pages(front_end: &FrontEnd, by_compose: impl FnOnce() -> Option<Guess>) -> Guess {
-    let told = front_end.told.clone().map(|(port, by)| Guess { port, by });
-    told.or_else(by_compose).unwrap_or_else(|| Guess {
-        port: front_end.port(),
-        by: format!("{}: where {} listens by default", front_end.by, front_end.framework.name),
-    })
+fn by_pages(front_end: &FrontEnd, by_compose: Option<Guess>) -> Guess {
+    let told = front_end.told.clone().map(|(port, by)| Guess::told(port, by));
+    let default =
+        || Guess { sure: Sure::ByDefault, ..Guess::told(front_end.port(), front_end.port_by()) };
+    Guess { has_pages: true, ..told.or(by_compose).unwrap_or_else(default) }
 }
 
 fn by_procfile(place: &Place) -> Option<Guess> {
     PROCFILES.into_iter().find_map(|file| {
-        let web = place.file(file)?.lines().find_map(|line| line.strip_prefix("web:"))?;
-        Some(Guess { port: command::port(web)?, by: place.path(file) })
+        let text = place.file(file)?;
+        let of_name = |name| text.lines().find_map(|line: &str| line.strip_prefix(name));
+        let mut lines = PROCESSES.into_iter().filter_map(of_name);
+        let port =
+            lines.find_map(|line| command::port(line).filter(|_| !front_end::is_beside(line)));
+        Some(Guess::told(port?, place.path(file)))
     })
 }
 
 /// A script may start other things too: pages, and where no server is known whatever it likes.
-fn by_script(place: &Place, front_end: Option<&FrontEnd>, is_server: bool) -> Option<Guess> {
+fn by_script(place: &Place, is_server: bool) -> Option<Guess> {
     let package = Package::parse(place.file(package::FILE)?);
-    let is_backend = |command: &str| {
-        let mut words = command.split_whitespace();
-        let runs = is_server || words.any(|word| RUNTIMES.contains(&word));
-        runs && front_end.is_none_or(|it| !it.is_started_by(command))
-    };
-    package.commands().filter(|(_, command)| is_backend(command)).find_map(|(name, command)| {
+    let runs = |command: &str| is_server || front_end::starts(command, &command::RUNTIMES);
+    let is_backend = |command: &str| runs(command) && !front_end::is_beside(command);
+    let commands = package.commands();
+    commands.iter().filter(|(_, command)| is_backend(command)).find_map(|(name, command)| {
         let by = format!("{}, script `{name}`", place.path(package::FILE));
-        Some(Guess { port: command::port(command)?, by })
+        Some(Guess::told(command::port(command)?, by))
     })
 }
 
-/// A service that is no front end's; a path in a Compose file begins at the file.
-fn by_compose(place: &Place, no_backends: &[String]) -> Option<Guess> {
+/// A service that is a backend, or at least no front end; a path in a Compose file begins at the
+/// file, and a variable is looked up beside it.
+fn by_compose(place: &Place, known: &Known) -> Option<Guess> {
     let (file, text) = place.first(&compose::FILES)?;
-    let by = format!("{}, the first service with a `build`", place.path(file));
-    let mut services = compose::built(text).into_iter();
-    let found = services.find(|it| !no_backends.contains(&place.path(&it.folder)))?;
-    Some(Guess { port: found.port, by })
+    let services = compose::built(text, |name| env_file::find(place.file(".env")?, name));
+    let of = |folders: &[String], it: &compose::Built| folders.contains(&place.path(&it.folder));
+    let backend = services.iter().find(|it| of(&known.backends, it));
+    let other = || services.iter().find(|it| !of(&known.pages, it));
+    let port = backend.or_else(other)?.port;
+    Some(Guess::told(port, format!("{}, a service with a `build`", place.path(file))))
 }
 
 fn by_settings(place: &Place) -> Option<Guess> {
-    server_settings::FILES.into_iter().find_map(|(file, read)| {
-        Some(Guess { port: read(place.file(file)?)?, by: place.path(file) })
-    })
+    server_settings::FILES
+        .into_iter()
+        .find_map(|(file, read)| Some(Guess::told(read(place.file(file)?)?, place.path(file))))
 }
 
-fn by_source(place: &Place) -> Option<Guess> {
-    SOURCES.into_iter().find_map(|file| {
-        Some(Guess { port: source::port(place.file(file)?)?, by: place.path(file) })
-    })
+fn by_source(place: &Place, read: fn(&str) -> Option<u16>) -> Option<Guess> {
+    SOURCES
+        .into_iter()
+        .find_map(|file| Some(Guess::told(read(place.file(file)?)?, place.path(file))))
 }
 
 /// Reads the port of an image. Below 1024 it is the container's alone: on the machine itself it
@@ -196,31 +194,7 @@ fn by_image(place: &Place) -> Option<Guess> {
         exposed.flat_map(|line| line.split_whitespace().map(command::expanded).collect::<Vec<_>>());
     let mut ports = ports.filter_map(|word| command::number(word.split('/').next()?));
     let port = ports.find(|port| *port >= 1024 && !command::is_of_another(*port))?;
-    Some(Guess { port, by: format!("EXPOSE in {}", place.path(DOCKERFILE)) })
-}
-
-/// The server that a folder is known to have, and where that listens by default.
-fn server(place: &Place) -> Option<Guess> {
-    let by_default = |file, name, port| Guess {
-        port,
-        by: format!("{}: where {name} listens by default", place.path(file)),
-    };
-    let package = place.file(package::FILE).map(Package::parse).unwrap_or_default();
-    let node = NODE.into_iter().find(|(dependency, _)| package.needs(dependency));
-    let node = node.map(|(_, name)| by_default(package::FILE, name, 3000));
-    let other = DEFAULTS.into_iter().find(|(file, word, ..)| {
-        place.file(file).is_some_and(|text| word.is_empty() || has_word(text, word))
-    });
-    node.or(other.map(|(file, _, name, port)| by_default(file, name, port)))
-}
-
-/// Tells whether a name stands in a text: `flask`, and not `flaskless`. Quotes are of one kind.
-fn has_word(text: &str, word: &str) -> bool {
-    let text = text.to_lowercase().replace('\'', "\"");
-    let is_more = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
-    text.match_indices(word).any(|(at, _)| {
-        !is_more(text[..at].chars().next_back()) && !is_more(text[at + word.len()..].chars().next())
-    })
+    Some(Guess::told(port, format!("EXPOSE in {}", place.path(DOCKERFILE))))
 }
 
 #[cfg(test)]
@@ -264,7 +238,7 @@ mod tests {
                     ("compose.yaml", "services:\n  a:\n    build: .\n    ports: [\"8085:80\"]\n"),
                     ("go.mod", ""),
                 ],
-                Some((8085, "compose.yaml, the first service with a `build`")),
+                Some((8085, "compose.yaml, a service with a `build`")),
             ),
             (
                 &[("main.go", "http.ListenAndServe(\":8086\", nil)"), ("go.mod", "")],
@@ -276,12 +250,12 @@ mod tests {
             ),
             (
                 &[("Dockerfile", "EXPOSE 80"), ("go.mod", "")],
-                Some((8080, "go.mod: where Go listens by default")),
+                Some((8080, "go.mod: a guess, where many Go servers listen")),
             ),
             (
                 &[(
                     "Properties/launchSettings.json",
-                    "{\n\"applicationUrl\": \"https://localhost:7001;http://localhost:5123\",\n}",
+                    r#"{"profiles": {"a": {"applicationUrl": "https://localhost:7001;http://localhost:5123"}}}"#,
                 )],
                 Some((5123, "Properties/launchSettings.json")),
             ),
@@ -298,7 +272,7 @@ mod tests {
             ),
             (
                 &[("package.json", EXPRESS)],
-                Some((3000, "package.json: where Express listens by default")),
+                Some((3000, "package.json: a guess, where many Express servers listen")),
             ),
             (
                 &[("package.json", NEXT)],
@@ -325,11 +299,11 @@ mod tests {
             (&[("package.json", VITE), (".env", "PORT=4000")], None),
             (
                 &[("web/package.json", VITE), ("server/package.json", EXPRESS)],
-                Some((3000, "server/package.json: where Express listens by default")),
+                Some((3000, "server/package.json: a guess, where many Express servers listen")),
             ),
             (
                 &[("package.json", NEXT), ("server/go.mod", "")],
-                Some((8080, "server/go.mod: where Go listens by default")),
+                Some((8080, "server/go.mod: a guess, where many Go servers listen")),
             ),
             (
                 &[(
@@ -360,7 +334,49 @@ mod tests {
                     ("web/package.json", VITE),
                     ("api/requirements.txt", "fastapi"),
                 ],
-                Some((8005, "compose.yaml, the first service with a `build`")),
+                Some((8005, "compose.yaml, a service with a `build`")),
+            ),
+            (
+                &[
+                    (
+                        "compose.yaml",
+                        "services:\n  web:\n    build: ./web\n    ports: [\"3001:3000\"]\n  api:\n    build: ./api\n    ports: [\"${API_PORT}:8000\"]\n",
+                    ),
+                    (".env", "API_PORT=8005"),
+                    ("web/package.json", NEXT),
+                    ("api/requirements.txt", "fastapi"),
+                ],
+                Some((8005, "compose.yaml, a service with a `build`")),
+            ),
+            // What a file says, though another folder has a default.
+            (
+                &[
+                    ("package.json", EXPRESS),
+                    ("server/index.js", "app.listen(process.env.PORT || 5000)"),
+                ],
+                Some((5000, "server/index.js")),
+            ),
+            // But not what a client in another folder connects to.
+            (
+                &[
+                    ("package.json", NEXT),
+                    ("packages/email/src/index.ts", "createTransport({ port: 2525 })"),
+                ],
+                Some((3000, "package.json: where Next.js listens by default")),
+            ),
+            (
+                &[
+                    ("Procfile.dev", "web: vite --port 3001\napi: PORT=3002 rails s"),
+                    ("Gemfile", "gem 'rails'"),
+                ],
+                Some((3002, "Procfile.dev")),
+            ),
+            (
+                &[(
+                    "package.json",
+                    r#"{"dependencies": {"hono": "4"}, "scripts": {"dev": "wrangler dev"}}"#,
+                )],
+                Some((8787, "package.json: where Wrangler listens by default")),
             ),
             // A folder with no server known has one where a runtime is told to start it.
             (
@@ -381,10 +397,11 @@ mod tests {
             ),
             (&[], None),
         ] {
-            let want = want.map(|(port, by): (u16, &str)| Guess { port, by: by.to_owned() });
+            let want = want.map(|(port, by): (u16, &str)| (port, by.to_owned()));
             let folder = folder(files);
             let places: Vec<_> = folder.places.iter().collect();
-            assert_eq!(guess(&places).map(|(guess, _)| guess), want, "{files:?}");
+            let found = guess(&places).map(|(guess, _)| (guess.port, guess.by));
+            assert_eq!(found, want, "{files:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The port in a server's own settings, which are about nothing else.
 
+use serde_json::Value;
+
 use super::{command, source};
 
 /// Finds the port in the text of a file.
@@ -9,33 +11,72 @@ type Read = fn(&str) -> Option<u16>;
 pub(super) const FILES: [(&str, Read); 5] = [
     ("Properties/launchSettings.json", of_launch_settings),
     ("config/puma.rb", of_puma),
-    ("src/main/resources/application.properties", source::port),
+    ("src/main/resources/application.properties", of_properties),
     ("src/main/resources/application.yml", of_spring),
     ("src/main/resources/application.yaml", of_spring),
 ];
 
 /// Where front ends are configured that have a server of their own while they are written.
-pub(super) const OF_PAGES: [&str; 6] = [
+pub(super) const OF_PAGES: [&str; 8] = [
     "vite.config.ts",
     "vite.config.js",
     "vite.config.mts",
     "vite.config.mjs",
     "astro.config.mjs",
+    "astro.config.ts",
+    "astro.config.mts",
     "nuxt.config.ts",
 ];
 
 /// Reads `server: { port: 3002 }`, or `devServer: { … }` as Nuxt has it. What else there is of
-/// ports is not where pages are: `preview`, or a proxy's target.
+/// ports is not where pages are: `preview`, a proxy's target, or `hmr` within the same braces.
 pub(super) fn of_pages(text: &str) -> Option<u16> {
-    let (_, server) = text.split_once("erver:")?;
-    source::port(server.split('}').next()?)
+    let (_, server) = text.split_once("devServer:").or_else(|| text.split_once("server:"))?;
+    source::port(&outermost(server.trim_start().strip_prefix('{')?))
 }
 
-/// ASP.NET: `"applicationUrl": "https://localhost:7001;http://localhost:5123"`.
+/// Returns what stands between braces, each inner pair with all in it taken out.
+fn outermost(text: &str) -> String {
+    let mut depth = 0;
+    let of_depth = text.chars().map_while(|letter| {
+        let before = depth;
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => return None,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        Some((before.max(depth), letter))
+    });
+    of_depth.filter(|(depth, _)| *depth == 0).map(|(_, letter)| letter).collect()
+}
+
+/// ASP.NET: `"applicationUrl": "https://localhost:7001;http://localhost:5123"` of a profile that
+/// starts the project. Another is for IIS.
 fn of_launch_settings(text: &str) -> Option<u16> {
-    let urls = text.lines().find(|line| line.contains("\"applicationUrl\""))?;
-    let urls = urls.split('"').nth(3)?;
-    urls.split(';').find(|url| url.starts_with("http://")).and_then(command::of_address)
+    let json: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
+    let profiles = json.get("profiles")?.as_object()?.values();
+    let mut own = profiles.filter(|it| it.get("commandName").is_none_or(|it| it == "Project"));
+    own.find_map(|profile| {
+        let mut urls = profile.get("applicationUrl")?.as_str()?.split(';');
+        urls.find(|url| url.starts_with("http://")).and_then(command::of_address)
+    })
+}
+
+/// Spring and Quarkus: `server.port=9090`, `server.port=${PORT:9090}`.
+fn of_properties(text: &str) -> Option<u16> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(['=', ':'])?;
+        let is_own = matches!(name.trim(), "server.port" | "quarkus.http.port");
+        is_own.then(|| or_default(value)).flatten()
+    })
+}
+
+/// Reads `9090`, or the default of `${PORT:9090}`.
+fn or_default(value: &str) -> Option<u16> {
+    let of_variable = value.trim().strip_prefix("${").and_then(|it| it.strip_suffix('}'));
+    let default = of_variable.and_then(|it| it.split_once(':')).map(|(_, default)| default);
+    command::number(default.unwrap_or(value).trim())
 }
 
 /// Rails: `port 3010`, `port ENV.fetch("PORT", 3010)`, `bind "tcp://127.0.0.1:3010"`. Where it says
@@ -71,9 +112,7 @@ fn of_spring(text: &str) -> Option<u16> {
         }
         let value = if within { line.trim().strip_prefix("port:") } else { None };
         let value = value.or_else(|| line.strip_prefix("server.port:"))?;
-        let of_variable = value.trim().strip_prefix("${").and_then(|it| it.strip_suffix('}'));
-        let default = of_variable.and_then(|it| it.split_once(':')).map(|(_, default)| default);
-        command::number(default.unwrap_or(value).trim())
+        or_default(value)
     })
 }
 
@@ -149,6 +188,16 @@ mod tests {
                 ),
                 ("{ server: { port: Number(process.env.PORT) || 3002 } }", Some(3002)),
                 ("defineNuxtConfig({ devServer: { port: 3002 } })", Some(3002)),
+                (
+                    "{ server: { proxy: { '/api': { target: 'http://localhost:8000', port: 1 } }, port: 3002 } }",
+                    Some(3002),
+                ),
+                ("{ server: {\n  watch: { usePolling: true },\n  port: 3002,\n} }", Some(3002)),
+                (
+                    "{ vite: { server: { hmr: { port: 1 } } }, devServer: { port: 3002 } }",
+                    Some(3002),
+                ),
+                ("{ server: { hmr: { port: 24678 } } }", None),
                 ("{ preview: { port: 8080 } }", None),
                 ("{ server: { open: true }, preview: { port: 8080 } }", None),
                 ("", None),
@@ -158,8 +207,38 @@ mod tests {
 
     #[test]
     fn asp_net_says_it_in_an_address() {
-        let both = "{\n\"applicationUrl\": \"https://localhost:7001;http://localhost:5123\",\n}";
-        let none = "{\n\"applicationUrl\": \"https://localhost:7001\"\n}";
-        expect(of_launch_settings, &[(both, Some(5123)), (none, None), ("", None)]);
+        let profile = |command: &str, urls: &str| {
+            format!(
+                "\"{command}\": {{\"commandName\": \"{command}\", \"applicationUrl\": \"{urls}\"}}"
+            )
+        };
+        let of = |profiles: &[String]| {
+            let iis =
+                r#""iisSettings": {"iisExpress": {"applicationUrl": "http://localhost:39125"}}"#;
+            format!("{{{iis}, \"profiles\": {{{}}}}}", profiles.join(", "))
+        };
+        let both = profile("Project", "https://localhost:7001;http://localhost:5123");
+        for (text, want) in [
+            (of(&[profile("IISExpress", "http://localhost:39125"), both]), Some(5123)),
+            (of(&[profile("Project", "https://localhost:7001")]), None),
+            (of(&[]), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(of_launch_settings(&text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn properties_say_it_by_one_name() {
+        expect(
+            of_properties,
+            &[
+                ("spring.data.redis.port=6380\nserver.port=9090", Some(9090)),
+                ("server.port=${PORT:9090}", Some(9090)),
+                ("quarkus.http.port = 9090", Some(9090)),
+                ("management.server.port=8081", None),
+                ("", None),
+            ],
+        );
     }
 }

@@ -23,9 +23,23 @@ const MARKS: [&str; 14] = [
     "server.port=",
 ];
 
+/// Words on a line that is about listening and nothing else.
+const PLAIN: [&str; 7] = ["listen", "serve", "run(", "port ||", "port ??", "port) ", "port\", "];
+
 /// Finds the port that a program is written to listen on.
 pub(super) fn port(text: &str) -> Option<u16> {
-    text.lines().filter(|line| speaks_of_listening(line)).find_map(of_line)
+    // A client of something has a port too, and mostly before the end, where it is listened.
+    listening(text)
+        .or_else(|| text.lines().filter(|line| speaks_of_listening(line)).find_map(of_line))
+}
+
+/// Finds the port where a line says that it is listened on.
+pub(super) fn listening(text: &str) -> Option<u16> {
+    let is_plain = |line: &str| {
+        let lower = line.to_lowercase();
+        PLAIN.iter().any(|word| lower.contains(word))
+    };
+    text.lines().filter(|line| speaks_of_listening(line) && is_plain(line)).find_map(of_line)
 }
 
 fn speaks_of_listening(line: &str) -> bool {
@@ -41,11 +55,14 @@ fn of_line(line: &str) -> Option<u16> {
     ports.into_iter().find(|port| !command::is_of_another(*port))
 }
 
-/// Reads the number after a mark, which is a name of its own: `port`, and not `redisPort`.
+/// Reads the number after a mark, which is a name of its own: `port`, and not `redisPort`; or that of
+/// a variable that `port` is read from.
 fn after_mark(line: &str, mark: &str) -> Option<u16> {
     let (before, rest) = line.split_once(mark)?;
     let is_longer = before.ends_with(|last: char| last.is_alphanumeric() || last == '_');
-    if is_longer {
+    let words =
+        |text: &str| text.split_whitespace().any(|word| word.trim_end_matches(':') == "port");
+    if is_longer && !words(&before.to_lowercase()) {
         return None;
     }
     let rest = rest.trim_start_matches([' ', '"', '\'', '{', '(']);
@@ -80,6 +97,8 @@ mod tests {
             ("app.run(port=int(os.environ.get(\"PORT\", 5001)))", Some(5001)),
             ("server.port=9090", Some(9090)),
             ("const db = { host: 'localhost', port: 5432 }", None),
+            ("const port = process.env.API_PORT || 4000", Some(4000)),
+            ("new Redis({ port: 6380 })\napp.listen(4000)", Some(4000)),
             ("const redisPort = 6380", None),
             ("const REDIS_PORT = 6380", None),
             ("log(`listening on http://localhost:3000`)", None),
@@ -93,6 +112,18 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(port(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_a_port_too_and_does_not_listen() {
+        for (line, want) in [
+            ("createTransport({ host: 'smtp.mailtrap.io', port: 2525 })", None),
+            ("new Redis({ port: 6380 })", None),
+            ("app.listen(4000)", Some(4000)),
+            ("const port = process.env.PORT || 4000", Some(4000)),
+        ] {
+            assert_eq!(listening(line), want, "{line}");
         }
     }
 }

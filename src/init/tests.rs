@@ -247,7 +247,7 @@ fn the_report_says_what_was_found_by_what_and_what_to_do() {
         (
             &[KEY, VITE],
             &[
-                "pages    Vite (package.json)",
+                "pages    Vite at http://localhost:5173 (package.json: where Vite listens by default)",
                 "note     tokens are taken from pages of http://localhost:5173 alone",
                 "A page of Vite sends its token so",
                 "  import { useAuth } from \"@clerk/react\"",

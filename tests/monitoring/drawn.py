@@ -216,7 +216,8 @@ def overridden(panel, name):
     said = {}
     for override in panel["fieldConfig"]["overrides"]:
         how, wanted = override["matcher"]["id"], override["matcher"]["options"]
-        if wanted == name if how == "byName" else re.search(wanted.strip("/"), name):
+        meant = wanted == name if how == "byName" else re.search(wanted.strip("/"), name)
+        if meant:
             said |= {it["id"]: it["value"] for it in override["properties"]}
     return said
 

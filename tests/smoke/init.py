@@ -1,4 +1,4 @@
-"""`countersign init` in a dozen apps; then the command it tells is run as it stands, before a tiny backend at the port it
+"""`countersign init` in apps of many kinds; then the command it tells is run as it stands, before a tiny backend at the port it
 found, and a request with a token goes through. In a network of its own where one can be had: the ports are the apps'.
 """
 
@@ -82,15 +82,25 @@ APPS = {
          "apps/web/package.json": PACKAGE % ("next dev --port 3000", '"next": "16", "@clerk/nextjs": "7"'),
          "packages/ui/package.json": PACKAGE % ("storybook dev -p 6006", '"react": "19"')},
         3000, "apps/web/package.json, script `dev`", PROXY, 'from "@clerk/nextjs"'),
+    "Next.js and FastAPI in one folder": (
+        {".env.local": "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY=$KEY\n", "requirements.txt": "fastapi\nuvicorn\n",
+         "package.json": '{"scripts": {"dev": "concurrently \\"npm run next-dev\\" \\"npm run fastapi-dev\\"", "next-dev": "next dev -p 3005", '
+                         '"fastapi-dev": "uvicorn api.index:app --reload"}, "dependencies": {"next": "16", "@clerk/nextjs": "7"}}'},
+        8000, "requirements.txt: where FastAPI listens by default", "http://localhost:3005", 'from "@clerk/nextjs"'),
+    "Vite with a proxy, and Django": (
+        {"frontend/.env": "VITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "frontend/package.json": VITE, "backend/manage.py": "",
+         "frontend/vite.config.ts": "export default defineConfig({\n  server: {\n"
+                                    "    proxy: { '/api': { target: 'http://localhost:8000' } },\n    port: 3004,\n  },\n})\n"},
+        8000, "backend/manage.py: where Django listens by default", "http://localhost:3004", 'from "@clerk/clerk-react"'),
     "Compose, with pages and a database": (
         {"web/.env": "VITE_CLERK_PUBLISHABLE_KEY=$KEY\n", "web/package.json": VITE, "api/requirements.txt": "fastapi\n",
          "compose.yaml": "services:\n"
                          "  db:\n    build: ./db\n    ports: [\"5432:5432\"]\n"
                          "  web:\n    build: ./web\n    ports: [\"5173:5173\"]\n"
                          "  api:\n    build: ./api\n    ports: [\"5678:5678\", \"8084:8000\"]\n"},
-        8084, "compose.yaml, the first service with a `build`", "http://localhost:5173", 'from "@clerk/clerk-react"'),
+        8084, "compose.yaml, a service with a `build`", "http://localhost:5173", 'from "@clerk/clerk-react"'),
     "Compose": ({".env": "CLERK_PUBLISHABLE_KEY=$KEY\n", "compose.yaml": COMPOSE, "Dockerfile": "FROM scratch\nEXPOSE 80\n"},
-                8085, "compose.yaml, the first service with a `build`", None, "window.Clerk.session.getToken()"),
+                8085, "compose.yaml, a service with a `build`", None, "window.Clerk.session.getToken()"),
     "an image": ({".env.production": "CLERK_PUBLISHABLE_KEY=$KEY\n", "Dockerfile": "FROM scratch\nEXPOSE 8087/tcp\n",
                   "Cargo.toml": '[dependencies]\naxum = "0.8"\n'},
                  8087, "EXPOSE in Dockerfile", None, "window.Clerk.session.getToken()"),
