@@ -26,8 +26,9 @@ const RUNNERS: [&str; 8] =
 const ELSEWHERE: [&str; 8] =
     ["--cwd", "--prefix", "--workspace", "-w", "--filter", "-F", "-C", "workspace"];
 
-/// How far scripts that start scripts are followed.
+/// How far scripts that start scripts are followed, and for how many commands.
 const DEPTH: usize = 4;
+const MOST: usize = 64;
 
 impl Package {
     /// Reads a package; an empty one where the text is none.
@@ -82,6 +83,9 @@ impl Package {
                 continue;
             }
             let called: Vec<_> = self.called(command).filter(|(it, _)| *it != name).collect();
+            if found.len() == MOST {
+                return;
+            }
             if called.is_empty() || depth == 0 {
                 found.push((name, format!("{variables}{command}")));
             }
@@ -127,6 +131,16 @@ mod tests {
             let package = Package::parse(text);
             assert!(!package.needs("next") && package.commands().is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn scripts_that_start_ever_more_scripts_come_to_an_end() {
+        let names = ["dev", "a", "b", "c", "d"];
+        let scripts = names.windows(2).map(|it| {
+            (it[0].to_owned(), Value::from(format!("npm {}", format!("{} ", it[1]).repeat(1_000))))
+        });
+        let text = serde_json::json!({ "scripts": serde_json::Map::from_iter(scripts) });
+        assert_eq!(Package::parse(&text.to_string()).commands().len(), MOST);
     }
 
     #[test]
