@@ -35,6 +35,12 @@ pub(super) fn is_of_another(port: u16) -> bool {
     OTHERS.contains(&port)
 }
 
+/// Tells whether a command starts one of some programs.
+pub(super) fn starts(command: &str, programs: &[&str]) -> bool {
+    let is_one = |word: &str| word.rsplit('/').next().is_some_and(|it| programs.contains(&it));
+    command.split_whitespace().any(is_one)
+}
+
 /// Finds the port that a command is told to listen on.
 pub(super) fn port(line: &str) -> Option<u16> {
     let line = expanded(line);
@@ -136,6 +142,20 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(port(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_starts_a_program_by_its_name_or_its_path() {
+        for (command, want) in [
+            ("vite --port 1", true),
+            ("PORT=1 npx vite", true),
+            ("node_modules/.bin/vite", true),
+            ("vitest", false),
+            ("node vite.js", false),
+            ("", false),
+        ] {
+            assert_eq!(starts(command, &["vite"]), want, "{command}");
         }
     }
 }

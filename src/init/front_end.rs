@@ -72,22 +72,16 @@ impl Framework {
 
     /// Tells whether a command starts its development server.
     fn is_started_by(self, command: &str) -> bool {
-        starts(command, self.starts)
+        command::starts(command, self.starts)
     }
 }
 
 /// Servers of pages and of other things that scripts start beside a backend.
 const BESIDE: [&str; 5] = ["webpack", "webpack-dev-server", "parcel", "storybook", "redis-server"];
 
-/// Tells whether a command starts one of some programs.
-pub(super) fn starts(command: &str, programs: &[&str]) -> bool {
-    let program = |word: &str| word.rsplit('/').next().is_some_and(|it| programs.contains(&it));
-    command.split_whitespace().any(program)
-}
-
 /// Tells whether a command starts pages, of any framework, or something else that is no backend.
 pub(super) fn is_beside(command: &str) -> bool {
-    starts(command, &BESIDE) || FRAMEWORKS.iter().any(|it| it.is_started_by(command))
+    command::starts(command, &BESIDE) || FRAMEWORKS.iter().any(|it| it.is_started_by(command))
 }
 
 /// Clerk's packages with a `useAuth`; of those that a package needs the first counts.
@@ -164,7 +158,7 @@ fn port(place: &Place, package: &Package, framework: Framework) -> Option<(u16, 
     // A server of the app's own, which has the framework in it.
     let by_own = || {
         let answers = framework.serves == Serves::Requests;
-        let is_own = |it: &&(&str, String)| answers && starts(&it.1, &command::RUNTIMES);
+        let is_own = |it: &&(&str, String)| answers && command::starts(&it.1, &command::RUNTIMES);
         commands.iter().filter(is_own).find_map(told)
     };
     by_command.or_else(by_settings).or_else(by_variable).or_else(by_own)

@@ -116,8 +116,8 @@ fn of_place(place: &Place, front_end: Option<&FrontEnd>, known: &Known) -> Optio
         return pages.map(|front_end| by_pages(front_end, by_compose(place, known)));
     }
     // Where the framework's own program is not started, it is in a server of the app's.
-    let is_node = server.as_ref().is_some_and(|it| it.by.contains(package::FILE));
-    let has_pages = is_node && pages.is_some_and(|it| !it.is_started);
+    let is_own = server.as_ref().is_some_and(|it| it.is_node);
+    let has_pages = is_own && pages.is_some_and(|it| !it.is_started);
     let listening = if server.is_some() { source::port } else { source::listening };
     let told = by_procfile(place)
         .or_else(|| by_script(place, server.is_some()))
@@ -126,7 +126,7 @@ fn of_place(place: &Place, front_end: Option<&FrontEnd>, known: &Known) -> Optio
         .or_else(|| by_settings(place))
         .or_else(|| by_source(place, listening))
         .or_else(|| by_image(place));
-    Some(Guess { has_pages, ..told.or(server)? })
+    Some(Guess { has_pages, ..told.or(server.map(|it| it.guess))? })
 }
 
 /// The server of the pages is the backend: where it is told to listen, or is published, or listens
@@ -152,7 +152,7 @@ fn by_procfile(place: &Place) -> Option<Guess> {
 /// A script may start other things too: pages, and where no server is known whatever it likes.
 fn by_script(place: &Place, is_server: bool) -> Option<Guess> {
     let package = Package::parse(place.file(package::FILE)?);
-    let runs = |command: &str| is_server || front_end::starts(command, &command::RUNTIMES);
+    let runs = |command: &str| is_server || command::starts(command, &command::RUNTIMES);
     let is_backend = |command: &str| runs(command) && !front_end::is_beside(command);
     let commands = package.commands();
     commands.iter().filter(|(_, command)| is_backend(command)).find_map(|(name, command)| {

@@ -1,7 +1,7 @@
 //! The server that a folder is known to have, by what it needs.
 
+use super::command;
 use super::folder::Place;
-use super::front_end;
 use super::package::{self, Package};
 use super::port::Guess;
 use super::port::Sure::{self, ByCustom, ByDefault, Told};
@@ -57,8 +57,17 @@ pub(super) fn files() -> impl Iterator<Item = &'static str> {
     DEFAULTS.into_iter().map(|(file, ..)| file).chain([package::FILE])
 }
 
-/// The server that a folder is known to have, and where that listens unless it is told another.
-pub(super) fn of_place(place: &Place) -> Option<Guess> {
+/// A server that is known.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// Where it listens unless it is told another.
+    pub(super) guess: Guess,
+    /// Whether it is one for Node, which may have a framework of pages in it.
+    pub(super) is_node: bool,
+}
+
+/// Tells which server a folder has.
+pub(super) fn of_place(place: &Place) -> Option<Server> {
     let guess = |file, name, port, sure| {
         let where_ = match sure {
             ByCustom => format!("a guess, where many {name} servers listen"),
@@ -68,7 +77,7 @@ pub(super) fn of_place(place: &Place) -> Option<Guess> {
     };
     let package = place.file(package::FILE).map(Package::parse).unwrap_or_default();
     let commands = package.commands();
-    let worker = commands.iter().any(|(_, command)| front_end::starts(command, &["wrangler"]));
+    let worker = commands.iter().any(|(_, command)| command::starts(command, &["wrangler"]));
     let worker = worker.then(|| guess(package::FILE, "Wrangler", 8787, ByDefault));
     let node = NODE.into_iter().find(|(dependency, ..)| package.needs(dependency));
     let node = node.map(|(_, name, port, sure)| guess(package::FILE, name, port, sure));
@@ -76,7 +85,8 @@ pub(super) fn of_place(place: &Place) -> Option<Guess> {
         place.file(file).is_some_and(|text| word.is_empty() || has_word(text, word))
     });
     let other = other.map(|(file, _, name, port, sure)| guess(file, name, port, sure));
-    worker.or(node).or(other)
+    let of_node = worker.or(node).map(|guess| Server { guess, is_node: true });
+    of_node.or(other.map(|guess| Server { guess, is_node: false }))
 }
 
 /// Tells whether a name stands in a text: `flask`, and not `flaskless`. Quotes are of one kind.
