@@ -3,6 +3,8 @@
 //! Ours and not a crate's, because those refuse a whole file for a line that Node takes, as
 //! `NAME=two words`, and put the process's own variables in the place of `$NAME`.
 
+use std::collections::BTreeSet;
+
 use super::command;
 use super::folder::Place;
 
@@ -20,9 +22,11 @@ pub(super) const FILES: [&str; 7] = [
 /// Reads the variables of a file, in order. What is no variable is passed over; of several of one
 /// name the last counts, as everywhere.
 pub(super) fn variables(text: &str) -> Vec<(&str, &str)> {
-    let all: Vec<_> = text.lines().filter_map(variable).collect();
-    let is_last = |at: usize| all[at + 1..].iter().all(|(later, _)| *later != all[at].0);
-    (0..all.len()).filter(|at| is_last(*at)).map(|at| all[at]).collect()
+    let mut later = BTreeSet::new();
+    let last = text.lines().rev().filter_map(variable).filter(|(name, _)| later.insert(*name));
+    let mut last: Vec<_> = last.collect();
+    last.reverse();
+    last
 }
 
 /// Returns what a variable says.
@@ -92,6 +96,7 @@ mod tests {
     #[test]
     fn of_several_the_last_counts() {
         assert_eq!(find("PORT=1\nA=2\nPORT=3", "PORT"), Some("3"));
+        assert_eq!(variables("A=1\nB=2\nA=3"), [("B", "2"), ("A", "3")]);
         assert_eq!(find("PORTS=1", "PORT"), None);
     }
 }
