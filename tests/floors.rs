@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &str)] = &[
 /// The crates `core` is made of.
 const CRATES_OF_CORE: &[&str] = &[
     "http",
+    "httparse",
     "bytes",
     "serde",
     "serde_json",

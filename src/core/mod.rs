@@ -8,10 +8,12 @@
 //! This room does no I/O and imports no other room, so every rule in it can be tested with a table.
 
 pub mod access;
+pub mod answer;
 pub mod assertion;
 pub mod base64url;
 pub mod browser;
 pub mod caller;
+pub mod chunked;
 pub mod claims;
 pub mod clerk;
 pub mod cookie;
