@@ -1,16 +1,13 @@
 //! The head of a request as the backend gets it: what we say in each, and then what is left of the
 //! client's.
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::header::{CleanHead, is_written_anew};
 
-/// What the table of names has room for: about what we say and what clients send, so that it is not made
-/// anew while a head is written.
-const ROOM: usize = 40;
-
-static EMPTY: HeaderValue = HeaderValue::from_static("");
+/// What is told of some requests.
+static AT_TIMES: [HeaderName; 2] = [Way::FORWARDED_PORT, Way::FORWARDED_PREFIX];
 
 /// What the backend is told of the way a request took, beside who sent it.
 #[derive(Clone, Debug)]
@@ -67,70 +64,111 @@ impl Way {
         }
     }
 
-    fn usual(&self) -> [&HeaderValue; 5] {
-        let client = self.forwarded_for.as_ref().unwrap_or(&EMPTY);
+    fn usual(&self) -> [Option<&HeaderValue>; 5] {
         let host = self.forwarded_host.as_ref().unwrap_or(&self.host);
-        [&self.host, &self.request_id, client, &self.proto, host]
+        let client = self.forwarded_for.as_ref();
+        [Some(&self.host), Some(&self.request_id), client, Some(&self.proto), Some(host)]
+    }
+
+    fn at_times(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let values = [&self.port, &self.prefix];
+        AT_TIMES.iter().zip(values).filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 }
 
-/// The names of the headers that we say in every request, in their order.
-///
-/// To copy and fill in a form costs a fraction of what it does to put its headers into a map one by
-/// one, which looks for a place for each by its name.
+/// The names of the headers that we say in every request, in their order, each as it begins its line.
 #[derive(Debug)]
-pub(super) struct Form(HeaderMap);
+pub(super) struct Form {
+    names: HeaderMap<Box<[u8]>>,
+    length: usize,
+}
 
 impl Form {
     /// Creates the form of a request's way, and of headers of these names after it.
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
-        let mut headers = HeaderMap::with_capacity(ROOM);
+        let mut form = Self { names: HeaderMap::default(), length: 0 };
         for name in Way::USUAL.into_iter().chain(names.cloned()) {
-            let before = headers.insert(name, EMPTY.clone());
+            let begun = [b"\r\n", name.as_str().as_bytes(), b": "].concat();
+            form.length += begun.len();
+            let before = form.names.insert(name, begun.into());
             debug_assert!(before.is_none(), "a value a name: two of one name would share a place");
         }
-        Self(headers)
+        form
     }
 
-    /// Writes the head of a request: its `way`, the `values` in the order of their names, and what is
-    /// left of the client's headers but for those that are written anew.
-    pub(super) fn fill<'a>(
-        &self,
+    /// Fills the form in: with a request's `way`, the `values` in the order of their names, and what is left
+    /// of the client's headers, but for those that we say.
+    pub(super) fn fill<'a, V>(
+        &'a self,
         way: &'a Way,
-        values: impl Iterator<Item = &'a HeaderValue>,
-        client: &CleanHead,
-    ) -> HeaderMap {
-        let mut headers = self.0.clone();
-        let mut places = headers.values_mut();
-        way.usual().into_iter().chain(values).for_each(|value| {
-            let place = places.next();
-            debug_assert!(place.is_some(), "a place for each value");
-            if let Some(place) = place {
-                *place = value.clone();
-            }
-        });
-        debug_assert!(places.next().is_none(), "a value for each place");
-        for (name, value) in &client.0 {
-            if !is_written_anew(name.as_str())
-                && headers.append(name, value.clone())
-                && self.0.contains_key(name)
-            {
-                // It was to be stripped. Came one so far, ours is the one that counts.
-                let ours = headers[name].clone();
-                headers.insert(name, ours);
-            }
-        }
-        if way.forwarded_for.is_none() {
-            headers.remove(Way::FORWARDED_FOR);
-        }
-        let told = [(Way::FORWARDED_PORT, &way.port), (Way::FORWARDED_PREFIX, &way.prefix)];
-        for (name, value) in told {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
-            }
+        values: V,
+        client: &'a CleanHead,
+    ) -> Filled<'a, V> {
+        Filled { form: self, way, values, client }
+    }
+
+    /// How long all of them are, as they begin their lines.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    fn theirs<'a>(
+        &'a self,
+        client: &'a CleanHead,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        // What is in the form was to be stripped. Came one so far, ours is the one that counts.
+        client
+            .0
+            .iter()
+            .filter(|(name, _)| !is_written_anew(name.as_str()) && !self.names.contains_key(*name))
+    }
+}
+
+/// A form that is filled in.
+pub(super) struct Filled<'a, V> {
+    form: &'a Form,
+    way: &'a Way,
+    values: V,
+    client: &'a CleanHead,
+}
+
+impl<'a, V: Iterator<Item = &'a HeaderValue>> Filled<'a, V> {
+    /// Returns the headers.
+    pub(super) fn into_headers(self) -> HeaderMap {
+        let Self { form, way, values, client } = self;
+        let mut headers = HeaderMap::with_capacity(form.names.len() + client.0.len());
+        let values = way.usual().into_iter().chain(values.map(Some));
+        let ours = form.names.keys().zip(values).filter_map(|(name, value)| Some((name, value?)));
+        for (name, value) in ours.chain(form.theirs(client)).chain(way.at_times()) {
+            headers.append(name, value.clone());
         }
         headers
     }
+
+    /// Writes the headers, each after the end of the line before it (RFC 9112 §5); but for the length, which is
+    /// said by whoever frames the body.
+    pub(super) fn write(self, head: &mut Vec<u8>) {
+        let Self { form, way, values, client } = self;
+        let values = way.usual().into_iter().chain(values.map(Some));
+        for (begun, value) in form.names.values().zip(values) {
+            if let Some(value) = value {
+                head.extend_from_slice(begun);
+                head.extend_from_slice(value.as_bytes());
+            }
+        }
+        let theirs = form.theirs(client).filter(|(name, _)| **name != CONTENT_LENGTH);
+        for (name, value) in theirs.chain(way.at_times()) {
+            write_line(head, name, value);
+        }
+    }
+}
+
+/// Writes a header after the end of the line before it.
+pub(super) fn write_line(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value.as_bytes());
 }
 
 #[cfg(test)]
@@ -150,10 +188,16 @@ mod tests {
             head.append(*name, HeaderValue::from_static(value));
         }
         let told = [HeaderValue::from_static("user_1")];
-        let filled = Form::new(names.iter()).fill(way, told.iter(), &CleanHead(head));
-        let lines =
-            filled.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
-        lines.collect()
+        let (form, head) = (Form::new(names.iter()), CleanHead(head));
+        let mut written = Vec::new();
+        form.fill(way, told.iter(), &head).write(&mut written);
+        let headers = form.fill(way, told.iter(), &head).into_headers();
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let lines = headers.iter().map(|(name, value)| format!("{name}: {}", text(value)));
+        let lines: Vec<String> = lines.collect();
+        let as_written = lines.iter().map(|line| format!("\r\n{line}")).collect::<String>();
+        assert_eq!(String::from_utf8(written).unwrap(), as_written);
+        lines
     }
 
     const USUAL: [&str; 6] = [

@@ -146,9 +146,15 @@ impl CleanHead {
         self
     }
 
-    /// Asks the backend to go on as a WebSocket.
+    /// Asks the backend to go on as a WebSocket, which has no trailers.
     pub fn ask_for_websocket(&mut self) {
+        self.0.remove(TE);
         go_on_as_websocket(&mut self.0);
+    }
+
+    /// How long the headers are as they are written, about.
+    pub(super) fn length(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.as_str().len() + value.len() + "\r\n: ".len()).sum()
     }
 
     /// Takes a token off the protocols that are offered for a WebSocket, and the word before it: a
@@ -187,7 +193,15 @@ impl CleanHead {
 /// Tells whether a header is one that is written anew, beside the identity headers and those that are
 /// stripped of whoever sent them.
 pub(super) fn is_written_anew(name: &str) -> bool {
-    matches!(name, "host" | "signature" | "signature-input" | "x-request-id")
+    matches!(
+        name,
+        "host"
+            | "signature"
+            | "signature-input"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-request-id"
+    )
 }
 
 /// Tells whether a header is one that we set beside the identity headers.
@@ -277,34 +291,22 @@ impl StripPolicy {
 /// # Errors
 ///
 /// [`Reject::RequestMalformed`]: another coding before it would pass to the backend as if it were
-/// none, and of two lines each reader takes its own (RFC 9112 §6.1). A length goes on as it came,
-/// and one with zeros before it is octal to some reader.
+/// none, and of two lines each reader takes its own (RFC 9112 §6.1). An empty length is 0 to some reader,
+/// and one with zeros before it octal.
 pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
-    let octal = |length: &HeaderValue| length.len() > 1 && length.as_bytes().starts_with(b"0");
-    if headers.get_all(CONTENT_LENGTH).iter().any(octal) {
-        return Err(Reject::RequestMalformed("a length with a zero before it"));
+    let is_counted = |length: &HeaderValue| match length.as_bytes() {
+        [b'0'] => true,
+        [b'1'..=b'9', more @ ..] => more.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if !headers.get_all(CONTENT_LENGTH).iter().all(is_counted) {
+        return Err(Reject::RequestMalformed("a length that is not as it would be counted"));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
-    }
-}
-
-/// Says on a connection of HTTP/1.1 what only that has to be told: that a body comes in chunks where
-/// nothing says how long it is, whatever the method (RFC 9112 §6.3), and that `TE` ends at the
-/// other side (RFC 9110 §10.1.4).
-pub fn for_one_connection(headers: &mut HeaderMap, has_a_length: bool) {
-    if !has_a_length && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    match headers.contains_key(CONNECTION) {
-        true => drop(headers.remove(TE)), // it is to be a WebSocket, which has no trailers
-        false if headers.contains_key(TE) => {
-            headers.insert(CONNECTION, HeaderValue::from_static("te"));
-        }
-        false => {}
     }
 }
 

@@ -188,30 +188,6 @@ fn a_response_cannot_speak_in_our_name() {
 }
 
 #[test]
-fn a_connection_of_http_1_is_told_what_only_that_has_to_be() {
-    for (lines, has_a_length, want) in [
-        (&[][..], true, &[][..]),
-        (&[], false, &["transfer-encoding: chunked"]),
-        (&["content-length: 5"], false, &["content-length: 5"]),
-        (&["te: trailers"], true, &["connection: te", "te: trailers"]),
-        (&["connection: upgrade", "te: trailers"], true, &["connection: upgrade"]),
-    ] {
-        let split = |line: &&str| {
-            line.split_once(": ")
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-        };
-        let mut headers: HeaderMap = lines.iter().filter_map(split).collect();
-        for_one_connection(&mut headers, has_a_length);
-        let mut left: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        left.sort();
-        assert_eq!(left, want, "{lines:?}");
-    }
-}
-
-#[test]
 fn a_backend_is_offered_the_protocols_without_the_token() {
     for (offered, want) in [
         (&["bearer, a.b.c"][..], None),

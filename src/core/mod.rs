@@ -8,6 +8,7 @@
 //! This room does no I/O and imports no other room, so every rule in it can be tested with a table.
 
 pub mod access;
+pub mod again;
 pub mod answer;
 pub mod assertion;
 pub mod base64url;
@@ -37,6 +38,7 @@ pub mod path;
 pub mod pem;
 pub mod preflight;
 pub mod reject;
+pub mod request_head;
 pub mod route;
 pub mod sign;
 pub mod signing_key;

@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sfv::{Dictionary, ListEntry, Parser};
 
 use crate::core::access::Permit;
-use crate::core::form::{Form, Way};
+use crate::core::form::{self, Filled, Form, Way};
 use crate::core::header::CleanHead;
 use crate::core::identity::{Identity, IdentityPolicy};
 use crate::core::signing_key::RequestKey;
+use crate::core::target::Target;
 use crate::core::time::UnixTime;
 
 /// The label of our member in `Signature` and `Signature-Input`, and its `tag`.
@@ -23,6 +24,9 @@ const LIFETIME: i64 = 30;
 /// More than what stands between the parts of a signature base, and than a signature in base64: a text
 /// that is made with so much has all the memory it needs.
 const ROOM: usize = 128;
+
+/// More than what is told of most requests beside who is calling, with a signature.
+const OF_A_REQUEST: usize = 1024;
 
 static EMPTY: HeaderValue = HeaderValue::from_static("");
 
@@ -42,6 +46,18 @@ pub struct RequestLine<'a> {
     pub path: &'a str,
     /// `@query`, without its question mark.
     pub query: Option<&'a str>,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Returns the line of a request for this target.
+    pub fn of(target: &'a Target<'_>) -> Self {
+        Self {
+            method: target.method,
+            authority: target.authority.as_str(),
+            path: target.path.as_str(),
+            query: target.uri.query(),
+        }
+    }
 }
 
 /// Which parts of a request a signature covers beside the identity headers, the method, the
@@ -81,21 +97,64 @@ pub struct Stamped {
     input: Option<HeaderValue>,
 }
 
-/// The headers of a request with our identity headers and the proof that they are ours.
+/// A request's headers with our identity headers and the proof that they are ours.
 ///
 /// Made anew for each attempt to send: a signature is of the moment of sending.
-pub struct SignedHead(HeaderMap);
+pub struct SignedHead<'a> {
+    form: &'a Form,
+    way: &'a Way,
+    identity: &'a Identity,
+    asserted: Option<&'a HeaderValue>,
+    /// What stands in the headers of [`PROOF`] where a signature of ours does.
+    ours: Option<[HeaderValue; 2]>,
+    /// And where none does.
+    theirs: Option<[HeaderValue; 2]>,
+    client: &'a CleanHead,
+}
 
-impl fmt::Debug for SignedHead {
+impl fmt::Debug for SignedHead<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "SignedHead({} headers)", self.0.len())
+        write!(out, "SignedHead({:?})", self.client)
     }
 }
 
-impl SignedHead {
-    /// Returns the headers, to be sent.
+impl SignedHead<'_> {
+    fn filled(&self) -> Filled<'_, impl Iterator<Item = &HeaderValue>> {
+        let proof = self.ours.iter().flatten();
+        let told = self.identity.values.iter().chain(self.asserted).chain(proof);
+        self.form.fill(self.way, told, self.client)
+    }
+
+    fn theirs(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+        PROOF.into_iter().zip(self.theirs.iter().flatten())
+    }
+
+    /// Returns the headers, to be sent over HTTP/2.
     pub fn into_headers(self) -> HeaderMap {
-        self.0
+        let mut headers = self.filled().into_headers();
+        headers.extend(self.theirs().map(|(name, value)| (name, value.clone())));
+        headers
+    }
+
+    /// Writes the headers as they are sent over HTTP/1.1, each after the end of the line before it.
+    pub(super) fn write(&self, head: &mut Vec<u8>) {
+        self.filled().write(head);
+        for (name, value) in self.theirs() {
+            form::write_line(head, &name, value);
+        }
+    }
+
+    /// About how long that is: more than less.
+    pub(super) fn length(&self) -> usize {
+        let asserted = self.asserted.map_or(0, HeaderValue::len);
+        let theirs =
+            self.client.length() + self.theirs().map(|(_, value)| value.len()).sum::<usize>();
+        self.form.length() + self.identity.base.len() + asserted + theirs + OF_A_REQUEST
+    }
+
+    /// What is left of the client's headers.
+    pub(super) fn client(&self) -> &CleanHead {
+        self.client
     }
 }
 
@@ -134,23 +193,21 @@ impl Stamped {
     ///
     /// Members of `Signature` that the client sent for others stay before ours, because libraries
     /// differ in which of several they verify; a member with our label or tag goes.
-    pub fn sign(
-        &self,
-        client: &CleanHead,
-        way: &Way,
-        permit: &Permit,
+    pub fn sign<'a>(
+        &'a self,
+        client: &'a CleanHead,
+        way: &'a Way,
+        permit: &'a Permit,
         line: RequestLine<'_>,
-    ) -> SignedHead {
+    ) -> SignedHead<'a> {
         let Signer { form, assertion, requests } = &*self.signer;
         let identity = permit.identity();
         // Nobody's is empty, and there all the same: so none can be added.
         let asserted = assertion.as_ref().map(|name| (name, permit.assertion().unwrap_or(&EMPTY)));
         let proof = self.proof(&client.0, identity, asserted, line);
         let (ours, theirs) = if requests.is_some() { (proof, None) } else { (None, proof) };
-        let told = identity.values.iter().chain(asserted.map(|(_, value)| value));
-        let mut headers = form.fill(way, told.chain(ours.iter().flatten()), client);
-        headers.extend(PROOF.into_iter().zip(theirs.into_iter().flatten()));
-        SignedHead(headers)
+        let asserted = asserted.map(|(_, value)| value);
+        SignedHead { form, way, identity, asserted, ours, theirs, client }
     }
 
     /// What stands in the headers of [`PROOF`]: our members, after those that the client sent for

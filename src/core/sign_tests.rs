@@ -83,7 +83,15 @@ fn way() -> Way {
 
 /// What is sent for such a request, but for its way.
 fn sent(stamped: &Stamped, client: HeaderMap, permit: &Permit, line: RequestLine<'_>) -> HeaderMap {
-    let mut sent = stamped.sign(&CleanHead(client), &way(), permit, line).into_headers();
+    let (client, way) = (CleanHead(client), way());
+    let signed = stamped.sign(&client, &way, permit, line);
+    let mut written = Vec::new();
+    signed.write(&mut written);
+    let mut sent = signed.into_headers();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        [b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()].concat()
+    };
+    assert_eq!(written, sent.iter().flat_map(line).collect::<Vec<u8>>());
     for name in ["host", "x-request-id", "x-forwarded-proto", "x-forwarded-host"] {
         assert_eq!(sent.remove(name), Some(EMPTY.clone()));
     }
@@ -248,8 +256,9 @@ fn debug_shows_no_secret() {
     assert_eq!(format!("{key:?}"), "Shared(SharedSecret(mine))");
     let stamped = stamped(signer(key, &policy(&[])), NOW);
     let (head, line) = (CleanHead(HeaderMap::new()), line(&Method::GET, "localhost", "/"));
-    let head = stamped.sign(&head, &way(), &permit(Identity::default()), line);
-    assert_eq!(format!("{head:?}"), "SignedHead(6 headers)");
+    let (way, permit) = (way(), permit(Identity::default()));
+    let head = stamped.sign(&head, &way, &permit, line);
+    assert_eq!(format!("{head:?}"), "SignedHead(CleanHead(0 headers))");
 }
 
 #[test]

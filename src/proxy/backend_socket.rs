@@ -1,9 +1,8 @@
 //! A connection to the backend on which an answer is heard also where the request is not.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -43,50 +42,64 @@ impl<S: Acknowledge> Acknowledge for TlsStream<S> {
     }
 }
 
+impl Acknowledge for Box<dyn Transport> {
+    fn acknowledge(&self) {
+        (**self).acknowledge();
+    }
+}
+
+/// What a connection to a backend is made of: TCP, a Unix socket, and TLS over one of them.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Acknowledge + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> Transport for S {}
+
+/// A connection over any of them.
+pub(super) type Socket = BackendSocket<Box<dyn Transport>>;
+
 /// A socket whose end is told by its read half alone.
 ///
 /// A backend that has heard enough answers, and closes while the request is still being written
-/// (RFC 9112 §9.5). hyper ends a connection with the first write that fails, and the answer that
-/// lies in the system's buffer is lost: so from then on whatever is written is taken for written,
-/// and reading goes on to the answer, or to the error where there is none.
-#[derive(Debug)]
+/// (RFC 9112 §9.5). To whoever ends a connection with the first write that fails, the answer that lies in
+/// the system's buffer is lost: so from then on whatever is written is taken for written, and
+/// reading goes on to the answer, or to the error where there is none.
 pub(super) struct BackendSocket<S> {
     socket: S,
-    deaf: Deaf,
+    /// Whether the backend hears nothing any more.
+    is_deaf: bool,
     /// How much was read since something was written.
     read: usize,
     /// Held for as long as the socket is open, whatever is spoken on it.
     _place: OwnedSemaphorePermit,
 }
 
-/// Whether the backend hears nothing any more.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Deaf(Arc<AtomicBool>);
-
-impl Deaf {
-    pub(super) fn is_so(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl<S> BackendSocket<S> {
-    pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> (Self, Deaf) {
-        let deaf = Deaf::default();
-        (Self { socket, deaf: deaf.clone(), read: 0, _place: place }, deaf)
+    pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> Self {
+        Self { socket, is_deaf: false, read: 0, _place: place }
+    }
+
+    /// Tells whether the backend hears nothing any more.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf
     }
 
     /// Takes the end of the connection for a success, in which so much was done.
-    fn forgive<T>(&self, done: T, result: io::Result<T>) -> io::Result<T> {
+    fn forgive<T>(&mut self, done: T, result: io::Result<T>) -> io::Result<T> {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match result {
             Err(error)
                 if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
             {
-                self.deaf.0.store(true, Ordering::Relaxed);
+                self.is_deaf = true;
                 Ok(done)
             }
             result => result,
         }
+    }
+}
+
+impl<S> fmt::Debug for BackendSocket<S> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "BackendSocket({} bytes read)", self.read)
     }
 }
 
@@ -113,7 +126,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.deaf.is_so() {
+        if self.is_deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
         self.read = 0;
@@ -130,7 +143,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
             return self.poll_write(context, bytes);
         }
         let all = || slices.iter().map(|slice| slice.len()).sum();
-        if self.deaf.is_so() {
+        if self.is_deaf {
             return Poll::Ready(Ok(all()));
         }
         self.read = 0;
@@ -156,12 +169,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    impl Acknowledge for DuplexStream {
+        fn acknowledge(&self) {}
+    }
 
     /// Counts how often what was read is acknowledged.
     struct Counted(DuplexStream, Cell<usize>);
@@ -204,7 +222,7 @@ mod tests {
     async fn each_piece_of_a_long_answer_is_acknowledged_and_no_short_one_is() {
         let (near, mut backend) = duplex(8 * LONG);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let (mut socket, _) = BackendSocket::new(Counted(near, Cell::new(0)), place);
+        let mut socket = BackendSocket::new(Counted(near, Cell::new(0)), place);
         for (pieces, want) in
             [(&[48][..], 0), (&[LONG], 0), (&[LONG, 1, 1], 2), (&[200, 4096], 0), (&[2 * LONG], 1)]
         {
@@ -224,12 +242,12 @@ mod tests {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut backend, _) = listener.accept().await.unwrap();
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let (mut socket, deaf) = BackendSocket::new(socket, place);
+        let mut socket = BackendSocket::new(socket, place);
         socket.write_all(b"request").await.unwrap();
         backend.write_all(b"answer").await.unwrap();
         drop(backend); // with something unread: a reset
 
-        while !deaf.is_so() {
+        while !socket.is_deaf() {
             socket.write_all(b"more").await.unwrap();
             tokio::task::yield_now().await;
         }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{self, Sleep};
 
+use super::broken::Broken;
+
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the body was broken off")]
-pub(super) struct BrokenOff(#[source] pub(super) Option<hyper::Error>);
+pub(super) struct BrokenOff(#[source] pub(super) Option<Broken>);
 
 /// Ends a body that nothing was heard of for a while. Costs a timer only while somebody waits.
 #[derive(Debug)]

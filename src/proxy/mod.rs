@@ -6,10 +6,12 @@
 
 mod acceptor;
 mod activity;
+mod alone;
 mod authenticate;
 mod backend_socket;
 mod body;
 mod borrowed;
+mod broken;
 mod browser;
 mod client_socket;
 mod connection;
@@ -33,6 +35,7 @@ mod respond;
 mod response_body;
 mod room;
 mod seen;
+mod sending;
 mod settings;
 mod snapshot;
 mod stage;

@@ -295,9 +295,8 @@ impl Pipeline {
 
     /// Passes the backend's answer on.
     fn pass(&self, answer: Answer, mut record: Box<Record>, link: &Link) -> Response<ResponseBody> {
-        let Answer { mut response, lease, request, .. } = answer;
+        let Answer { response, lease, request, .. } = answer;
         let status = response.status();
-        let goes_on = hyper::upgrade::on(&mut response);
         let (mut parts, incoming) = response.into_parts();
         record.answered(status);
         header::strip_response(&mut parts.headers, &self.shared.ours);
@@ -312,7 +311,7 @@ impl Pipeline {
             let lifetime = Lifetime::of(&record, link, &self.shared);
             let client = link.activity.clone();
             let at_most = self.shared.settings.timeouts.body;
-            tunnel.put(Tunnel { backend: goes_on, lease, lifetime, client, at_most, record });
+            tunnel.put(Tunnel { lease, lifetime, client, at_most, record });
             return Response::from_parts(parts, ResponseBody::tunnel());
         }
         let kind = match () {

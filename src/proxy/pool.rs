@@ -2,20 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use http::Version;
 use tokio::sync::Notify;
+use tokio::task;
 use tokio::time::{self, Instant};
-use tokio_util::either::Either;
 
 use super::Shared;
-use super::backend_socket::Deaf;
-use super::request_body::RequestBody;
+use super::alone::Alone;
 use super::trunk::{Stream, Trunk, Trunks};
 use crate::core::upgrade::Wish;
 
@@ -33,24 +32,9 @@ pub(super) struct Pool {
     spoken: Cell<Option<Version>>,
     keep: Duration,
     filled: Notify,
+    /// Wakes whoever closes idle connections.
+    reaper: RefCell<Waker>,
     shared: Arc<Shared>,
-}
-
-/// A connection over HTTP/1.1, which carries one request after another.
-#[derive(Debug)]
-pub(super) struct Alone {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    pub(super) deaf: Deaf,
-}
-
-impl Alone {
-    fn is_over(&self) -> bool {
-        self.sender.is_closed() || self.deaf.is_so()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.sender.is_ready() && !self.deaf.is_so()
-    }
 }
 
 struct Idle {
@@ -79,6 +63,7 @@ impl Pool {
             spoken: Cell::new(None),
             keep,
             filled: Notify::new(),
+            reaper: RefCell::new(Waker::noop().clone()),
             shared,
         })
     }
@@ -96,14 +81,17 @@ impl Pool {
     /// Takes one over HTTP/1.1.
     pub(super) fn take_alone(self: &Rc<Self>) -> Option<Lease> {
         let now = Instant::now();
-        let mut idle = self.idle.borrow_mut();
-        let usable = idle.iter().rposition(|idle| {
-            idle.connection.is_ready() && now.duration_since(idle.since) < self.keep
-        })?;
-        let connection = idle.remove(usable).connection;
-        self.shared.metrics.upstream_idle.dec();
-        drop(idle);
-        Some(self.alone(connection, true))
+        loop {
+            let Idle { mut connection, since } = self.idle.borrow_mut().pop()?;
+            self.shared.metrics.upstream_idle.dec();
+            if now.duration_since(since) >= self.keep {
+                self.drop_older_than(self.keep); // as those under it have been idle for longer
+                return None;
+            }
+            if connection.stays_quiet(Waker::noop()) {
+                return Some(self.alone(connection, true));
+            }
+        }
     }
 
     /// Returns what the backend was last seen to speak, with who may have chosen: not where a
@@ -142,10 +130,10 @@ impl Pool {
         Lease { line, reused, pool: Rc::clone(self) }
     }
 
-    fn put(&self, connection: Alone) {
+    fn put(&self, mut connection: Alone) {
         let mut idle = self.idle.borrow_mut();
         let is_full = self.shared.upstream_room.is_full();
-        if connection.is_over() || idle.len() >= MOST || is_full {
+        if idle.len() >= MOST || is_full || !connection.stays_quiet(&self.reaper.borrow()) {
             return;
         }
         idle.push(Idle { connection, since: Instant::now() });
@@ -154,9 +142,11 @@ impl Pool {
         self.filled.notify_one();
     }
 
-    /// Closes connections that have been idle for too long, and all where there is no place for
-    /// another; never ends.
+    /// Closes connections that have been idle for too long or that the backend has closed, and all where
+    /// there is no place for another; never ends.
     pub(super) async fn reap(self: Rc<Self>) {
+        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        self.reaper.replace(waker);
         loop {
             let oldest = self.idle.borrow().first().map(|idle| idle.since);
             // One that is in use now may be idle by then, so there is a look at it in any case.
@@ -166,16 +156,32 @@ impl Pool {
                 Some(since) => tokio::select! {
                     () = time::sleep_until(since + self.keep) => self.drop_older_than(self.keep),
                     () = self.shared.upstream_room.is_short() => self.drop_older_than(Duration::ZERO),
+                    () = self.one_is_over() => self.drop_older_than(self.keep),
                 },
             }
         }
+    }
+
+    /// Waits until one of the idle connections is of no use any more.
+    async fn one_is_over(&self) {
+        poll_fn(|context| {
+            let is_over = |idle: &mut Idle| !idle.connection.stays_quiet(context.waker());
+            match self.idle.borrow_mut().iter_mut().any(is_over) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     fn drop_older_than(&self, keep: Duration) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !idle.connection.is_over() && now.duration_since(idle.since) < keep);
+        let waker = self.reaper.borrow();
+        idle.retain_mut(|Idle { connection, since }| {
+            now.duration_since(*since) < keep && connection.stays_quiet(&waker)
+        });
         self.shared.metrics.upstream_idle.sub((before - idle.len()) as i64);
         self.trunks.drop_old(keep);
     }
@@ -196,14 +202,13 @@ pub(super) struct Lease {
     pool: Rc<Pool>,
 }
 
+/// What a request has of a connection.
 #[derive(Debug)]
-enum Line {
+pub(super) enum Line {
+    /// All of it, until it goes on as something else.
     Alone(Option<Alone>),
     Shared(Stream),
 }
-
-/// What a request that was sent comes to.
-pub(super) type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 impl Lease {
     /// Tells whether the connection has carried a request before: the backend may have closed it
@@ -220,15 +225,23 @@ impl Lease {
         }
     }
 
-    /// Sends a request. Over HTTP/1.1 it is on its way when this returns, so that whoever waits for
-    /// the answer has no room for it.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> {
+    pub(super) fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    /// The connection, where it is one that carries one request after another.
+    pub(super) fn alone(&self) -> Option<&Alone> {
+        match &self.line {
+            Line::Alone(connection) => connection.as_ref(),
+            Line::Shared(_) => None,
+        }
+    }
+
+    /// Takes the connection, where it is one that carries one request after another.
+    pub(super) fn take(&mut self) -> Option<Alone> {
         match &mut self.line {
-            Line::Alone(connection) => {
-                let connection = connection.as_mut().expect("it is taken only when the lease ends");
-                Either::Left(connection.sender.try_send_request(request))
-            }
-            Line::Shared(stream) => Either::Right(Box::pin(stream.send(request))),
+            Line::Alone(connection) => connection.take(),
+            Line::Shared(_) => None,
         }
     }
 
@@ -240,10 +253,14 @@ impl Lease {
     }
 
     pub(super) fn give_back(mut self) {
-        if let Line::Alone(connection) = &mut self.line
-            && let Some(connection) = connection.take()
-        {
-            self.pool.put(connection);
+        match self.take() {
+            // It counts until then.
+            Some(connection) if connection.is_sending() => drop(task::spawn_local(async move {
+                connection.finish().await;
+                drop(self);
+            })),
+            Some(connection) => self.pool.put(connection),
+            None => {}
         }
     }
 }

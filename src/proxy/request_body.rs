@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::activity::BodyOf;
 use super::body::{BrokenOff, Patience};
+use super::broken::Broken;
 use super::link::Link;
 use super::pool::Lease;
 use crate::core::reject::Reject;
@@ -123,7 +124,7 @@ impl RequestBody {
         }
     }
 
-    fn break_off(&self, fault: Reject, error: Option<hyper::Error>) -> BrokenOff {
+    fn break_off(&self, fault: Reject, error: Option<Broken>) -> BrokenOff {
         *self.progress.fault.borrow_mut() = Some(fault);
         BrokenOff(error)
     }
@@ -175,7 +176,7 @@ impl Body for RequestBody {
             Some(Ok(frame)) => Some(self.pass(frame)),
             Some(Err(error)) => {
                 let fault = Reject::RequestMalformed("the body was broken off");
-                Some(Err(self.break_off(fault, Some(error))))
+                Some(Err(self.break_off(fault, Some(error.into()))))
             }
         })
     }

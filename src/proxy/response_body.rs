@@ -12,13 +12,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Shared;
+use super::alone::{Alone, Next};
 use super::body::{BrokenOff, Patience};
+use super::broken::Broken;
 use super::lifetime::Lifetime;
-use super::pool::Lease;
+use super::pool::{Lease, Line};
 use super::record::Record;
 use super::request_body::Progress;
 use super::streams::Stall;
-use super::upstream::is_of_a_stream;
 use crate::core::grpc::Code;
 use crate::telemetry::metrics::StreamEnd;
 
@@ -37,7 +38,8 @@ enum Source {
 
 /// A body of the backend's, and what it needs.
 pub(super) struct FromUpstream {
-    pub(super) incoming: Incoming,
+    /// Nothing where the lease has it.
+    pub(super) incoming: Option<Incoming>,
     pub(super) lease: Option<Lease>,
     pub(super) request: Rc<Progress>,
     pub(super) shared: Arc<Shared>,
@@ -98,7 +100,7 @@ impl ResponseBody {
         record: Box<Record>,
         stall: Option<Rc<Stall>>,
     ) -> Self {
-        if from.incoming.is_end_stream() {
+        if from.is_end_stream() {
             from.end();
         }
         Self { source: Source::Upstream(from), record: Some(record), stall }
@@ -106,20 +108,56 @@ impl ResponseBody {
 }
 
 impl FromUpstream {
+    fn alone(&mut self) -> Option<&mut Alone> {
+        match self.lease.as_mut()?.line() {
+            Line::Alone(connection) => connection.as_mut(),
+            Line::Shared(_) => None,
+        }
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(context).map_err(Broken::from),
+            None => match self.alone() {
+                Some(connection) => connection.poll_frame(context),
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.incoming {
+            Some(incoming) => incoming.is_end_stream(),
+            None => self.lease.as_ref().and_then(Lease::alone).is_none_or(Alone::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => match self.lease.as_ref().and_then(Lease::alone) {
+                Some(connection) => connection.size_hint(),
+                None => SizeHint::with_exact(0),
+            },
+        }
+    }
+
     /// The answer is over: the connection may take another request, unless it still has this one.
     fn end(&mut self) {
         match self.lease.take() {
-            Some(lease) if self.request.has_ended() => lease.give_back(),
-            Some(lease) if lease.version() == Version::HTTP_2 => self.request.hold(lease),
-            Some(_) | None => {} // closed
+            Some(lease) if lease.version() == Version::HTTP_2 && !self.request.has_ended() => {
+                self.request.hold(lease);
+            }
+            Some(lease) => lease.give_back(),
+            None => {}
         }
     }
 
     /// Says that the backend broke off: to a call whose backend is gone in gRPC's words, so that its
     /// client knows that it may call again.
-    fn broken_off(&mut self, error: hyper::Error) -> Result<Frame<Bytes>, BrokenOff> {
+    fn broken_off(&mut self, error: Broken) -> Result<Frame<Bytes>, BrokenOff> {
         match self.stream.take() {
-            Some(Stream { kind: StreamKind::Grpc, .. }) if !is_of_a_stream(&error) => {
+            Some(Stream { kind: StreamKind::Grpc, .. }) if !error.is_of_a_stream() => {
                 Ok(trailers(Code::Unavailable))
             }
             _ => Err(BrokenOff(Some(error))),
@@ -140,7 +178,7 @@ impl FromUpstream {
             self.lease = None;
             return Poll::Ready(last.map(Ok));
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+        let Poll::Ready(frame) = self.poll_next(context) else {
             ready!(self.patience.poll(context));
             record.inspect(|record| record.fell_silent());
             return Poll::Ready(Some(Err(BrokenOff(None))));
@@ -159,7 +197,7 @@ impl FromUpstream {
                 Some(Ok(frame))
             }
         };
-        if frame.is_none() || self.incoming.is_end_stream() {
+        if frame.is_none() || self.is_end_stream() {
             self.end();
         }
         Poll::Ready(frame)
@@ -194,14 +232,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Source::Upstream(from) => from.incoming.is_end_stream(),
+            Source::Upstream(from) => from.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Upstream(from) => from.incoming.size_hint(),
+            Source::Upstream(from) => from.size_hint(),
         }
     }
 }

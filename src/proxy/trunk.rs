@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
-use hyper::client::conn::http2;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{self, AsyncRead, AsyncWrite};
@@ -18,7 +19,6 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::Instant;
 
-use super::pool::Answered;
 use super::request_body::RequestBody;
 use crate::telemetry::metrics::Metrics;
 
@@ -230,6 +230,9 @@ impl Drop for Trunks {
         self.metrics.upstream_idle.sub(self.all.borrow().len() as i64);
     }
 }
+
+/// What a request that was sent comes to.
+pub(super) type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// A place for one request on a connection.
 #[derive(Debug)]

@@ -6,14 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{self, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time;
 use tokio_util::io::InspectReader;
 use tracing::debug;
 
 use super::activity::Activity;
+use super::alone::Alone;
 use super::lifetime::Lifetime;
 use super::pool::Lease;
 use super::record::Record;
@@ -24,9 +23,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// What a connection goes on as once the answer that says so is sent.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    /// The connection to the backend, once it is free of HTTP.
-    pub(super) backend: OnUpgrade,
-    /// Counts it until it ends.
+    /// The connection to the backend, which counts until the tunnel ends.
     pub(super) lease: Lease,
     pub(super) lifetime: Lifetime,
     pub(super) client: Activity,
@@ -39,12 +36,13 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Hands bytes on, first those that came behind the request's head.
     pub(super) async fn run(mut self, client: impl AsyncRead + AsyncWrite, head: Bytes) {
-        let Ok(backend) = self.backend.await else { return }; // gone already
+        let Some((backend, ahead)) = self.lease.take().and_then(Alone::into_parts) else { return };
         let (sent, received) = (Rc::<Cell<u64>>::default(), Rc::<Cell<u64>>::default());
         let ended = {
             let (read, write) = io::split(client);
-            let (backend_read, backend_write) = io::split(TokioIo::new(backend));
+            let (backend_read, backend_write) = io::split(backend);
             let read = counted(io::AsyncReadExt::chain(&head[..], read), &received);
+            let backend_read = io::AsyncReadExt::chain(&ahead[..], backend_read);
             let backend_read = counted(backend_read, &sent);
             let both = both(pass(read, backend_write), pass(backend_read, write));
             tokio::select! {

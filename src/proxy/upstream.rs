@@ -1,7 +1,6 @@
 //! Sends permitted requests to the backend.
 
 use std::cell::RefCell;
-use std::error::Error;
 use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -10,13 +9,12 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::TrySendError;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{self, AsyncRead, AsyncWrite};
+use tokio::io;
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{self, AbortHandle};
@@ -25,28 +23,28 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::Shared;
-use super::backend_socket::{Acknowledge, BackendSocket};
+use super::alone::Alone;
+use super::backend_socket::{BackendSocket, Transport};
+use super::broken::Broken;
 use super::making::Making;
-use super::pool::{Alone, Lease, Made, Pool};
+use super::pool::{Lease, Line, Made, Pool};
 use super::request_body::{Progress, RequestBody};
 use super::room;
 use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
 use super::trunk::Trunk;
 use crate::core::access::Permit;
+use crate::core::again::Got;
 use crate::core::form::Way;
 use crate::core::header::{self, CleanHead};
 use crate::core::reject::Reject;
+use crate::core::request_head::{self, Framing};
 use crate::core::sign::{RequestLine, Stamped};
 use crate::core::target::Target;
 use crate::core::upgrade::{self, Wish};
 use crate::signing::Signers;
 use crate::telemetry::metrics::UpstreamResult;
 use crate::tls::{self, Backend, H2, HTTP_1_1};
-
-/// The longest head of an answer, and how much of a body a connection holds while the client takes
-/// none.
-const BUFFER: usize = 128 * 1024;
 
 /// The way to the backend: one a worker.
 #[derive(Debug)]
@@ -71,7 +69,8 @@ struct Tls {
 /// The head of the backend's answer, and what its body needs.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+    /// With its body, where a connection carries several at a time; or the lease has that.
+    pub(super) response: Response<Option<Incoming>>,
     pub(super) lease: Lease,
     pub(super) request: Rc<Progress>,
     /// From sending the request to the head of the answer.
@@ -97,6 +96,20 @@ enum Missed {
     Failed(Reject),
 }
 
+/// A request that no head of an answer came to.
+struct Unanswered {
+    error: Broken,
+    /// Its body, where nothing of it was written.
+    unsent: Option<RequestBody>,
+}
+
+impl From<TrySendError<Request<RequestBody>>> for Unanswered {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        let unsent = error.take_message().map(Request::into_body);
+        Self { error: error.into_error().into(), unsent }
+    }
+}
+
 impl Upstream {
     /// Runs on a local runtime.
     pub(super) fn new(shared: Arc<Shared>, signers: Rc<Snapshot<Signers>>) -> Self {
@@ -114,11 +127,8 @@ impl Upstream {
 
     /// Sends a permitted request and returns the head of the answer.
     ///
-    /// Sends once more, over a new connection, where a kept one turned out closed and the backend
-    /// can have acted on nothing, or on nothing that may not be repeated: no whole head of an answer
-    /// came, and the request was never written, or has no body and was refused as if it had not been
-    /// (RFC 9113 §8.7), or has none and an idempotent method (RFC 9110 §9.2.2). A body that was begun
-    /// is gone: nobody keeps it.
+    /// Sends once more, over a new connection, where no whole head of an answer came and that [can do no
+    /// harm](Got::may_be_sent_again).
     pub(super) async fn forward(
         &self,
         outgoing: Outgoing<'_>,
@@ -165,71 +175,70 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Missed> {
-        let (method, wish) = (outgoing.target.method, outgoing.wish);
-        let (is_empty, progress) = (body.is_empty(), body.progress());
-        let request = self.request(lease.version(), outgoing, body);
+        let (has_body, request) = (!body.is_empty(), body.progress());
         let sent = Instant::now();
-        let answer = self.in_time(&progress, sent, pin!(lease.send(request))).await;
-        let broken = |what: &str| Err(Missed::Failed(Reject::UpstreamBroken(what.into())));
-        match answer {
-            None => Err(Missed::Failed(Reject::UpstreamTimeout)),
-            Some(Ok(response)) if is_unasked(&response, wish) => broken("101 without an upgrade"),
-            Some(Ok(response)) if header::is_framed_twice(response.headers()) => {
-                broken("an answer that is framed twice")
+        let answer =
+            self.in_time(&request, sent, pin!(self.exchange(&mut lease, outgoing, body))).await;
+        match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
+            Ok(response) => match fault(&response, outgoing.wish) {
+                Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
+                None => Ok(Answer { response, lease, request, took: sent.elapsed() }),
+            },
+            Err(unanswered) => {
+                let method = outgoing.target.method;
+                Err(self.missed(unanswered, &lease, &request, method, has_body))
             }
-            Some(Ok(response)) => {
-                Ok(Answer { response, lease, request: progress, took: sent.elapsed() })
-            }
-            Some(Err(mut error)) => Err(match error.take_message() {
-                Some(request) if lease.is_reused() => Missed::Stale(request.into_body()),
-                // Under TLS 1.3 a certificate of ours is refused when we think we are through.
-                _ if !lease.is_reused()
-                    && let Some(alert) = refusal(error.error()) =>
-                {
-                    Missed::Failed(Reject::UpstreamUnreachable(alert))
-                }
-                _ => {
-                    let error = error.error();
-                    if !is_of_a_stream(error) {
-                        lease.is_the_last();
-                    }
-                    let may_be_repeated = lease.is_reused() && method.is_idempotent();
-                    let repeatable = is_empty && (may_be_repeated || is_unprocessed(error));
-                    self.missed(error, repeatable, &progress)
-                }
-            }),
         }
     }
 
-    /// The request as it is sent, signed now, over a connection that speaks `version`.
-    fn request(
+    /// Sends a request as it is now, and waits for the head of the answer.
+    async fn exchange(
         &self,
-        version: Version,
+        lease: &mut Lease,
         outgoing: Outgoing<'_>,
         body: RequestBody,
-    ) -> Request<RequestBody> {
+    ) -> Result<Response<Option<Incoming>>, Unanswered> {
+        match lease.line() {
+            Line::Alone(connection) => {
+                let connection = connection.as_mut().expect("it is taken only when the lease ends");
+                let framing = Framing::of(outgoing.head, !body.is_empty());
+                let head = self.head(outgoing, &framing);
+                let method = outgoing.target.method;
+                let at_most = self.shared.settings.timeouts.body;
+                let answer = connection.exchange(method, head, body, framing, at_most).await;
+                let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
+                Ok(answer.map(|()| None))
+            }
+            Line::Shared(stream) => {
+                let answer = Box::pin(stream.send(self.request(outgoing, body))).await;
+                Ok(answer.map_err(Unanswered::from)?.map(Some))
+            }
+        }
+    }
+
+    /// The head of a request as it is sent over HTTP/1.1, signed now.
+    fn head(&self, outgoing: Outgoing<'_>, framing: &Framing) -> Vec<u8> {
+        let Outgoing { permit, head, way, target, .. } = outgoing;
+        let stamped = self.stamped();
+        let signed = stamped.sign(head, way, permit, RequestLine::of(target));
+        request_head::write(target, &signed, framing)
+    }
+
+    /// A request as it is sent over HTTP/2, signed now.
+    fn request(&self, outgoing: Outgoing<'_>, mut body: RequestBody) -> Request<RequestBody> {
         let Outgoing { permit, head, way, target, may_be_silent, .. } = outgoing;
-        let line = RequestLine {
-            method: target.method,
-            authority: target.authority.as_str(),
-            path: target.path.as_str(),
-            query: target.uri.query(),
-        };
-        let has_a_length = body.has_a_length();
+        if may_be_silent {
+            body.may_be_silent();
+        }
+        let stamped = self.stamped();
+        let signed = stamped.sign(head, way, permit, RequestLine::of(target));
+        let mut headers = signed.into_headers();
+        headers.remove(HOST); // it is `:authority` there
         let mut request = Request::new(body);
         *request.method_mut() = target.method.clone();
-        *request.headers_mut() = self.stamped().sign(head, way, permit, line).into_headers();
-        if version == Version::HTTP_2 {
-            if may_be_silent {
-                request.body_mut().may_be_silent();
-            }
-            *request.version_mut() = Version::HTTP_2;
-            request.headers_mut().remove(HOST); // it is `:authority` there
-            *request.uri_mut() = self.absolute(target);
-        } else {
-            *request.uri_mut() = target.uri.clone();
-            header::for_one_connection(request.headers_mut(), has_a_length);
-        }
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.absolute(target);
+        *request.headers_mut() = headers;
         request
     }
 
@@ -253,18 +262,32 @@ impl Upstream {
         Uri::from_parts(parts).expect("it has a scheme, a host and a path")
     }
 
-    fn missed(&self, error: &hyper::Error, repeatable: bool, request: &Progress) -> Missed {
-        debug!(%error, repeatable, "the backend broke off");
-        let unanswered = error.is_incomplete_message()
-            || error.is_closed()
-            || is_reset(error)
-            || is_unprocessed(error);
-        match request.fault() {
-            Some(fault) => Missed::Failed(fault),
-            None if repeatable && unanswered => {
-                Missed::Stale(RequestBody::empty(Arc::clone(&self.shared)))
+    fn missed(
+        &self,
+        Unanswered { error, unsent }: Unanswered,
+        lease: &Lease,
+        request: &Progress,
+        method: &Method,
+        has_body: bool,
+    ) -> Missed {
+        let got = if unsent.is_some() { Got::Nowhere } else { error.got() };
+        debug!(%error, ?got, "the backend broke off");
+        // Under TLS 1.3 a certificate of ours is refused when we think we are through.
+        if let Some(alert) = error.refusal().filter(|_| !lease.is_reused()) {
+            return Missed::Failed(Reject::UpstreamUnreachable(alert));
+        }
+        if got != Got::Nowhere && !error.is_of_a_stream() {
+            lease.is_the_last();
+        }
+        if let Some(fault) = request.fault() {
+            return Missed::Failed(fault);
+        }
+        match got.may_be_sent_again(method, has_body, lease.is_reused()) {
+            true => {
+                let nothing = || RequestBody::empty(Arc::clone(&self.shared));
+                Missed::Stale(unsent.unwrap_or_else(nothing))
             }
-            None => Missed::Failed(Reject::UpstreamBroken(error.to_string())),
+            false => Missed::Failed(Reject::UpstreamBroken(error.to_string())),
         }
     }
 
@@ -373,22 +396,15 @@ impl Upstream {
 
 /// Begins to speak HTTP over a connection, which has its place until it is closed.
 async fn start(
-    stream: impl AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
+    stream: impl Transport + 'static,
     place: OwnedSemaphorePermit,
     protocol: UpstreamProtocol,
 ) -> io::Result<Made> {
-    let (socket, deaf) = BackendSocket::new(stream, place);
-    if protocol == UpstreamProtocol::Http2 {
-        return Trunk::start(socket).await.map(Made::Http2);
+    let socket = BackendSocket::new(Box::new(stream) as Box<dyn Transport>, place);
+    match protocol {
+        UpstreamProtocol::Http2 => Trunk::start(socket).await.map(Made::Http2),
+        UpstreamProtocol::Usual => Ok(Made::Http1(Alone::new(socket))),
     }
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER);
-    let handshake = builder.handshake(TokioIo::new(socket)).await;
-    let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // Ends when the lease and the pool have dropped the sender, or the backend closes, or it goes on
-    // as something else. What went wrong, the request that was under way is told.
-    task::spawn_local(async { drop(connection.with_upgrades().await) });
-    Ok(Made::Http1(Alone { sender, deaf }))
 }
 
 impl Drop for Upstream {
@@ -441,45 +457,12 @@ impl Missed {
     }
 }
 
-/// Tells whether a 101 answers a request that did not ask for it, or says something else.
-fn is_unasked(response: &Response<Incoming>, wish: Wish) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && !(wish == Wish::WebSocket && upgrade::is_agreed(response.headers()))
-}
-
-/// Tells whether the backend says that it has done nothing about the request (RFC 9113 §8.7).
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        cause.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR)
-    })
-}
-
-/// Tells whether no more is over than one stream of a connection that has others.
-pub(super) fn is_of_a_stream(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(h2::Error::is_reset)
-}
-
-fn is_reset(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    // The last is a connection under TLS that ends without a word of TLS's.
-    cause(error).is_some_and(|io| {
-        matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-    })
-}
-
-/// What the backend's TLS said where it wanted nothing to do with us.
-fn refusal(error: &hyper::Error) -> Option<String> {
-    let tls = cause(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
-    matches!(tls, rustls::Error::AlertReceived(_)).then(|| tls.to_string())
-}
-
-fn cause(error: &hyper::Error) -> Option<&io::Error> {
-    let cause = error.source()?;
-    match cause.downcast_ref::<h2::Error>() {
-        Some(h2) => h2.get_io(),
-        None => cause.downcast_ref(),
+/// What is wrong with the head of an answer, if something is.
+fn fault<B>(response: &Response<B>, wish: Wish) -> Option<&'static str> {
+    if header::is_framed_twice(response.headers()) {
+        return Some("an answer that is framed twice");
     }
+    let is_unasked = response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !(wish == Wish::WebSocket && upgrade::is_agreed(response.headers()));
+    is_unasked.then_some("101 without an upgrade")
 }

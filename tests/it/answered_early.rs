@@ -18,6 +18,8 @@ use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until};
 
 /// `timeouts.idle` here.
 const IDLE: Duration = Duration::from_secs(3);
+/// `timeouts.body` where that counts.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// A client's connection on which a POST with a body of this length has begun.
 async fn posting(proxy: &Proxy, issuer: &Issuer, length: usize) -> TcpStream {
@@ -103,6 +105,7 @@ async fn a_connection_ends_whose_body_is_stuck_on_the_way_to_a_backend_over_http
     .await;
     let mut settings = settings(&issuer, &backend);
     settings.proxy.timeouts.idle = IDLE;
+    settings.proxy.timeouts.body = SILENCE;
     let proxy = Proxy::start(settings).await;
     let client = posting(&proxy, &issuer, 64 * 1024 * 1024).await;
     let clock = HandMoved::pause();
@@ -115,6 +118,12 @@ async fn a_connection_ends_whose_body_is_stuck_on_the_way_to_a_backend_over_http
 
     answer.notify_one();
     ends_when_idle(client, &clock).await;
+    // The backend's connection counts for as long as it is there, which is no longer than a silence.
+    let active = r#"countersign_upstream_connections{state="active"}"#;
+    assert_eq!(proxy.metric(active).await, 1.0);
+    let is_over = async || proxy.metric(active).await == 0.0;
+    let took = clock.until("the backend is left", is_over).await;
+    assert!(took <= SILENCE.as_secs(), "{took} s");
 }
 
 #[tokio::test(flavor = "local")]

@@ -287,11 +287,17 @@ async fn answers_without_a_body_leave_both_connections_open() {
 
 #[tokio::test(flavor = "local")]
 async fn an_answer_may_come_before_the_body_has_gone() {
-    let (issuer, upstream, proxy) = before(|mut socket| async move {
-        head(&mut socket).await;
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly";
-        socket.write_all(answer).await.unwrap();
-        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await.ok();
+    let uploaded = Rc::<Cell<u64>>::default();
+    let count = Rc::clone(&uploaded);
+    let (issuer, upstream, proxy) = before(move |mut socket| {
+        let count = Rc::clone(&count);
+        async move {
+            head(&mut socket).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly";
+            socket.write_all(answer).await.unwrap();
+            let body = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+            count.set(count.get().max(body.unwrap_or_default()));
+        }
     })
     .await;
     let mut socket = TcpStream::connect(&proxy.address).await.unwrap();
@@ -307,6 +313,9 @@ async fn an_answer_may_come_before_the_body_has_gone() {
     // Whatever still comes of that body, it is on no connection that another request could get.
     assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
     assert_eq!(upstream.connections(), 2);
+    // A backend may read on, for what it has said that it will do.
+    socket.write_all(&[b'a'; 996]).await.unwrap();
+    until("the backend has all of it", async || uploaded.get() == 1000).await;
 }
 
 #[tokio::test(flavor = "local")]
@@ -500,6 +509,8 @@ async fn an_answer_that_is_none_is_a_502() {
         "garbage\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na",
+        "HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\na",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbad name: 1\r\n\r\n",
     ] {
         *answer.borrow_mut() = bytes;
@@ -512,7 +523,9 @@ async fn an_answer_that_is_none_is_a_502() {
 async fn a_backend_that_answers_twice_gives_its_second_answer_to_nobody() {
     const FIRST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst";
     const SECOND: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond";
-    for pause in [Pause::None, Pause::UntilIdle] {
+    for (second, pause) in
+        [(SECOND, Pause::None), (SECOND, Pause::UntilIdle), (&SECOND[..1], Pause::UntilIdle)]
+    {
         let idle = Rc::new(tokio::sync::Notify::new());
         let is_idle = Rc::clone(&idle);
         let (issuer, upstream, proxy) = before(move |mut socket| {
@@ -523,7 +536,7 @@ async fn a_backend_that_answers_twice_gives_its_second_answer_to_nobody() {
                 if pause == Pause::UntilIdle {
                     is_idle.notified().await;
                 }
-                socket.write_all(SECOND).await.unwrap();
+                socket.write_all(second).await.unwrap();
                 let _ = socket.read_to_end(&mut Vec::new()).await;
             }
         })

@@ -1,0 +1,255 @@
+//! A connection to the backend over HTTP/1.1, which carries one request after another.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::JoinSet;
+use tokio_util::io::poll_read_buf;
+
+use super::backend_socket::Socket;
+use super::broken::Broken;
+use super::sending::Sending;
+use crate::core::answer::{self, AnswerHead, End};
+use crate::core::chunked::{Chunked, Piece};
+use crate::core::request_head::Framing;
+
+/// What is read at once: more than most answers have.
+const READ: usize = 8 * 1024;
+/// And at most, where there is more.
+const READ_AT_MOST: usize = 64 * 1024;
+
+/// A connection over HTTP/1.1.
+pub(super) struct Alone {
+    socket: Rc<RefCell<Socket>>,
+    /// What was read and belongs to nobody yet, and how much of it was looked at for a head.
+    read: BytesMut,
+    looked: usize,
+    /// How much is read next, where nobody knows how much there is.
+    at_once: usize,
+    body: Body,
+    keeps_alive: bool,
+    /// What is left of a request whose answer has begun. It goes on beside that: a backend may send
+    /// its answer while it reads, and a client may read none of it while it sends.
+    rest: Option<JoinSet<Result<(), Broken>>>,
+    /// What went wrong, while what came before it is on its way to the client.
+    broken: Option<Broken>,
+}
+
+/// What is left of the body of an answer.
+#[derive(Debug)]
+enum Body {
+    Length(u64),
+    Chunks(Box<Chunked>),
+    UntilClosed,
+}
+
+/// What comes next of the body of an answer; nothing: that was all.
+pub(super) type Next = Option<Result<Frame<Bytes>, Broken>>;
+
+fn piece(frame: Frame<Bytes>) -> Poll<Next> {
+    Poll::Ready(Some(Ok(frame)))
+}
+
+impl Alone {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket: Rc::new(RefCell::new(socket)),
+            read: BytesMut::new(),
+            looked: 0,
+            at_once: READ,
+            body: Body::Length(0),
+            keeps_alive: true,
+            rest: None,
+            broken: None,
+        }
+    }
+
+    /// Sends a request, and waits for the head of its answer. `at_most` is how long the backend may take
+    /// nothing of a request that it has answered.
+    pub(super) async fn exchange(
+        &mut self,
+        method: &Method,
+        head: Vec<u8>,
+        body: impl http_body::Body<Data = Bytes> + Unpin + 'static,
+        framing: Framing,
+        at_most: Duration,
+    ) -> Result<Response<()>, Broken> {
+        let mut sending = Some(Sending::new(Rc::clone(&self.socket), head, body, framing));
+        let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
+            if let Some(rest) = &mut sending
+                && Pin::new(rest).poll(context)?.is_ready()
+            {
+                sending = None;
+            }
+            self.poll_head(context, method)
+        })
+        .await?;
+        self.keeps_alive = keeps_alive;
+        self.body = match end {
+            End::After(length) => Body::Length(length),
+            End::InChunks => Body::Chunks(Box::default()),
+            End::OnClose => Body::UntilClosed,
+        };
+        if sending.is_some() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Broken::Early);
+        }
+        self.rest = sending.map(|sending| {
+            let mut rest = JoinSet::new();
+            rest.spawn_local(sending.at_most(at_most));
+            rest
+        });
+        Ok(response)
+    }
+
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        method: &Method,
+    ) -> Poll<Result<AnswerHead, Broken>> {
+        loop {
+            if let Some(head) = answer::take_head(&mut self.read, &mut self.looked, method)? {
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.poll_read(context))? == 0 {
+                return Poll::Ready(Err(Broken::Unanswered));
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = match self.body {
+            Body::Length(left @ 1..) => left.min(READ_AT_MOST as u64) as usize,
+            Body::Length(0) | Body::Chunks(_) | Body::UntilClosed => self.at_once,
+        };
+        self.read.reserve(room);
+        let socket = &mut *self.socket.borrow_mut();
+        let read = ready!(poll_read_buf(Pin::new(socket), context, &mut self.read))?;
+        self.at_once = if read < room { READ } else { READ_AT_MOST };
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads on in the body of the answer.
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        match ready!(self.poll_next(context)) {
+            Some(Err(broken)) => {
+                // Whoever writes to the client drops what is not written yet when it hears of this.
+                self.broken = Some(broken);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        if let Some(rest) = &mut self.rest
+            && let Poll::Ready(ended) = rest.poll_join_next(context)
+        {
+            self.rest = None;
+            match ended {
+                Some(Ok(written)) => written?,
+                Some(Err(_)) | None => return Poll::Ready(Some(Err(Broken::Lost))),
+            }
+        }
+        loop {
+            match &mut self.body {
+                Body::Length(0) => return Poll::Ready(None),
+                Body::Length(left) if !self.read.is_empty() => {
+                    let length = self.read.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= length as u64;
+                    return piece(Frame::data(answer::take(&mut self.read, length)));
+                }
+                Body::Chunks(chunks) => match chunks.take(&mut self.read)? {
+                    Some(Piece::Data(data)) => return piece(Frame::data(data)),
+                    Some(Piece::Trailers(trailers)) => return piece(Frame::trailers(trailers)),
+                    Some(Piece::End) => {
+                        self.body = Body::Length(0);
+                        return Poll::Ready(None);
+                    }
+                    None => {}
+                },
+                Body::UntilClosed if !self.read.is_empty() => {
+                    let length = self.read.len();
+                    return piece(Frame::data(answer::take(&mut self.read, length)));
+                }
+                Body::Length(_) | Body::UntilClosed => {}
+            }
+            if ready!(self.poll_read(context))? == 0 {
+                if matches!(self.body, Body::UntilClosed) {
+                    self.body = Body::Length(0);
+                    return Poll::Ready(None);
+                }
+                return Poll::Ready(Some(Err(Broken::Short)));
+            }
+        }
+    }
+
+    /// Tells whether its request is still being sent.
+    pub(super) fn is_sending(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Sends what is left of the request: a backend may have answered before it has read all that it needs.
+    pub(super) async fn finish(mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.join_next().await;
+        }
+    }
+
+    /// Tells whether all of the answer was read.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Body::Length(left) => *left == 0,
+            Body::Chunks(chunks) => chunks.is_over(),
+            Body::UntilClosed => false,
+        }
+    }
+
+    /// How long the rest of the answer's body is, where that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.body {
+            Body::Length(left) => SizeHint::with_exact(left),
+            Body::Chunks(_) | Body::UntilClosed => SizeHint::default(),
+        }
+    }
+
+    /// Listens whether it can carry another request: it is through with the last, and nothing comes, its end
+    /// neither, that nobody asked for. Once something has, it never is again. `told` is woken when it does.
+    pub(super) fn stays_quiet(&mut self, told: &Waker) -> bool {
+        let mut room = [0; 1];
+        let heard = Pin::new(&mut *self.socket.borrow_mut())
+            .poll_read(&mut Context::from_waker(told), &mut ReadBuf::new(&mut room));
+        self.keeps_alive &= heard.is_pending() && self.read.is_empty();
+        self.keeps_alive && self.rest.is_none() && !self.socket.borrow().is_deaf()
+    }
+
+    /// Gives the connection to what it goes on as, and what was read of that.
+    pub(super) fn into_parts(self) -> Option<(Socket, Bytes)> {
+        let Self { socket, read, rest, .. } = self;
+        drop(rest);
+        Some((Rc::into_inner(socket)?.into_inner(), read.freeze()))
+    }
+}
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Alone({:?})", self.body)
+    }
+}
+
+#[cfg(test)]
+#[path = "alone_tests.rs"]
+mod tests;
