@@ -58,6 +58,10 @@ pub fn take_head(
     looked: &mut usize,
     method: &Method,
 ) -> Result<Option<AnswerHead>, Malformed> {
+    if *looked == 0 {
+        let is_blank = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
+        read.advance(read.iter().take_while(is_blank).count()); // as a server may end a body of before
+    }
     while may_be_whole(read, *looked) {
         let Some((response, length)) = parse(read)? else { break };
         read.advance(length);

@@ -16,7 +16,7 @@ const MOST: usize = 100;
 #[derive(Debug, Default)]
 pub struct Chunked {
     next: Next,
-    /// What stood beside the sizes so far.
+    /// How long they were so far.
     extensions: usize,
 }
 
@@ -87,31 +87,31 @@ impl Chunked {
     }
 
     fn take_size(&mut self, read: &mut BytesMut) -> Result<Option<u64>, Malformed> {
-        let most = LONGEST - self.extensions;
-        let Some(end) = read.iter().take(most).position(|byte| *byte == b'\n') else {
-            let is_short = read.len() < most;
-            return if is_short {
-                Ok(None)
-            } else {
-                Err(Malformed("extensions that are too long"))
-            };
+        let Some(end) = read.iter().take(LONGEST).position(|byte| *byte == b'\n') else {
+            let is_short = read.len() < LONGEST;
+            return if is_short { Ok(None) } else { Err(Malformed("a chunk without a size")) };
         };
-        let (size, beside) = size(&read[..end]).ok_or(Malformed("the size of a chunk is none"))?;
-        self.extensions += beside;
+        let (size, extensions) =
+            size(&read[..end]).ok_or(Malformed("the size of a chunk is none"))?;
+        self.extensions += extensions;
+        if self.extensions > LONGEST {
+            return Err(Malformed("extensions that are too long"));
+        }
         read.advance(end + 1);
         Ok(Some(size))
     }
 }
 
-/// Reads the line before a chunk, up to its LF: the size, and how much stands beside it.
+/// Reads the line before a chunk, up to its LF: the size, and how long its extensions are.
 fn size(line: &[u8]) -> Option<(u64, usize)> {
     let line = line.strip_suffix(b"\r").filter(|line| !line.contains(&b'\r'))?;
     let size = line.split(|byte| *byte == b';').next()?;
+    let extensions = line.len() - size.len();
     let size = &size[..size.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'))? + 1];
     // `from_str_radix` would take a sign, too.
     let digits =
         std::str::from_utf8(size).ok().filter(|_| size.iter().all(u8::is_ascii_hexdigit))?;
-    Some((u64::from_str_radix(digits, 16).ok()?, line.len() - size.len()))
+    Some((u64::from_str_radix(digits, 16).ok()?, extensions))
 }
 
 fn take_trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {

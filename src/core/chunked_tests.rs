@@ -50,6 +50,18 @@ fn a_body_is_put_together_however_it_comes() {
     }
 }
 
+/// Some servers write all sizes as wide, and a body may have any number of chunks.
+#[test]
+fn blanks_after_a_size_are_no_extension() {
+    let padded = format!("{}0\r\n\r\n", "2      \r\nab\r\n".repeat(10_000));
+    let (body, ..) = taken(padded.as_bytes(), padded.len()).unwrap().unwrap();
+    assert_eq!(body.len(), 20_000);
+    let much = format!("1;{}\r\na\r\n", "x".repeat(LONGEST - 4));
+    let more = format!("{much}1000\r\n{}\r\n0\r\n\r\n", "a".repeat(0x1000));
+    let (body, ..) = taken(more.as_bytes(), more.len()).unwrap().unwrap();
+    assert_eq!(body.len(), 0x1001);
+}
+
 #[test]
 fn what_is_no_chunk_is_refused() {
     let extension = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(LONGEST));
