@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio_util::io::poll_read_buf;
 
@@ -43,6 +44,8 @@ pub(super) struct Alone {
     rest: Option<JoinSet<Result<(), Broken>>>,
     /// What went wrong, while what came before it is on its way to the client.
     broken: Option<Broken>,
+    /// Whether it goes on as something else.
+    goes_on: bool,
 }
 
 /// What is left of the body of an answer.
@@ -71,6 +74,7 @@ impl Alone {
             keeps_alive: true,
             rest: None,
             broken: None,
+            goes_on: false,
         }
     }
 
@@ -160,7 +164,10 @@ impl Alone {
         {
             self.rest = None;
             match ended {
-                Some(Ok(written)) => written?,
+                Some(Ok(Ok(()))) => {}
+                // The backend does not want the rest, and has an answer all the same.
+                Some(Ok(Err(Broken::Stuck | Broken::Io(_)))) => self.keeps_alive = false,
+                Some(Ok(Err(broken))) => return Poll::Ready(Some(Err(broken))),
                 Some(Err(_)) | None => return Poll::Ready(Some(Err(Broken::Lost))),
             }
         }
@@ -203,9 +210,12 @@ impl Alone {
     }
 
     /// Sends what is left of the request: a backend may have answered before it has read all that it needs.
-    pub(super) async fn finish(mut self) {
-        if let Some(rest) = &mut self.rest {
-            rest.join_next().await;
+    pub(super) async fn finish(&mut self) {
+        if let Some(mut rest) = self.rest.take() {
+            self.socket.borrow_mut().awaits(false);
+            let is_sent = matches!(rest.join_next().await, Some(Ok(Ok(()))));
+            self.socket.borrow_mut().awaits(true);
+            self.keeps_alive &= is_sent;
         }
     }
 
@@ -237,10 +247,21 @@ impl Alone {
     }
 
     /// Gives the connection to what it goes on as, and what was read of that.
-    pub(super) fn into_parts(self) -> Option<(Socket, Bytes)> {
-        let Self { socket, read, rest, .. } = self;
-        drop(rest);
+    pub(super) fn into_parts(mut self) -> Option<(Socket, Bytes)> {
+        let (socket, read) = (Rc::clone(&self.socket), mem::take(&mut self.read));
+        self.goes_on = true;
+        drop(self);
         Some((Rc::into_inner(socket)?.into_inner(), read.freeze()))
+    }
+}
+
+impl Drop for Alone {
+    /// Says what TLS says at the end of all (RFC 8446 §6.1), where there is room for it.
+    fn drop(&mut self) {
+        if !self.goes_on {
+            let mut socket = self.socket.borrow_mut();
+            let _ = Pin::new(&mut *socket).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 

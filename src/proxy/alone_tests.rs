@@ -17,9 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
 use tokio::task;
+use tokio::time::{self, Instant, Sleep};
 
 use super::*;
-use crate::proxy::backend_socket::{BackendSocket, Transport};
+use crate::proxy::backend_socket::{Acknowledge, BackendSocket, Transport};
 
 const A_WHILE: Duration = Duration::from_secs(30);
 
@@ -34,16 +35,14 @@ struct Outcome {
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    Builder::new_current_thread()
-        .enable_io()
-        .build_local(LocalOptions::default())
-        .unwrap()
-        .block_on(test)
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build_local(LocalOptions::default());
+    runtime.unwrap().block_on(test)
 }
 
-fn alone(stream: DuplexStream) -> Alone {
+fn over(transport: impl Transport + 'static) -> Alone {
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    Alone::new(BackendSocket::new(Box::new(stream) as Box<dyn Transport>, place))
+    Alone::new(BackendSocket::new(Box::new(transport) as Box<dyn Transport>, place))
 }
 
 /// A backend that sends this in pieces, and closes.
@@ -76,7 +75,7 @@ async fn outcome(
 }
 
 async fn ours(method: &Method, text: &str, at_once: usize) -> Option<Outcome> {
-    let mut connection = alone(sends(text, at_once));
+    let mut connection = over(sends(text, at_once));
     let body = Empty::<Bytes>::new();
     let response =
         connection.exchange(method, Vec::new(), body, Framing::Nothing, A_WHILE).await.ok()?;
@@ -250,7 +249,7 @@ async fn heard(
     });
     let frames = pieces.into_iter().map(Frame::data).chain(trailers.map(Frame::trailers));
     let body = Frames(frames.collect());
-    let mut connection = alone(near);
+    let mut connection = over(near);
     let response = connection.exchange(&Method::POST, head, body, framing, A_WHILE).await.unwrap();
     let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
     assert_eq!(outcome(response, next).await.body, b"heard");
@@ -275,9 +274,7 @@ fn a_quiet_connection_stays_quiet_however_often_it_is_looked_at() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut backend, _) = listener.accept().await.unwrap();
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mut connection =
-            Alone::new(BackendSocket::new(Box::new(near) as Box<dyn Transport>, place));
+        let mut connection = over(near);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         for _ in 0..1000 {
@@ -292,4 +289,136 @@ fn a_quiet_connection_stays_quiet_however_often_it_is_looked_at() {
         assert!(!connection.stays_quiet(&waker), "nobody asked");
     };
     run(async { task::spawn_local(test).await.unwrap() });
+}
+
+/// Takes whatever is written, as TLS does, and passes nothing on.
+struct Keeping(DuplexStream);
+
+impl Acknowledge for Keeping {
+    fn acknowledge(&self) {}
+}
+
+impl AsyncRead for Keeping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Keeping {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A byte a second, for ever.
+struct Trickle(Pin<Box<Sleep>>);
+
+impl http_body::Body for Trickle {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        ready!(self.0.as_mut().poll(context));
+        self.0.set(time::sleep(Duration::from_secs(1)));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))))
+    }
+}
+
+const REFUSED: &[u8] = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n";
+
+/// Sends a POST to a backend that answers early; returns how long what is left of it takes then.
+async fn rest_of<B>(connection: &mut Alone, body: B, length: u64) -> Duration
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    let answer =
+        connection.exchange(&Method::POST, Vec::new(), body, Framing::Length(length), A_WHILE);
+    assert_eq!(answer.await.unwrap().status(), 413);
+    assert!(connection.is_end_stream() && connection.is_sending());
+    let since = Instant::now();
+    connection.finish().await;
+    since.elapsed()
+}
+
+#[test]
+fn what_a_backend_takes_nothing_of_is_given_up_also_where_tls_has_it() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        far.write_all(REFUSED).await.unwrap();
+        let mut connection = over(Keeping(near));
+        let took = rest_of(&mut connection, Full::new(Bytes::from_static(b"body")), 4).await;
+        assert!((A_WHILE..A_WHILE * 2).contains(&took), "{took:?}");
+        assert!(!connection.stays_quiet(Waker::noop()));
+    });
+}
+
+#[test]
+fn what_nobody_hears_is_not_sent_once_the_answer_is_there() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        far.write_all(REFUSED).await.unwrap();
+        drop(far);
+        let body = Trickle(Box::pin(time::sleep(Duration::from_secs(1))));
+        let took = rest_of(&mut over(near), body, 1_000_000).await;
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
+}
+
+#[test]
+fn a_connection_takes_another_request_once_the_rest_of_this_one_is_sent() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        far.write_all(REFUSED).await.unwrap();
+        task::spawn_local(async move {
+            let _ = tokio::io::copy(&mut far, &mut tokio::io::sink()).await;
+        });
+        let mut connection = over(near);
+        let body = Trickle(Box::pin(time::sleep(Duration::from_secs(1))));
+        rest_of(&mut connection, body, 3).await;
+        assert!(connection.stays_quiet(Waker::noop()));
+    });
+}
+
+#[test]
+fn an_answer_goes_on_whose_request_the_backend_does_not_want() {
+    run(async {
+        let (near, mut far) = duplex(1024);
+        task::spawn_local(async move {
+            far.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            for _ in 0..5 {
+                time::sleep(A_WHILE / 2).await;
+                far.write_all(b"1\r\na\r\n").await.unwrap();
+            }
+            far.write_all(b"0\r\n\r\n").await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut connection = over(near);
+        let body = Full::new(Bytes::from(vec![b'a'; 100_000]));
+        let answer =
+            connection.exchange(&Method::POST, Vec::new(), body, Framing::Length(100_000), A_WHILE);
+        let response = answer.await.unwrap();
+        let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
+        let outcome = outcome(response, next).await;
+        assert_eq!((&outcome.body[..], outcome.is_whole), (&b"aaaaa"[..], true));
+        assert!(!connection.stays_quiet(Waker::noop()));
+    });
 }

@@ -66,6 +66,8 @@ pub(super) struct BackendSocket<S> {
     socket: S,
     /// Whether the backend hears nothing any more.
     is_deaf: bool,
+    /// Whether there is an answer to come for which that does not count.
+    is_awaited: bool,
     /// How much was read since something was written.
     read: usize,
     /// Held for as long as the socket is open, whatever is spoken on it.
@@ -74,7 +76,7 @@ pub(super) struct BackendSocket<S> {
 
 impl<S> BackendSocket<S> {
     pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> Self {
-        Self { socket, is_deaf: false, read: 0, _place: place }
+        Self { socket, is_deaf: false, is_awaited: true, read: 0, _place: place }
     }
 
     /// Tells whether the backend hears nothing any more.
@@ -82,12 +84,22 @@ impl<S> BackendSocket<S> {
         self.is_deaf
     }
 
+    fn taken(&self, bytes: usize) -> io::Result<usize> {
+        if self.is_awaited { Ok(bytes) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    /// Says whether there is more to be read. Where there is none, its end is one to whoever writes, too.
+    pub(super) fn awaits(&mut self, more: bool) {
+        self.is_awaited = more;
+    }
+
     /// Takes the end of the connection for a success, in which so much was done.
     fn forgive<T>(&mut self, done: T, result: io::Result<T>) -> io::Result<T> {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match result {
             Err(error)
-                if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
+                if self.is_awaited
+                    && matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
             {
                 self.is_deaf = true;
                 Ok(done)
@@ -127,7 +139,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.is_deaf {
-            return Poll::Ready(Ok(bytes.len()));
+            return Poll::Ready(self.taken(bytes.len()));
         }
         self.read = 0;
         let written = ready!(Pin::new(&mut self.socket).poll_write(context, bytes));
@@ -144,7 +156,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         }
         let all = || slices.iter().map(|slice| slice.len()).sum();
         if self.is_deaf {
-            return Poll::Ready(Ok(all()));
+            return Poll::Ready(self.taken(all()));
         }
         self.read = 0;
         let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, slices));

@@ -21,7 +21,7 @@ pub(super) enum Broken {
     Stuck,
     #[error("the request was broken off")]
     Request,
-    #[error("whoever sent the request is gone")]
+    #[error("a bug: what sent the request is gone")]
     Lost,
     #[error(transparent)]
     Io(#[from] io::Error),

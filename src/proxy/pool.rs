@@ -89,7 +89,7 @@ impl Pool {
                 return None;
             }
             if connection.stays_quiet(Waker::noop()) {
-                return Some(self.alone(connection, true));
+                return Some(self.lease_alone(connection, true));
             }
         }
     }
@@ -113,7 +113,7 @@ impl Pool {
             (Made::Http1(_), Wish::WebSocket) => {}
         }
         match made {
-            Made::Http1(connection) => self.alone(connection, false),
+            Made::Http1(connection) => self.lease_alone(connection, false),
             Made::Http2(trunk) => {
                 self.filled.notify_one();
                 self.lease(Line::Shared(self.trunks.add(trunk)), false)
@@ -121,7 +121,7 @@ impl Pool {
         }
     }
 
-    fn alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
+    fn lease_alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
         self.shared.metrics.upstream_active.inc();
         self.lease(Line::Alone(Some(connection)), reused)
     }
@@ -255,10 +255,12 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         match self.take() {
             // It counts until then.
-            Some(connection) if connection.is_sending() => drop(task::spawn_local(async move {
-                connection.finish().await;
-                drop(self);
-            })),
+            Some(mut connection) if connection.is_sending() => {
+                drop(task::spawn_local(async move {
+                    connection.finish().await;
+                    self.pool.put(connection);
+                }))
+            }
             Some(connection) => self.pool.put(connection),
             None => {}
         }

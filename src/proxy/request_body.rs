@@ -192,7 +192,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // hyper does not ask for the end of a body whose length it knows.
+        // Nobody asks for the end of a body whose length is known.
         if self.is_end_stream() {
             self.ended();
         }

@@ -155,7 +155,14 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
         self.out.clear();
         self.written = 0;
-        Pin::new(&mut *socket).poll_flush(context).map_err(Broken::from)
+        // Under TLS that may be all that the backend has not taken.
+        match Pin::new(&mut *socket).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.patience.renew();
+                Poll::Ready(flushed.map_err(Broken::from))
+            }
+            Poll::Pending => self.patience.poll(context).map(|()| Err(Broken::Stuck)),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! TLS with clients and with the backend.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::settings::{settings_for, settings_for_browsers};
 use crate::support::tls::{Authority, Mounted, Pair, connect};
 use crate::support::upstream::head;
-use crate::support::{Issuer, Proxy, Upstream, settings, until, until_every};
+use crate::support::{HandMoved, Issuer, Proxy, Upstream, settings, until, until_every};
 
 /// TLS with a certificate out of these files, and clients that show none.
 pub(crate) fn shows(files: &Mounted) -> Option<ClientTlsSettings> {
@@ -541,4 +544,30 @@ async fn a_kept_connection_that_the_backend_has_closed_costs_no_request() {
         let asked = time::timeout(Duration::from_secs(10), kept.get("/")).await;
         assert_eq!(asked.unwrap().status, 200);
     }
+}
+
+/// RFC 8446 §6.1: or the backend could not tell its end from an attack, and its log says so.
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_has_been_idle_ends_with_what_tls_says_at_the_end() {
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(Arc::new(authority.pair("localhost").server()));
+    let ended = Rc::<RefCell<Option<io::Result<usize>>>>::default();
+    let told = Rc::clone(&ended);
+    let upstream = Upstream::raw(move |socket| {
+        let (acceptor, told) = (acceptor.clone(), Rc::clone(&told));
+        async move {
+            let mut socket = acceptor.accept(socket).await.unwrap();
+            head(&mut socket).await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            socket.flush().await.unwrap();
+            *told.borrow_mut() = Some(socket.read(&mut [0; 1]).await);
+        }
+    })
+    .await;
+    let (issuer, proxy) = before(&upstream, "localhost", &only_ca(&authority)).await;
+    assert_eq!(proxy.get("/", &issuer.token()).await.status, 200);
+
+    let clock = HandMoved::pause();
+    clock.until("the backend hears the end", async || ended.borrow().is_some()).await;
+    assert!(matches!(*ended.borrow(), Some(Ok(0))), "{ended:?}");
 }
