@@ -5,7 +5,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use countersign::core::answer::{self, AnswerHead, End, Malformed};
+use countersign::core::answer::{self, AnswerHead, End};
 use countersign::core::chunked::{Chunked, Piece};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     for at_once in [1, 2, 7] {
         assert_eq!(read(&method, text, at_once), whole, "{at_once} bytes at once");
     }
-    let Ok(Some(answer)) = whole else { return };
+    let Some(answer) = whole else { return };
     let head = &answer.head;
     assert!(head.status == StatusCode::SWITCHING_PROTOCOLS || !head.status.is_informational());
     assert_eq!(Some(head.end), by_the_standard(&method, head));
@@ -35,7 +35,7 @@ struct Answer {
     head: Head,
     /// How much stands behind the head.
     behind: usize,
-    /// What came in chunks, and how much stands behind them; nothing where that was not whole.
+    /// What came in chunks, and how much stands behind them; nothing where that is none, or not whole.
     body: Option<(Vec<u8>, usize)>,
 }
 
@@ -48,16 +48,14 @@ struct Head {
     keeps_alive: bool,
 }
 
-/// Reads an answer that comes in pieces of so many bytes.
-fn read(method: &Method, text: &[u8], at_once: usize) -> Result<Option<Answer>, Malformed> {
+/// Reads an answer that comes in pieces of so many bytes; nothing where that is none. Whether it is refused or
+/// waited for is not looked at: what comes byte by byte is refused once it is whole.
+fn read(method: &Method, text: &[u8], at_once: usize) -> Option<Answer> {
     let (mut pieces, mut read, mut looked) = (text.chunks(at_once), BytesMut::new(), 0);
     let head = loop {
-        match answer::take_head(&mut read, &mut looked, method)? {
+        match answer::take_head(&mut read, &mut looked, method).ok()? {
             Some(head) => break head,
-            None => match pieces.next() {
-                Some(piece) => read.extend_from_slice(piece),
-                None => return Ok(None),
-            },
+            None => read.extend_from_slice(pieces.next()?),
         }
     };
     let AnswerHead { response, end, keeps_alive } = head;
@@ -73,20 +71,21 @@ fn read(method: &Method, text: &[u8], at_once: usize) -> Result<Option<Answer>, 
         if end != End::InChunks {
             break None;
         }
-        match chunked.take(&mut read)? {
-            Some(Piece::Data(data)) => {
+        match chunked.take(&mut read) {
+            Err(_) => break None,
+            Ok(Some(Piece::Data(data))) => {
                 assert!(!data.is_empty());
                 body.extend_from_slice(&data);
             }
-            Some(Piece::Trailers(trailers)) => assert!(!trailers.is_empty()),
-            Some(Piece::End) => break Some((body, left(&read, &pieces))),
-            None => match pieces.next() {
+            Ok(Some(Piece::Trailers(trailers))) => assert!(!trailers.is_empty()),
+            Ok(Some(Piece::End)) => break Some((body, left(&read, &pieces))),
+            Ok(None) => match pieces.next() {
                 Some(piece) => read.extend_from_slice(piece),
                 None => break None,
             },
         }
     };
-    Ok(Some(Answer { head, behind, body }))
+    Some(Answer { head, behind, body })
 }
 
 /// Where a body ends, by the list of RFC 9112 §6.3.

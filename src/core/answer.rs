@@ -58,11 +58,11 @@ pub fn take_head(
     looked: &mut usize,
     method: &Method,
 ) -> Result<Option<AnswerHead>, Malformed> {
-    if *looked == 0 {
-        let is_blank = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
-        read.advance(read.iter().take_while(is_blank).count()); // as a server may end a body of before
-    }
-    while may_be_whole(read, *looked) {
+    loop {
+        *looked = looked.saturating_sub(skip_empty_lines(read));
+        if !may_be_whole(read, *looked) {
+            break;
+        }
         let Some((response, length)) = parse(read)? else { break };
         read.advance(length);
         *looked = 0;
@@ -76,6 +76,15 @@ pub fn take_head(
     }
     *looked = read.len();
     Ok(None)
+}
+
+/// Takes off the empty lines that some servers end a body with, and returns how long they were.
+fn skip_empty_lines(read: &mut BytesMut) -> usize {
+    let before = read.len();
+    while let [b'\n', ..] | [b'\r', b'\n', ..] = &read[..] {
+        read.advance(if read[0] == b'\n' { 1 } else { 2 });
+    }
+    before - read.len()
 }
 
 /// Tells whether there may be a whole head in what was read where there was none in as much as was looked at:

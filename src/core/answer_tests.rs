@@ -130,6 +130,22 @@ fn what_is_no_answer_is_refused() {
     assert_eq!(head(&most).unwrap().unwrap().response.headers().len(), MOST);
 }
 
+#[test]
+fn empty_lines_before_an_answer_are_passed_over_and_a_lone_cr_is_none() {
+    for (before, good) in [("\r\n", true), ("\n\r\n\n", true), ("\r", false), ("\n\r", false)] {
+        for hints in ["", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+            let text = format!("{hints}{before}HTTP/1.1 204 No Content\r\n\r\n");
+            assert_eq!(head(&text).is_ok_and(|head| head.is_some()), good, "{text:?}");
+            let (mut read, mut looked) = (BytesMut::new(), 0);
+            let whole = text.bytes().any(|byte| {
+                read.extend_from_slice(&[byte]);
+                take_head(&mut read, &mut looked, &Method::GET).is_ok_and(|head| head.is_some())
+            });
+            assert_eq!(whole, good, "{text:?} byte by byte");
+        }
+    }
+}
+
 /// To look at all that was read with each byte would be the square of it.
 #[test]
 fn a_head_that_comes_byte_by_byte_is_read_once() {

@@ -156,6 +156,9 @@ fn a_body_is_framed_in_one_way() {
         (&[("content-length", "10")], true),
         (&[("content-length", "010")], false),
         (&[("content-length", "00")], false),
+        (&[("content-length", "")], false),
+        (&[("content-length", "+5")], false),
+        (&[("content-length", "5, 5")], false),
     ] {
         assert_eq!(check_framing(&head(lines)).is_ok(), good, "{lines:?}");
     }

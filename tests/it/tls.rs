@@ -358,7 +358,7 @@ async fn nothing_starts_with_certificates_that_cannot_be_used() {
     ] {
         let mut settings = settings(&issuer, &upstream);
         settings.tls = Some(tls);
-        let sink = Sink::start(std::io::sink()).unwrap();
+        let sink = Sink::start(io::sink()).unwrap();
         let error = App::start(settings, Clock::System, sink, Threads::Here).await.unwrap_err();
         assert!(matches!(error, StartError::Tls(_)), "{error:?}");
         assert!(error.to_string().contains(problem), "{error}");
