@@ -41,6 +41,7 @@ class Pair:
         self.authorization = ": ".join(bearer(self.token)).encode() + b"\r\n"
         self.at, self.rest, self.number = 0, [], 0
         self.reused = self.fresh = 0
+        self.outcomes = {}
         self.used = set()
 
     def tried(self, each, with_token):
@@ -53,7 +54,18 @@ class Pair:
             self.until_idle()
         clean, lines, records = self.clean()
         self.used |= {seen["connection"] for seen in records}
-        return Outcome(lines, records, answers(answered), not ended, clean)
+        mine, late = [], []
+        for seen in records:
+            (late if self.is_of_before(seen) else mine).append(seen)
+        for seen in late:
+            self.outcomes[number_of(seen)].records.append(seen)
+        outcome = self.outcomes[self.number] = Outcome(lines, mine, answers(answered), not ended, clean)
+        return outcome
+
+    def is_of_before(self, seen):
+        """Whether a backend of several threads tells of an input only now that was before this one: of a request
+        that was cut short, mostly, which nobody waits for."""
+        return number_of(seen) in self.outcomes
 
     def sent(self, data, leaves):
         """What came back, and whether the proxy ended the connection."""
@@ -133,6 +145,12 @@ class Pair:
         self.at += len(lines + newline)
         told = [json.loads(line) for line in lines.splitlines()]
         return [line for line in told if line["target"] == "access"]
+
+
+def number_of(seen):
+    """Of the input that a request is in; None where its target does not say."""
+    found = re.match(r"/(?:api|open)/(\d+)", seen.get("target", ""))
+    return found and int(found[1])
 
 
 def answers(data):
