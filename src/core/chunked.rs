@@ -16,7 +16,7 @@ const MOST: usize = 100;
 #[derive(Debug, Default)]
 pub struct Chunked {
     next: Next,
-    /// How long they were so far.
+    /// How long the extensions of its chunks were so far.
     extensions: usize,
 }
 
