@@ -7,6 +7,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
+use crate::core::list;
+
 /// The longest head there may be, and the longest that is said before it.
 const LONGEST: usize = 128 * 1024;
 
@@ -167,9 +169,8 @@ fn end(response: &Response<()>, method: &Method) -> Result<End, Malformed> {
         return Ok(End::After(0));
     }
     if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        let last = last.as_bytes().rsplit(|byte| *byte == b',').next();
-        let is_chunked =
-            last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        let last = list::of_line(last.as_bytes()).next_back();
+        let is_chunked = last.is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
         return match response.version() {
             Version::HTTP_10 => Err(Malformed("a transfer coding in HTTP/1.0")),
             _ if is_chunked => Ok(End::InChunks),
@@ -184,15 +185,12 @@ fn end(response: &Response<()>, method: &Method) -> Result<End, Malformed> {
 
 /// The one length that is said, however often.
 fn length(headers: &HeaderMap) -> Option<u64> {
-    let lines = headers.get_all(CONTENT_LENGTH).iter();
-    let mut lengths =
-        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(digits);
+    let mut lengths = list::elements(headers, CONTENT_LENGTH).map(digits);
     let first = lengths.next()??;
     lengths.all(|other| other == Some(first)).then_some(first)
 }
 
 fn digits(text: &[u8]) -> Option<u64> {
-    let text = text.trim_ascii();
     let text = std::str::from_utf8(text).ok().filter(|_| text.iter().all(u8::is_ascii_digit))?;
     text.parse().ok()
 }
@@ -200,10 +198,8 @@ fn digits(text: &[u8]) -> Option<u64> {
 /// Tells whether a connection goes on after an answer (RFC 9112 §9.3). What says that it closes
 /// counts, whatever else is said.
 fn keeps_alive(response: &Response<()>) -> bool {
-    let lines = response.headers().get_all(CONNECTION).iter();
-    let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let mut keeps = response.version() == Version::HTTP_11;
-    for option in options.map(<[u8]>::trim_ascii) {
+    for option in list::elements(response.headers(), CONNECTION) {
         if option.eq_ignore_ascii_case(b"close") {
             return false;
         }

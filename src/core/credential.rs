@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
+use crate::core::list::elements;
 use crate::core::reject::Reject;
 
 /// The text of a bearer token, as the client sent it (RFC 6750 §2.1).
@@ -117,9 +118,7 @@ pub fn in_protocols(headers: &HeaderMap) -> bool {
 /// Returns the protocols that are offered for a WebSocket, the first choice first. Empty elements of
 /// a list are none (RFC 9110 §5.6.1.2).
 pub fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    elements.map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
+    elements(headers, SEC_WEBSOCKET_PROTOCOL).filter(|protocol| !protocol.is_empty())
 }
 
 impl std::fmt::Debug for BearerToken<'_> {

@@ -33,6 +33,7 @@ pub mod jwk;
 pub mod jwk_set;
 pub mod jws;
 pub mod keyring;
+mod list;
 pub mod origin;
 pub mod path;
 pub mod pem;

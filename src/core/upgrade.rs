@@ -3,6 +3,8 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Version};
 
+use crate::core::list::elements;
+
 /// How a connection is to go on after a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {
@@ -39,9 +41,8 @@ fn names_websocket(headers: &HeaderMap) -> bool {
     let mut protocols = headers.get_all(UPGRADE).iter();
     let (Some(protocol), None) = (protocols.next(), protocols.next()) else { return false };
     let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-    let options = headers.get_all(CONNECTION).iter();
-    let mut options = options.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    is_websocket && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    let mut options = elements(headers, CONNECTION);
+    is_websocket && options.any(|option| option.eq_ignore_ascii_case(b"upgrade"))
 }
 
 #[cfg(test)]
