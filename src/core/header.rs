@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use crate::core::cookie;
 use crate::core::credential::{self, BEARER_PROTOCOL};
 use crate::core::header_name::{NamePatterns, folded};
+use crate::core::list::elements;
 use crate::core::reject::Reject;
 
 /// Which headers are taken off a request before ours are added.
@@ -106,8 +107,11 @@ impl Stripped {
 pub struct StripCount([u16; 3]);
 
 impl StripCount {
-    fn add(&mut self, kind: Stripped) {
-        self.0[kind as usize] = self.0[kind as usize].saturating_add(1);
+    /// A header went; but for `Connection`, which most requests have, and which says nothing by itself.
+    fn gone(&mut self, name: &HeaderName, kind: Stripped) {
+        if *name != CONNECTION {
+            self.0[kind as usize] = self.0[kind as usize].saturating_add(1);
+        }
     }
 
     /// Returns how many were of this kind.
@@ -227,17 +231,21 @@ impl StripPolicy {
     pub fn strip(&self, mut headers: HeaderMap) -> (CleanHead, StripCount) {
         let mut count = StripCount::default();
         let trailers = accepts_trailers(&headers);
-        strip_connection(&mut headers, &mut count);
+        strip_named(&mut headers, &mut count);
         // The connection to the backend frames the body anew, and hyper answers `Expect` for us.
         headers.remove(EXPECT);
         let prefix = folded(&self.prefix);
+        let kind = |name: &str| match is_hop_by_hop(name) {
+            true => Some(Stripped::HopByHop),
+            false => self.kind(name, &prefix),
+        };
         let marked: Vec<(HeaderName, Stripped)> = headers
             .keys()
-            .filter_map(|name| self.kind(name.as_str(), &prefix).map(|kind| (name.clone(), kind)))
+            .filter_map(|name| kind(name.as_str()).map(|kind| (name.clone(), kind)))
             .collect();
         for (name, kind) in marked {
-            headers.remove(name);
-            count.add(kind);
+            headers.remove(&name);
+            count.gone(&name, kind);
         }
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -286,28 +294,37 @@ impl StripPolicy {
 }
 
 /// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us,
-/// and a length is written as it would be counted.
+/// and a length is written as it would be counted. Returns the length, where one is said.
 ///
 /// # Errors
 ///
 /// [`Reject::RequestMalformed`]: another coding before it would pass to the backend as if it were
 /// none, and of two lines each reader takes its own (RFC 9112 §6.1). An empty length is 0 to some reader,
 /// and one with zeros before it octal.
-pub fn check_framing(headers: &HeaderMap) -> Result<(), Reject> {
-    let is_counted = |length: &HeaderValue| match length.as_bytes() {
+pub fn check_framing(headers: &HeaderMap) -> Result<Option<u64>, Reject> {
+    let mut said = None;
+    for length in headers.get_all(CONTENT_LENGTH) {
+        let length = counted(length.as_bytes())
+            .ok_or(Reject::RequestMalformed("a length that is not as it would be counted"))?;
+        if said.replace(length).is_some_and(|before| before != length) {
+            return Err(Reject::RequestMalformed("two lengths"));
+        }
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(said),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(said),
+        _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
+    }
+}
+
+fn counted(length: &[u8]) -> Option<u64> {
+    let is_counted = match length {
         [b'0'] => true,
         [b'1'..=b'9', more @ ..] => more.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    if !headers.get_all(CONTENT_LENGTH).iter().all(is_counted) {
-        return Err(Reject::RequestMalformed("a length that is not as it would be counted"));
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
-    }
+    std::str::from_utf8(length).ok().filter(|_| is_counted)?.parse().ok()
 }
 
 /// Tells whether a response says in two ways where its body ends (RFC 9112 §6.3): a client that
@@ -323,10 +340,12 @@ pub fn is_framed_twice(headers: &HeaderMap) -> bool {
 /// a backend say to a client.
 pub fn strip_response(headers: &mut HeaderMap, ours: &NamePatterns) {
     let trailer = headers.get(TRAILER).cloned();
-    strip_connection(headers, &mut StripCount::default());
-    let is_ours =
-        |name: &HeaderName| ours.matches(&folded(name.as_str())) || is_also_ours(name.as_str());
-    for name in names_that(headers, is_ours) {
+    strip_named(headers, &mut StripCount::default());
+    let goes = |name: &HeaderName| {
+        let name = name.as_str();
+        is_hop_by_hop(name) || ours.matches(&folded(name)) || is_also_ours(name)
+    };
+    for name in names_that(headers, goes) {
         headers.remove(name);
     }
     if let Some(trailer) = trailer {
@@ -354,24 +373,18 @@ pub fn choose_protocol_token<B>(response: &mut Response<B>) {
     }
 }
 
-/// Removes the headers that `Connection` names, and those that are for one connection only
-/// (RFC 9110 §7.6.1).
+/// Removes the headers that `Connection` names (RFC 9110 §7.6.1).
 ///
 /// Runs before the proxy adds its own headers. The other way round, a client could name one of
 /// ours in `Connection` and have it taken off again.
-fn strip_connection(headers: &mut HeaderMap, count: &mut StripCount) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+fn strip_named(headers: &mut HeaderMap, count: &mut StripCount) {
+    let named: Vec<HeaderName> = elements(headers, CONNECTION)
         .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive")) // as most say; it goes anyway
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
-    let here = names_that(headers, |name| is_hop_by_hop(name.as_str()));
-    for name in named.iter().chain(&here) {
-        if headers.remove(name).is_some() && *name != CONNECTION {
-            count.add(Stripped::HopByHop);
+    for name in named {
+        if headers.remove(&name).is_some() {
+            count.gone(&name, Stripped::HopByHop);
         }
     }
 }
@@ -382,6 +395,7 @@ fn names_that(headers: &HeaderMap, so: impl Fn(&HeaderName) -> bool) -> Vec<Head
     headers.keys().filter(|name| so(name)).cloned().collect()
 }
 
+/// Tells whether a header is for one connection only (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -399,11 +413,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Tells whether the client takes trailers; nothing else of `TE` passes a hop.
 fn accepts_trailers(headers: &HeaderMap) -> bool {
-    let is_trailers = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"trailers");
-    headers
-        .get_all(TE)
-        .iter()
-        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_trailers))
+    elements(headers, TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// What says how a request is framed, where it goes and who sent it has no place in a trailer

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::core::form::write_line;
 use crate::core::header::CleanHead;
+use crate::core::list::elements;
 use crate::core::sign::SignedHead;
 use crate::core::target::Target;
 
@@ -20,24 +21,22 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Says how a body is framed that comes with this head: as long as that says, or else in chunks,
+    /// Says how a body is framed that comes with this head: as long as was `said`, or else in chunks,
     /// whatever the method (RFC 9112 §6.3).
-    pub fn of(client: &CleanHead, has_body: bool) -> Self {
-        let length = client.0.get(CONTENT_LENGTH);
-        match (length.map(|length| length.to_str().ok()?.parse().ok()), has_body) {
+    pub fn of(said: Option<u64>, has_body: bool, client: &CleanHead) -> Self {
+        match (said, has_body) {
             (None, false) => Self::Nothing,
             (Some(_), false) => Self::Length(0),
-            (Some(Some(length)), true) => Self::Length(length),
-            (Some(None) | None, true) => Self::Chunks(announced(client)),
+            (Some(length), true) => Self::Length(length),
+            (None, true) => Self::Chunks(announced(client)),
         }
     }
 }
 
 /// The trailers that a request says will follow its body.
 fn announced(client: &CleanHead) -> Vec<HeaderName> {
-    let lines = client.0.get_all(TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+    let names = elements(&client.0, TRAILER);
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 /// Writes a head.
@@ -93,7 +92,7 @@ mod tests {
     }
 
     /// What is written for a request with these headers, but for the way that it took.
-    fn written(target: &str, client: &[&str], has_body: bool) -> String {
+    fn written(target: &str, client: &[&str], framing: &Framing) -> String {
         let nobody = Arc::new(Identity::default());
         let permit = Rule::from(Access::Public).permit(Ok(None), &nobody).unwrap();
         let signer = Signer::new(&IdentityPolicy::new(Vec::new()), None, None);
@@ -105,8 +104,7 @@ mod tests {
         let policy = PathPolicy::default();
         let target = Target::read(&Method::POST, &uri, &headers, Scheme::Http, policy).unwrap();
         let signed = stamped.sign(&client, &way, &permit, RequestLine::of(&target));
-        let framing = Framing::of(&client, has_body);
-        let written = String::from_utf8(write(&target, &signed, &framing)).unwrap();
+        let written = String::from_utf8(write(&target, &signed, framing)).unwrap();
         let way = "\r\nhost: a.test\r\nx-request-id: 1\r\nx-forwarded-proto: http\r\nx-forwarded-host: a.test";
         assert!(written.contains(way), "{written}");
         written.replace(way, "")
@@ -114,58 +112,53 @@ mod tests {
 
     #[test]
     fn a_head_is_written_as_it_is_read() {
-        for (target, client, has_body, want) in [
-            ("/", &[][..], false, "POST / HTTP/1.1\r\n\r\n"),
-            ("/a/b?c=d&e", &[], false, "POST /a/b?c=d&e HTTP/1.1\r\n\r\n"),
-            ("/a?", &[], false, "POST /a? HTTP/1.1\r\n\r\n"),
-            ("http://a.test/a?b", &[], false, "POST /a?b HTTP/1.1\r\n\r\n"),
+        let (nothing, chunks) = (Framing::Nothing, Framing::Chunks(vec![]));
+        for (target, client, framing, want) in [
+            ("/", &[][..], &nothing, "POST / HTTP/1.1\r\n\r\n"),
+            ("/a/b?c=d&e", &[], &nothing, "POST /a/b?c=d&e HTTP/1.1\r\n\r\n"),
+            ("/a?", &[], &nothing, "POST /a? HTTP/1.1\r\n\r\n"),
+            ("http://a.test/a?b", &[], &nothing, "POST /a?b HTTP/1.1\r\n\r\n"),
             (
                 "/",
                 &["accept: a", "accept: b", "x-empty: "],
-                false,
+                &nothing,
                 "POST / HTTP/1.1\r\naccept: a\r\naccept: b\r\nx-empty: \r\n\r\n",
             ),
-            ("/", &["content-length: 5"], true, "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n"),
-            ("/", &[], true, "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"),
             (
                 "/",
                 &["content-length: 5", "content-length: 5"],
-                true,
+                &Framing::Length(5),
                 "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
             ),
-            (
-                "/",
-                &["content-length: "],
-                true,
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
-            ),
+            ("/", &[], &chunks, "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"),
             (
                 "/",
                 &["te: trailers"],
-                false,
+                &nothing,
                 "POST / HTTP/1.1\r\nte: trailers\r\nconnection: te\r\n\r\n",
             ),
         ] {
-            assert_eq!(written(target, client, has_body), want, "{target} {client:?}");
+            assert_eq!(written(target, client, framing), want, "{target} {client:?}");
         }
     }
 
     #[test]
     fn a_body_is_framed_as_its_head_says() {
-        for (client, has_body, want) in [
-            (&[][..], false, Framing::Nothing),
-            (&["content-length: 0"], false, Framing::Length(0)),
-            (&["content-length: 5"], false, Framing::Length(0)),
-            (&["content-length: "], true, Framing::Chunks(vec![])),
-            (&["content-length: 5"], true, Framing::Length(5)),
-            (&[], true, Framing::Chunks(vec![])),
+        let trailers = ["trailer: a, B", "trailer: c"];
+        for (said, has_body, client, want) in [
+            (None, false, &[][..], Framing::Nothing),
+            (Some(0), false, &[], Framing::Length(0)),
+            (Some(5), false, &[], Framing::Length(0)),
+            (Some(5), true, &[], Framing::Length(5)),
+            (None, true, &[], Framing::Chunks(vec![])),
             (
-                &["trailer: a, B", "trailer: c"],
+                None,
                 true,
+                &trailers,
                 Framing::Chunks(["a", "b", "c"].map(HeaderName::from_static).into()),
             ),
         ] {
-            assert_eq!(Framing::of(&clean(client), has_body), want, "{client:?}");
+            assert_eq!(Framing::of(said, has_body, &clean(client)), want, "{said:?} {client:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, RETRY_AFTER, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -151,7 +151,7 @@ impl Pipeline {
         if link.wire.is_http2() {
             uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;
         }
-        header::check_framing(&headers)?;
+        let length = header::check_framing(&headers)?;
         let wish = match settings.upstream_protocol {
             UpstreamProtocol::Usual => Wish::of(&method, version, &headers),
             UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
@@ -192,7 +192,8 @@ impl Pipeline {
         if is_known {
             record.cookies.append(&mut record.on_arrival);
         }
-        let body = self.admit_body(body, &headers, preflight, link)?;
+        let length = length.filter(|_| !preflight);
+        let body = self.admit_body(body, length, preflight, link)?;
         record.body = Some(body.progress());
         // Also where it is no WebSocket to us, as before a backend over HTTP/2.
         let protocol_token =
@@ -219,6 +220,7 @@ impl Pipeline {
             head: &head,
             way: &forwarded.way,
             target: &target,
+            length,
             wish,
             may_be_silent: record.may_be_silent(),
         };
@@ -274,7 +276,7 @@ impl Pipeline {
     fn admit_body(
         &self,
         body: Incoming,
-        headers: &HeaderMap,
+        length: Option<u64>,
         preflight: bool,
         link: &Link,
     ) -> Result<RequestBody, Reject> {
@@ -282,10 +284,7 @@ impl Pipeline {
         if preflight {
             return Ok(RequestBody::empty(shared));
         }
-        let announced = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if let (Some(length), Some(most)) = (announced, self.shared.settings.limits.body)
+        if let (Some(length), Some(most)) = (length, self.shared.settings.limits.body)
             && length > most
         {
             return Err(Reject::BodyTooLarge);

@@ -84,6 +84,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: &'a CleanHead,
     pub(super) way: &'a Way,
     pub(super) target: &'a Target<'a>,
+    /// How long its body is, where its head said so.
+    pub(super) length: Option<u64>,
     pub(super) wish: Wish,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
     pub(super) may_be_silent: bool,
@@ -201,7 +203,7 @@ impl Upstream {
         match lease.line() {
             Line::Alone(connection) => {
                 let connection = connection.as_mut().expect("it is taken only when the lease ends");
-                let framing = Framing::of(outgoing.head, !body.is_empty());
+                let framing = Framing::of(outgoing.length, !body.is_empty(), outgoing.head);
                 let head = self.head(outgoing, &framing);
                 let method = outgoing.target.method;
                 let at_most = self.shared.settings.timeouts.body;
