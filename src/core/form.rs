@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::header::{CleanHead, is_written_anew};
+use crate::core::identity::Identity;
 
 /// What is told of some requests.
 static AT_TIMES: [HeaderName; 2] = [Way::FORWARDED_PORT, Way::FORWARDED_PREFIX];
@@ -80,31 +81,43 @@ impl Way {
 #[derive(Debug)]
 pub(super) struct Form {
     names: HeaderMap<Box<[u8]>>,
+    /// How many of them are those of a request's way and of an identity.
+    before_proof: usize,
     length: usize,
 }
 
 impl Form {
-    /// Creates the form of a request's way, and of headers of these names after it.
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
-        let mut form = Self { names: HeaderMap::default(), length: 0 };
-        for name in Way::USUAL.into_iter().chain(names.cloned()) {
-            let begun = [b"\r\n", name.as_str().as_bytes(), b": "].concat();
-            form.length += begun.len();
-            let before = form.names.insert(name, begun.into());
-            debug_assert!(before.is_none(), "a value a name: two of one name would share a place");
-        }
+    /// Creates the form of a request's way, of identities with headers of these names, and of what proves
+    /// them.
+    pub(super) fn new<'a>(
+        identity: impl Iterator<Item = &'a HeaderName>,
+        proof: impl Iterator<Item = &'a HeaderName>,
+    ) -> Self {
+        let mut form = Self { names: HeaderMap::default(), before_proof: 0, length: 0 };
+        Way::USUAL.iter().for_each(|name| form.add(name));
+        identity.for_each(|name| form.add(name));
+        form.before_proof = form.names.len();
+        proof.for_each(|name| form.add(name));
         form
     }
 
-    /// Fills the form in: with a request's `way`, the `values` in the order of their names, and what is left
-    /// of the client's headers, but for those that we say.
+    fn add(&mut self, name: &HeaderName) {
+        let begun = [b"\r\n", name.as_str().as_bytes(), b": "].concat();
+        self.length += begun.len();
+        let before = self.names.insert(name, begun.into());
+        debug_assert!(before.is_none(), "a value a name: two of one name would share a place");
+    }
+
+    /// Fills the form in: with a request's `way`, an `identity`, the values of its `proof` in the order of
+    /// their names, and what is left of the client's headers, but for those that we say.
     pub(super) fn fill<'a, V>(
         &'a self,
         way: &'a Way,
-        values: V,
+        identity: &'a Identity,
+        proof: V,
         client: &'a CleanHead,
     ) -> Filled<'a, V> {
-        Filled { form: self, way, values, client }
+        Filled { form: self, way, identity, proof, client }
     }
 
     /// How long all of them are, as they begin their lines.
@@ -128,16 +141,18 @@ impl Form {
 pub(super) struct Filled<'a, V> {
     form: &'a Form,
     way: &'a Way,
-    values: V,
+    identity: &'a Identity,
+    proof: V,
     client: &'a CleanHead,
 }
 
 impl<'a, V: Iterator<Item = &'a HeaderValue>> Filled<'a, V> {
     /// Returns the headers.
     pub(super) fn into_headers(self) -> HeaderMap {
-        let Self { form, way, values, client } = self;
+        let Self { form, way, identity, proof, client } = self;
         let mut headers = HeaderMap::with_capacity(form.names.len() + client.0.len());
-        let values = way.usual().into_iter().chain(values.map(Some));
+        let told = identity.values.iter().chain(proof);
+        let values = way.usual().into_iter().chain(told.map(Some));
         let ours = form.names.keys().zip(values).filter_map(|(name, value)| Some((name, value?)));
         for (name, value) in ours.chain(form.theirs(client)).chain(way.at_times()) {
             headers.append(name, value.clone());
@@ -148,13 +163,17 @@ impl<'a, V: Iterator<Item = &'a HeaderValue>> Filled<'a, V> {
     /// Writes the headers, each after the end of the line before it (RFC 9112 §5); but for the length, which is
     /// said by whoever frames the body.
     pub(super) fn write(self, head: &mut Vec<u8>) {
-        let Self { form, way, values, client } = self;
-        let values = way.usual().into_iter().chain(values.map(Some));
-        for (begun, value) in form.names.values().zip(values) {
+        let Self { form, way, identity, proof, client } = self;
+        for (begun, value) in form.names.values().zip(way.usual()) {
             if let Some(value) = value {
                 head.extend_from_slice(begun);
                 head.extend_from_slice(value.as_bytes());
             }
+        }
+        head.extend_from_slice(&identity.lines);
+        for (begun, value) in form.names.values().skip(form.before_proof).zip(proof) {
+            head.extend_from_slice(begun);
+            head.extend_from_slice(value.as_bytes());
         }
         let theirs = form.theirs(client).filter(|(name, _)| **name != CONTENT_LENGTH);
         for (name, value) in theirs.chain(way.at_times()) {
@@ -173,7 +192,13 @@ pub(super) fn write_line(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderVa
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::core::identity::tests::caller;
+    use crate::core::identity::{Field, IdentityPolicy, Source};
+
+    const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 
     fn way() -> Way {
         let value = HeaderValue::from_static;
@@ -182,16 +207,18 @@ mod tests {
     }
 
     fn filled(way: &Way, client: &[(&'static str, &'static str)]) -> Vec<String> {
-        let names = [HeaderName::from_static("x-clerk-user-id")];
+        let user_id = HeaderName::from_static("x-clerk-user-id");
+        let policy = IdentityPolicy::new(vec![(user_id, Source::Field(Field::UserId))]);
+        let identity = policy.of(&caller(&json!({})));
         let mut head = HeaderMap::new();
         for (name, value) in client {
             head.append(*name, HeaderValue::from_static(value));
         }
-        let told = [HeaderValue::from_static("user_1")];
-        let (form, head) = (Form::new(names.iter()), CleanHead(head));
+        let (names, proof) = ([SIGNATURE], [HeaderValue::from_static("countersign=::")]);
+        let (form, head) = (Form::new(policy.names(), names.iter()), CleanHead(head));
         let mut written = Vec::new();
-        form.fill(way, told.iter(), &head).write(&mut written);
-        let headers = form.fill(way, told.iter(), &head).into_headers();
+        form.fill(way, &identity, proof.iter(), &head).write(&mut written);
+        let headers = form.fill(way, &identity, proof.iter(), &head).into_headers();
         let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
         let lines = headers.iter().map(|(name, value)| format!("{name}: {}", text(value)));
         let lines: Vec<String> = lines.collect();
@@ -200,13 +227,14 @@ mod tests {
         lines
     }
 
-    const USUAL: [&str; 6] = [
+    const USUAL: [&str; 7] = [
         "host: app.test",
         "x-request-id: 1",
         "x-forwarded-for: 10.0.0.1",
         "x-forwarded-proto: https",
         "x-forwarded-host: app.test",
         "x-clerk-user-id: user_1",
+        "signature: countersign=::",
     ];
 
     #[test]

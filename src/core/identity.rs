@@ -124,8 +124,10 @@ pub const PROFILE_CLAIMS: [&str; 10] = [
 /// What the backend is told about one caller, ready to be sent: rendered once per token.
 #[derive(Clone, Default)]
 pub struct Identity {
-    /// What each header says, in the policy's order: pieces of `base`, so that all of it lies together.
+    /// What each header says, in the policy's order: pieces of `lines`, so that all of it lies together.
     pub values: Box<[HeaderValue]>,
+    /// The headers as they are sent over HTTP/1.1, each after the end of the line before it (RFC 9112 §5).
+    pub lines: Bytes,
     /// Their lines in the signature base (RFC 9421 §2.5), each with its line break; ASCII.
     pub base: Bytes,
     /// What signatures of the caller's requests begin with, once there was one.
@@ -171,22 +173,31 @@ impl IdentityPolicy {
     }
 
     fn render(&self, text: impl Fn(&Source) -> String) -> Identity {
-        let mut base = String::with_capacity(ROOM * self.headers.len());
-        let mut places = Vec::with_capacity(self.headers.len());
-        for (name, source) in &self.headers {
-            base.extend(["\"", name.as_str(), "\": "]); // `write!` costs ten times that
-            let start = base.len();
+        Identity::new(self.headers.iter().map(|(name, source)| (name, text(source))))
+    }
+}
+
+impl Identity {
+    /// Renders headers that say so, in ASCII.
+    pub(super) fn new<'a>(said: impl ExactSizeIterator<Item = (&'a HeaderName, String)>) -> Self {
+        let room = ROOM * said.len();
+        let (mut lines, mut base) = (String::with_capacity(room), String::with_capacity(room));
+        let mut places = Vec::with_capacity(said.len());
+        for (name, text) in said {
             // What a list's last empty item leaves would be trimmed by whoever verifies (RFC 9421 §2.1).
-            base.push_str(text(source).trim_end());
-            places.push(start..base.len());
-            base.push('\n');
+            let (name, text) = (name.as_str(), text.trim_end());
+            lines.extend(["\r\n", name, ": ", text]); // `write!` costs ten times that
+            base.extend(["\"", name, "\": ", text, "\n"]);
+            places.push(lines.len() - text.len()..lines.len());
         }
-        base.shrink_to_fit();
-        let base = Bytes::from(base);
-        let value = |place| HeaderValue::from_maybe_shared(base.slice(place));
+        let [lines, base] = [lines, base].map(|mut text| {
+            text.shrink_to_fit();
+            Bytes::from(text)
+        });
+        let value = |place| HeaderValue::from_maybe_shared(lines.slice(place));
         let values = places.into_iter().map(value).collect::<Result<_, _>>();
         let values = values.expect("every encoding here is visible ASCII");
-        Identity { values, base, begun: OnceLock::new() }
+        Self { values, lines, base, begun: OnceLock::new() }
     }
 }
 
@@ -223,6 +234,7 @@ pub(super) mod tests {
         let identity = policy.of(&caller(claims));
         let text = identity.values[0].to_str().unwrap().to_owned();
         assert_eq!(identity.base, format!("\"x-clerk-it\": {text}\n"));
+        assert_eq!(identity.lines, format!("\r\nx-clerk-it: {text}"));
         text
     }
 

@@ -120,9 +120,8 @@ impl fmt::Debug for SignedHead<'_> {
 
 impl SignedHead<'_> {
     fn filled(&self) -> Filled<'_, impl Iterator<Item = &HeaderValue>> {
-        let proof = self.ours.iter().flatten();
-        let told = self.identity.values.iter().chain(self.asserted).chain(proof);
-        self.form.fill(self.way, told, self.client)
+        let proof = self.asserted.into_iter().chain(self.ours.iter().flatten());
+        self.form.fill(self.way, self.identity, proof, self.client)
     }
 
     fn theirs(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
@@ -149,7 +148,7 @@ impl SignedHead<'_> {
         let asserted = self.asserted.map_or(0, HeaderValue::len);
         let theirs =
             self.client.length() + self.theirs().map(|(_, value)| value.len()).sum::<usize>();
-        self.form.length() + self.identity.base.len() + asserted + theirs + OF_A_REQUEST
+        self.form.length() + self.identity.lines.len() + asserted + theirs + OF_A_REQUEST
     }
 
     /// What is left of the client's headers.
@@ -167,10 +166,10 @@ impl Signer {
         assertion: Option<HeaderName>,
         requests: Option<(RequestKey, Cover)>,
     ) -> Self {
-        let told = || identity.names().chain(&assertion);
         let proof: &[HeaderName] = if requests.is_some() { &PROOF } else { &[] };
-        let form = Form::new(told().chain(proof));
-        let requests = requests.map(|(key, cover)| RequestSigner::new(key, cover, told()));
+        let form = Form::new(identity.names(), assertion.iter().chain(proof));
+        let told = identity.names().chain(&assertion);
+        let requests = requests.map(|(key, cover)| RequestSigner::new(key, cover, told));
         Self { form, assertion, requests }
     }
 }

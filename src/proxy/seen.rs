@@ -152,6 +152,7 @@ impl Known {
         // An assertion holds its claims in base64, and is kept beside them.
         let asserted = self.asserted.as_ref().map_or(0, |it| 4 * it.claims.len() + OVERHEAD);
         values
+            + self.identity.lines.len()
             + 2 * self.identity.base.len()
             + 2 * self.issuer.len()
             + standing
