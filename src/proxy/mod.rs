@@ -40,6 +40,7 @@ mod settings;
 mod snapshot;
 mod stage;
 mod streams;
+mod timers;
 mod trunk;
 mod tunnel;
 mod upstream;

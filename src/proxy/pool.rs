@@ -68,9 +68,9 @@ impl Pool {
         })
     }
 
-    /// Takes a connection that can be used at once, if there is one.
-    pub(super) fn take(self: &Rc<Self>) -> Option<Lease> {
-        self.take_shared().or_else(|| self.take_alone())
+    /// Takes a connection that can be used `now`, if there is one.
+    pub(super) fn take(self: &Rc<Self>, now: Instant) -> Option<Lease> {
+        self.take_shared().or_else(|| self.take_alone(now))
     }
 
     /// Takes a place on one over HTTP/2.
@@ -79,8 +79,7 @@ impl Pool {
     }
 
     /// Takes one over HTTP/1.1.
-    pub(super) fn take_alone(self: &Rc<Self>) -> Option<Lease> {
-        let now = Instant::now();
+    pub(super) fn take_alone(self: &Rc<Self>, now: Instant) -> Option<Lease> {
         loop {
             let Idle { mut connection, since } = self.idle.borrow_mut().pop()?;
             self.shared.metrics.upstream_idle.dec();

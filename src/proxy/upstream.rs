@@ -1,10 +1,12 @@
 //! Sends permitted requests to the backend.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -32,6 +34,7 @@ use super::request_body::{Progress, RequestBody};
 use super::room;
 use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
+use super::timers::Timers;
 use super::trunk::Trunk;
 use crate::core::access::Permit;
 use crate::core::again::Got;
@@ -53,6 +56,7 @@ pub(super) struct Upstream {
     making: Making,
     reaper: AbortHandle,
     tls: Option<Tls>,
+    timers: Timers,
     signers: Rc<Snapshot<Signers>>,
     /// What signed the last request.
     stamped: RefCell<Rc<Stamped>>,
@@ -124,7 +128,8 @@ impl Upstream {
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
         let stamped = Stamped::new(Arc::clone(&signers.look().signer), shared.clock.now());
         let stamped = RefCell::new(Rc::new(stamped));
-        Self { pool, making: Making::default(), reaper, tls, signers, stamped, shared }
+        let (making, timers) = (Making::default(), Timers::default());
+        Self { pool, making, reaper, tls, timers, signers, stamped, shared }
     }
 
     /// Sends a permitted request and returns the head of the answer.
@@ -137,7 +142,7 @@ impl Upstream {
         body: RequestBody,
     ) -> Result<Answer, Reject> {
         let sent = match self.lease(outgoing.wish).await {
-            Ok(lease) => self.send(lease, outgoing, body).await,
+            Ok((lease, now)) => self.send(lease, now, outgoing, body).await,
             Err(reject) => Err(Missed::Failed(reject)),
         };
         let answer = match sent {
@@ -168,17 +173,17 @@ impl Upstream {
     ) -> Result<Answer, Reject> {
         self.shared.metrics.upstream(UpstreamResult::Retried);
         let lease = self.make(outgoing.wish).await?;
-        self.send(lease, outgoing, body).await.map_err(Missed::at_last)
+        self.send(lease, Instant::now(), outgoing, body).await.map_err(Missed::at_last)
     }
 
     async fn send(
         &self,
         mut lease: Lease,
+        sent: Instant,
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Missed> {
         let (has_body, request) = (!body.is_empty(), body.progress());
-        let sent = Instant::now();
         let answer =
             self.in_time(&request, sent, pin!(self.exchange(&mut lease, outgoing, body))).await;
         match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
@@ -303,28 +308,34 @@ impl Upstream {
         mut answer: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
         let at_most = self.shared.settings.timeouts.response;
-        let mut since = sent;
-        loop {
-            if let Ok(answer) = time::timeout_at(since + at_most, answer.as_mut()).await {
-                return Some(answer);
+        let (mut since, mut timer) = (sent, self.timers.take());
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(Some(answer));
             }
-            if request.waits_for_client() {
-                since = Instant::now();
-            } else {
-                since = request.last().filter(|last| *last > since)?;
+            loop {
+                ready!(timer.poll(since + at_most, context));
+                let last = match request.waits_for_client() {
+                    true => Some(Instant::now()),
+                    false => request.last().filter(|last| *last > since),
+                };
+                let Some(last) = last else { return Poll::Ready(None) };
+                since = last;
             }
-        }
+        })
+        .await
     }
 
-    /// Takes a connection that is there, or makes one.
-    async fn lease(&self, wish: Wish) -> Result<Lease, Reject> {
+    /// Takes a connection that is there, or makes one; and says when that was.
+    async fn lease(&self, wish: Wish) -> Result<(Lease, Instant), Reject> {
+        let now = Instant::now();
         let kept = match wish {
-            Wish::Http => self.pool.take(),
-            Wish::WebSocket => self.pool.take_alone(),
+            Wish::Http => self.pool.take(now),
+            Wish::WebSocket => self.pool.take_alone(now),
         };
         match kept {
-            Some(lease) => Ok(lease),
-            None => Box::pin(self.make(wish)).await,
+            Some(lease) => Ok((lease, now)),
+            None => Ok((Box::pin(self.make(wish)).await?, Instant::now())),
         }
     }
 
