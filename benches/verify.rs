@@ -242,7 +242,7 @@ fn head(token: &str) -> CleanHead {
 /// What a request with this token is let in with.
 fn permit(issuer: &Issuer, token: &str) -> Permit {
     let (caller, key) = verified(issuer, token);
-    let caller = remembered(issuer, caller, key).testimony(Presented::Bearer, None, NOW);
+    let caller = remembered(issuer, caller, key).testimony(Presented::Bearer, None, || NOW);
     let nobody = Arc::new(Identity::default());
     Rule::from(Access::SIGNED_IN).permit(Ok(Some(caller)), &nobody).expect("the caller is known")
 }

@@ -88,12 +88,11 @@ impl Alone {
         framing: Framing,
         at_most: Duration,
     ) -> Result<Response<()>, Broken> {
-        let mut sending = Some(Sending::new(Rc::clone(&self.socket), head, body, framing));
+        let mut sending = Sending::new(Rc::clone(&self.socket), head, body, framing);
+        let mut is_sent = false;
         let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
-            if let Some(rest) = &mut sending
-                && Pin::new(rest).poll(context)?.is_ready()
-            {
-                sending = None;
+            if !is_sent {
+                is_sent = Pin::new(&mut sending).poll(context)?.is_ready();
             }
             self.poll_head(context, method)
         })
@@ -104,14 +103,15 @@ impl Alone {
             End::InChunks => Body::Chunks(Box::default()),
             End::OnClose => Body::UntilClosed,
         };
-        if sending.is_some() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if is_sent {
+            return Ok(response);
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Broken::Early);
         }
-        self.rest = sending.map(|sending| {
-            let mut rest = JoinSet::new();
-            rest.spawn_local(sending.at_most(at_most));
-            rest
-        });
+        let mut rest = JoinSet::new();
+        rest.spawn_local(sending.at_most(at_most));
+        self.rest = Some(rest);
         Ok(response)
     }
 

@@ -91,8 +91,8 @@ impl Pipeline {
         if let (Presented::Cookie, Some(browsers)) = (presented, &self.shared.settings.browsers) {
             self.check_page(visit, browsers, &known)?;
         }
-        let now = self.shared.clock.now();
-        let testimony = known.testimony(presented, self.signers.look().assertions.as_ref(), now);
+        let (signers, now) = (self.signers.look(), || self.shared.clock.now());
+        let testimony = known.testimony(presented, signers.assertions.as_ref(), now);
         record.caller = Some(known);
         Ok(testimony)
     }

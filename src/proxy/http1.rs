@@ -96,10 +96,11 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
         link.activity.begins(!request.body().is_end_stream());
-        // In a box, for hyper keeps the room of one for as long as there is a connection.
-        Box::pin(async move {
+        // In a box, for hyper keeps the room of one for as long as there is a connection; and made there,
+        // since to move one costs as much as to sign it.
+        Box::into_pin(Box::write(Box::new_uninit(), async move {
             Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await)
-        })
+        }))
     });
     let mut connection = builder(limits).serve_connection(TokioIo::new(socket), service);
     let rest = REST.min(timeouts.idle);

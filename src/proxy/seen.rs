@@ -114,15 +114,17 @@ impl Known {
         self.validity.expires.plus(self.leeway)
     }
 
-    /// Returns what is told of the caller, whose credential stood there, at the time `now`.
+    /// Returns what is told of the caller, whose credential stood there. `now` is asked where the time is in
+    /// it.
     pub(super) fn testimony(
         &self,
         presented: Presented,
         assertions: Option<&AssertionSigner>,
-        now: UnixTime,
+        now: impl FnOnce() -> UnixTime,
     ) -> Testimony {
         let asserted = self.asserted.as_ref().zip(assertions);
-        let assertion = asserted.map(|(asserted, signer)| asserted.at(signer, self.expires(), now));
+        let assertion =
+            asserted.map(|(asserted, signer)| asserted.at(signer, self.expires(), now()));
         let standing = Arc::clone(&self.standing);
         Testimony { standing, presented, identity: Arc::clone(&self.identity), assertion }
     }
