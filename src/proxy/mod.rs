@@ -15,6 +15,7 @@ mod broken;
 mod browser;
 mod client_socket;
 mod connection;
+mod connector;
 mod current;
 mod forwarded;
 mod gathered;
