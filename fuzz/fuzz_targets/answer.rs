@@ -71,7 +71,7 @@ fn read(method: &Method, text: &[u8], at_once: usize) -> Option<Answer> {
         if end != End::InChunks {
             break None;
         }
-        match chunked.take(&mut read) {
+        match chunked.next_piece(&mut read) {
             Err(_) => break None,
             Ok(Some(Piece::Data(data))) => {
                 assert!(!data.is_empty());

@@ -48,7 +48,7 @@ impl Chunked {
     ///
     /// Where a size, the end of a chunk or a trailer is none, or where extensions or trailers have over
     /// 16 KiB.
-    pub fn take(&mut self, read: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
+    pub fn next_piece(&mut self, read: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
         loop {
             match self.next {
                 Next::Size => {

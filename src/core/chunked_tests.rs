@@ -11,7 +11,7 @@ fn taken(text: &[u8], at_once: usize) -> Result<Option<Taken>, Malformed> {
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     let mut pieces = text.chunks(at_once);
     loop {
-        match chunked.take(&mut read)? {
+        match chunked.next_piece(&mut read)? {
             Some(Piece::Data(data)) => body.extend_from_slice(&data),
             Some(Piece::Trailers(told)) => trailers = told,
             Some(Piece::End) => {

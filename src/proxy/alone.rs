@@ -10,33 +10,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
-use tokio_util::io::poll_read_buf;
 
 use super::backend_socket::Socket;
 use super::broken::Broken;
+use super::reader::Reader;
 use super::sending::Sending;
-use crate::core::answer::{self, AnswerHead, End};
+use crate::core::answer::{AnswerHead, End};
 use crate::core::chunked::{Chunked, Piece};
 use crate::core::request_head::Framing;
-
-/// What is read at once: more than most answers have.
-const READ: usize = 8 * 1024;
-/// And at most, where there is more.
-const READ_AT_MOST: usize = 64 * 1024;
 
 /// A connection over HTTP/1.1.
 pub(super) struct Alone {
     socket: Rc<RefCell<Socket>>,
-    /// What was read and belongs to nobody yet, and how much of it was looked at for a head.
-    read: BytesMut,
-    looked: usize,
-    /// How much is read next, where nobody knows how much there is.
-    at_once: usize,
+    reader: Reader,
     body: Body,
     keeps_alive: bool,
     /// What is left of a request whose answer has begun. It goes on beside that: a backend may send
@@ -67,9 +58,7 @@ impl Alone {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             socket: Rc::new(RefCell::new(socket)),
-            read: BytesMut::new(),
-            looked: 0,
-            at_once: READ,
+            reader: Reader::new(),
             body: Body::Length(0),
             keeps_alive: true,
             rest: None,
@@ -121,7 +110,7 @@ impl Alone {
         method: &Method,
     ) -> Poll<Result<AnswerHead, Broken>> {
         loop {
-            if let Some(head) = answer::take_head(&mut self.read, &mut self.looked, method)? {
+            if let Some(head) = self.reader.head(method)? {
                 return Poll::Ready(Ok(head));
             }
             if ready!(self.poll_read(context))? == 0 {
@@ -131,15 +120,11 @@ impl Alone {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = match self.body {
-            Body::Length(left @ 1..) => left.min(READ_AT_MOST as u64) as usize,
-            Body::Length(0) | Body::Chunks(_) | Body::UntilClosed => self.at_once,
+        let left = match self.body {
+            Body::Length(left @ 1..) => Some(left),
+            Body::Length(0) | Body::Chunks(_) | Body::UntilClosed => None,
         };
-        self.read.reserve(room);
-        let socket = &mut *self.socket.borrow_mut();
-        let read = ready!(poll_read_buf(Pin::new(socket), context, &mut self.read))?;
-        self.at_once = if read < room { READ } else { READ_AT_MOST };
-        Poll::Ready(Ok(read))
+        self.reader.poll(&mut self.socket.borrow_mut(), left, context)
     }
 
     /// Reads on in the body of the answer.
@@ -174,12 +159,13 @@ impl Alone {
         loop {
             match &mut self.body {
                 Body::Length(0) => return Poll::Ready(None),
-                Body::Length(left) if !self.read.is_empty() => {
-                    let length = self.read.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    *left -= length as u64;
-                    return piece(Frame::data(answer::take(&mut self.read, length)));
+                Body::Length(left) => {
+                    if let Some(data) = self.reader.bytes(*left) {
+                        *left -= data.len() as u64;
+                        return piece(Frame::data(data));
+                    }
                 }
-                Body::Chunks(chunks) => match chunks.take(&mut self.read)? {
+                Body::Chunks(chunks) => match self.reader.piece(chunks)? {
                     Some(Piece::Data(data)) => return piece(Frame::data(data)),
                     Some(Piece::Trailers(trailers)) => return piece(Frame::trailers(trailers)),
                     Some(Piece::End) => {
@@ -188,11 +174,11 @@ impl Alone {
                     }
                     None => {}
                 },
-                Body::UntilClosed if !self.read.is_empty() => {
-                    let length = self.read.len();
-                    return piece(Frame::data(answer::take(&mut self.read, length)));
+                Body::UntilClosed => {
+                    if let Some(data) = self.reader.bytes(u64::MAX) {
+                        return piece(Frame::data(data));
+                    }
                 }
-                Body::Length(_) | Body::UntilClosed => {}
             }
             if ready!(self.poll_read(context))? == 0 {
                 if matches!(self.body, Body::UntilClosed) {
@@ -242,16 +228,17 @@ impl Alone {
         let mut room = [0; 1];
         let heard = Pin::new(&mut *self.socket.borrow_mut())
             .poll_read(&mut Context::from_waker(told), &mut ReadBuf::new(&mut room));
-        self.keeps_alive &= heard.is_pending() && self.read.is_empty();
+        self.keeps_alive &= heard.is_pending() && self.reader.is_empty();
         self.keeps_alive && self.rest.is_none() && !self.socket.borrow().is_deaf()
     }
 
     /// Gives the connection to what it goes on as, and what was read of that.
     pub(super) fn into_parts(mut self) -> Option<(Socket, Bytes)> {
-        let (socket, read) = (Rc::clone(&self.socket), mem::take(&mut self.read));
+        let (socket, reader) =
+            (Rc::clone(&self.socket), mem::replace(&mut self.reader, Reader::new()));
         self.goes_on = true;
         drop(self);
-        Some((Rc::into_inner(socket)?.into_inner(), read.freeze()))
+        Some((Rc::into_inner(socket)?.into_inner(), reader.into_rest()))
     }
 }
 

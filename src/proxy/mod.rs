@@ -30,6 +30,7 @@ mod making;
 mod pipeline;
 mod pool;
 mod preface;
+mod reader;
 mod record;
 mod request_body;
 mod respond;

@@ -229,7 +229,7 @@ impl Lease {
     }
 
     /// The connection, where it is one that carries one request after another.
-    pub(super) fn alone(&self) -> Option<&Alone> {
+    pub(super) fn connection(&self) -> Option<&Alone> {
         match &self.line {
             Line::Alone(connection) => connection.as_ref(),
             Line::Shared(_) => None,

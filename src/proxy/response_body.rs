@@ -108,7 +108,7 @@ impl ResponseBody {
 }
 
 impl FromUpstream {
-    fn alone(&mut self) -> Option<&mut Alone> {
+    fn connection(&mut self) -> Option<&mut Alone> {
         match self.lease.as_mut()?.line() {
             Line::Alone(connection) => connection.as_mut(),
             Line::Shared(_) => None,
@@ -118,7 +118,7 @@ impl FromUpstream {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         match &mut self.incoming {
             Some(incoming) => Pin::new(incoming).poll_frame(context).map_err(Broken::from),
-            None => match self.alone() {
+            None => match self.connection() {
                 Some(connection) => connection.poll_frame(context),
                 None => Poll::Ready(None),
             },
@@ -128,14 +128,16 @@ impl FromUpstream {
     fn is_end_stream(&self) -> bool {
         match &self.incoming {
             Some(incoming) => incoming.is_end_stream(),
-            None => self.lease.as_ref().and_then(Lease::alone).is_none_or(Alone::is_end_stream),
+            None => {
+                self.lease.as_ref().and_then(Lease::connection).is_none_or(Alone::is_end_stream)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.incoming {
             Some(incoming) => incoming.size_hint(),
-            None => match self.lease.as_ref().and_then(Lease::alone) {
+            None => match self.lease.as_ref().and_then(Lease::connection) {
                 Some(connection) => connection.size_hint(),
                 None => SizeHint::with_exact(0),
             },
