@@ -113,7 +113,7 @@ fn named(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Makes names for requests: a random number a worker, and a count.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    worker: u64,
+    worker: [u8; 16],
     count: std::cell::Cell<u64>,
 }
 
@@ -121,7 +121,7 @@ impl RequestIds {
     pub(super) fn new() -> Self {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).expect("the system has random bytes");
-        Self { worker: u64::from_le_bytes(random), count: std::cell::Cell::new(0) }
+        Self { worker: hex(u64::from_le_bytes(random)), count: std::cell::Cell::new(0) }
     }
 
     /// Returns a name nobody had before: 32 hex digits.
@@ -129,13 +129,18 @@ impl RequestIds {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
         let mut text = [0; 32];
-        for (place, digit) in text.iter_mut().enumerate() {
-            let half = if place < 16 { self.worker } else { count };
-            let nibble = half >> (60 - 4 * (place % 16)) & 0xf;
-            *digit = b"0123456789abcdef"[nibble as usize];
-        }
+        text[..16].copy_from_slice(&self.worker);
+        text[16..].copy_from_slice(&hex(count));
         HeaderValue::from_bytes(&text).expect("hex digits are visible")
     }
+}
+
+/// The digits of a number, in lower case.
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| {
+        let nibble = number >> (60 - 4 * place) & 0xf;
+        b"0123456789abcdef"[nibble as usize]
+    })
 }
 
 #[cfg(test)]
