@@ -107,8 +107,8 @@ impl Stripped {
 pub struct StripCount([u16; 3]);
 
 impl StripCount {
-    /// A header went; but for `Connection`, which most requests have, and which says nothing by itself.
-    fn gone(&mut self, name: &HeaderName, kind: Stripped) {
+    /// Counts a header; but not `Connection`, which most requests have, and which says nothing by itself.
+    fn count(&mut self, name: &HeaderName, kind: Stripped) {
         if *name != CONNECTION {
             self.0[kind as usize] = self.0[kind as usize].saturating_add(1);
         }
@@ -245,7 +245,7 @@ impl StripPolicy {
             .collect();
         for (name, kind) in marked {
             headers.remove(&name);
-            count.gone(&name, kind);
+            count.count(&name, kind);
         }
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -313,7 +313,8 @@ pub fn check_framing(headers: &HeaderMap) -> Result<Option<u64>, Reject> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(said),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(said),
+        // Chunks are what counts, whatever is said beside them (RFC 9112 §6.3).
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(None),
         _ => Err(Reject::RequestMalformed("a transfer coding that is not chunked alone")),
     }
 }
@@ -384,7 +385,7 @@ fn strip_named(headers: &mut HeaderMap, count: &mut StripCount) {
         .collect();
     for name in named {
         if headers.remove(&name).is_some() {
-            count.gone(&name, Stripped::HopByHop);
+            count.count(&name, Stripped::HopByHop);
         }
     }
 }

@@ -152,6 +152,7 @@ fn a_body_is_framed_in_one_way() {
         (&[("transfer-encoding", "chunked, chunked")], None),
         (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], None),
         (&[("transfer-encoding", "identity")], None),
+        (&[("transfer-encoding", "chunked"), ("content-length", "5")], Some(None)),
         (&[("content-length", "0")], Some(Some(0))),
         (&[("content-length", "10")], Some(Some(10))),
         (&[("content-length", "18446744073709551615")], Some(Some(u64::MAX))),
