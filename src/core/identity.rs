@@ -123,6 +123,7 @@ pub const PROFILE_CLAIMS: [&str; 10] = [
 
 /// What the backend is told about one caller, ready to be sent: rendered once per token.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Identity {
     /// What each header says, in the policy's order: pieces of `lines`, so that all of it lies together.
     pub values: Box<[HeaderValue]>,
@@ -178,8 +179,12 @@ impl IdentityPolicy {
 }
 
 impl Identity {
-    /// Renders headers that say so, in ASCII.
-    pub(super) fn new<'a>(said: impl ExactSizeIterator<Item = (&'a HeaderName, String)>) -> Self {
+    /// Renders headers that say so.
+    ///
+    /// # Panics
+    ///
+    /// Where what they say is not visible ASCII.
+    pub fn new<'a>(said: impl ExactSizeIterator<Item = (&'a HeaderName, String)>) -> Self {
         let room = ROOM * said.len();
         let (mut lines, mut base) = (String::with_capacity(room), String::with_capacity(room));
         let mut places = Vec::with_capacity(said.len());
