@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use tokio::task::coop;
 use tokio::time::{self, Instant, Sleep};
 
 /// How many are kept: as many as may well be in use at a time.
@@ -13,7 +14,8 @@ const MOST: usize = 1024;
 /// The timers of one worker.
 ///
 /// To set one and take it back with each request costs more than to leave it where it is: it goes off now and
-/// then while somebody else has it, and is set to when that is due.
+/// then while somebody else has it, and is set to when that is due. Until it has gone off it keeps the task of
+/// whoever had it last, which may be over.
 #[derive(Default)]
 pub(super) struct Timers(RefCell<Vec<Pin<Box<Sleep>>>>);
 
@@ -37,7 +39,9 @@ impl Timer<'_> {
             sleep.as_mut().reset(due);
         }
         loop {
-            ready!(sleep.as_mut().poll(context));
+            // Also where whoever it is for has used up what the runtime lets a task do at a time, or
+            // who is kept busy would have no end.
+            ready!(pin!(coop::unconstrained(sleep.as_mut())).poll(context));
             if sleep.deadline() >= due {
                 return Poll::Ready(());
             }
@@ -95,6 +99,23 @@ mod tests {
             poll_fn(|context| timer.poll(began + after, context)).await;
             assert_eq!(began.elapsed(), after, "{before:?} {passed:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_timer_goes_off_for_a_task_that_is_kept_busy() {
+        const SOON: Duration = Duration::from_millis(50);
+        let (timers, began) = (Timers::default(), Instant::now());
+        let mut busy = pin!(async {
+            while began.elapsed() < 100 * SOON {
+                coop::consume_budget().await;
+            }
+        });
+        let mut timer = timers.take();
+        let ended = poll_fn(|context| match busy.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready("it was kept busy for ever"),
+            Poll::Pending => timer.poll(began + SOON, context).map(|()| "in time"),
+        });
+        assert_eq!(ended.await, "in time");
     }
 
     #[tokio::test(start_paused = true)]

@@ -473,6 +473,34 @@ async fn a_backend_that_never_answers_is_a_504() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_backend_has_its_time_from_the_last_piece_of_a_request_on() {
+    const PAUSE: Duration = Duration::from_secs(40);
+    let (issuer, _upstream, proxy) = before(|mut socket| async move {
+        head(&mut socket).await;
+        socket.read_exact(&mut [0; 3]).await.unwrap();
+        time::sleep(PAUSE).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        head(&mut socket).await;
+        assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "and the next gets no answer");
+    })
+    .await;
+    let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+    client.write_all(request(&issuer, "PUT /", "content-length: 3\r\n").as_bytes()).await.unwrap();
+    time::pause();
+
+    for _ in 0..3 {
+        time::sleep(PAUSE).await;
+        client.write_all(b"a").await.unwrap();
+    }
+    let answer = head(&mut client).await;
+    let asked = Instant::now();
+    let next = proxy.get("/", &issuer.token()).await;
+
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!((next.status, asked.elapsed().as_secs()), (504, 60), "whoever had the timer before");
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_backend_that_cannot_be_connected_to_is_a_504() {
     let issuer = Issuer::start(Clock::System).unwrap();
     let socket = TcpSocket::new_v4().unwrap();
