@@ -58,7 +58,7 @@ impl Alone {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             socket: Rc::new(RefCell::new(socket)),
-            reader: Reader::new(),
+            reader: Reader::default(),
             body: Body::Length(0),
             keeps_alive: true,
             rest: None,
@@ -69,39 +69,41 @@ impl Alone {
 
     /// Sends a request, and waits for the head of its answer. `at_most` is how long the backend may take
     /// nothing of a request that it has answered.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         &mut self,
         method: &Method,
         head: Vec<u8>,
         body: impl http_body::Body<Data = Bytes> + Unpin + 'static,
         framing: Framing,
         at_most: Duration,
-    ) -> Result<Response<()>, Broken> {
-        let mut sending = Sending::new(Rc::clone(&self.socket), head, body, framing);
-        let mut is_sent = false;
-        let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
-            if !is_sent {
-                is_sent = Pin::new(&mut sending).poll(context)?.is_ready();
+    ) -> impl Future<Output = Result<Response<()>, Broken>> {
+        let mut sending = Some(Sending::new(Rc::clone(&self.socket), head, body, framing));
+        async move {
+            let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
+                if let Some(rest) = &mut sending
+                    && Pin::new(rest).poll(context)?.is_ready()
+                {
+                    sending = None; // what was sent is not kept while the backend thinks
+                }
+                self.poll_head(context, method)
+            })
+            .await?;
+            self.keeps_alive = keeps_alive;
+            self.body = match end {
+                End::After(length) => Body::Length(length),
+                End::InChunks => Body::Chunks(Box::default()),
+                End::OnClose => Body::UntilClosed,
+            };
+            if sending.is_some() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(Broken::Early);
             }
-            self.poll_head(context, method)
-        })
-        .await?;
-        self.keeps_alive = keeps_alive;
-        self.body = match end {
-            End::After(length) => Body::Length(length),
-            End::InChunks => Body::Chunks(Box::default()),
-            End::OnClose => Body::UntilClosed,
-        };
-        if is_sent {
-            return Ok(response);
+            self.rest = sending.map(|sending| {
+                let mut rest = JoinSet::new();
+                rest.spawn_local(sending.at_most(at_most));
+                rest
+            });
+            Ok(response)
         }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Broken::Early);
-        }
-        let mut rest = JoinSet::new();
-        rest.spawn_local(sending.at_most(at_most));
-        self.rest = Some(rest);
-        Ok(response)
     }
 
     fn poll_head(
@@ -234,8 +236,7 @@ impl Alone {
 
     /// Gives the connection to what it goes on as, and what was read of that.
     pub(super) fn into_parts(mut self) -> Option<(Socket, Bytes)> {
-        let (socket, reader) =
-            (Rc::clone(&self.socket), mem::replace(&mut self.reader, Reader::new()));
+        let (socket, reader) = (Rc::clone(&self.socket), mem::take(&mut self.reader));
         self.goes_on = true;
         drop(self);
         Some((Rc::into_inner(socket)?.into_inner(), reader.into_rest()))

@@ -422,3 +422,36 @@ fn an_answer_goes_on_whose_request_the_backend_does_not_want() {
         assert!(!connection.stays_quiet(Waker::noop()));
     });
 }
+
+#[test]
+fn what_was_sent_is_not_kept_while_the_backend_thinks() {
+    struct Sent {
+        _alive: Arc<()>,
+    }
+    impl AsRef<[u8]> for Sent {
+        fn as_ref(&self) -> &[u8] {
+            &[b'a'; 64 * 1024]
+        }
+    }
+    run(async {
+        let (near, mut far) = duplex(1024);
+        let (mut connection, kept) = (over(near), Arc::new(()));
+        let piece = Bytes::from_owner(Sent { _alive: Arc::clone(&kept) });
+        let framing = Framing::Length(piece.len() as u64);
+        let exchanged = connection.exchange(
+            &Method::PUT,
+            b"PUT / HTTP/1.1\r\n\r\n".to_vec(),
+            Full::new(piece),
+            framing,
+            A_WHILE,
+        );
+        let backend = async {
+            let mut request = vec![0; 64 * 1024 + "PUT / HTTP/1.1\r\n\r\n".len()];
+            tokio::io::AsyncReadExt::read_exact(&mut far, &mut request).await.unwrap();
+            task::yield_now().await;
+            assert_eq!(Arc::strong_count(&kept), 1, "it waits for its answer alone");
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        assert!(tokio::join!(exchanged, backend).0.is_ok());
+    });
+}

@@ -96,8 +96,8 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
         link.activity.begins(!request.body().is_end_stream());
-        // In a box, for hyper keeps the room of one for as long as there is a connection; and made there,
-        // since to move one costs as much as to sign it.
+        // In a box, for hyper keeps the room of one for as long as there is a connection. Written into the
+        // box, so that the compiler may make it there: `Box::pin` takes what is made and moves it, 4 KB.
         Box::into_pin(Box::write(Box::new_uninit(), async move {
             Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await)
         }))

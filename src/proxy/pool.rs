@@ -236,6 +236,14 @@ impl Lease {
         }
     }
 
+    /// The same, to read on.
+    pub(super) fn connection_mut(&mut self) -> Option<&mut Alone> {
+        match &mut self.line {
+            Line::Alone(connection) => connection.as_mut(),
+            Line::Shared(_) => None,
+        }
+    }
+
     /// Takes the connection, where it is one that carries one request after another.
     pub(super) fn take(&mut self) -> Option<Alone> {
         match &mut self.line {

@@ -27,11 +27,13 @@ pub(super) struct Reader {
     at_once: usize,
 }
 
-impl Reader {
-    pub(super) fn new() -> Self {
+impl Default for Reader {
+    fn default() -> Self {
         Self { read: BytesMut::new(), looked: 0, at_once: USUAL }
     }
+}
 
+impl Reader {
     /// Reads on; `left` is how much there is, where that is known. Nothing: the backend has ended.
     pub(super) fn poll(
         &mut self,

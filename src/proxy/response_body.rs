@@ -16,7 +16,7 @@ use super::alone::{Alone, Next};
 use super::body::{BrokenOff, Patience};
 use super::broken::Broken;
 use super::lifetime::Lifetime;
-use super::pool::{Lease, Line};
+use super::pool::Lease;
 use super::record::Record;
 use super::request_body::Progress;
 use super::streams::Stall;
@@ -108,17 +108,10 @@ impl ResponseBody {
 }
 
 impl FromUpstream {
-    fn connection(&mut self) -> Option<&mut Alone> {
-        match self.lease.as_mut()?.line() {
-            Line::Alone(connection) => connection.as_mut(),
-            Line::Shared(_) => None,
-        }
-    }
-
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         match &mut self.incoming {
             Some(incoming) => Pin::new(incoming).poll_frame(context).map_err(Broken::from),
-            None => match self.connection() {
+            None => match self.lease.as_mut().and_then(Lease::connection_mut) {
                 Some(connection) => connection.poll_frame(context),
                 None => Poll::Ready(None),
             },
