@@ -88,17 +88,19 @@ impl Pipeline {
     }
 
     /// Answers a request. Never fails: a reject is an answer too.
-    pub(super) async fn serve(
+    ///
+    /// Here and where a request goes on from here, what is made of the arguments is made before there is a
+    /// future: it would keep each of them twice, and most of what it holds is arguments.
+    pub(super) fn serve(
         &self,
         request: Request<Incoming>,
         peer: Peer,
         link: &Link,
-    ) -> Response<ResponseBody> {
+    ) -> impl Future<Output = Response<ResponseBody>> {
         let has_body = !request.body().is_end_stream();
         let for_a_tunnel = *request.method() == Method::CONNECT;
         let without_body =
             self.shared.settings.preflight.forwards(request.method(), request.headers());
-        let is_call = link.wire.is_http2() && grpc::is_call(request.headers());
         let started = Instant::now();
         let mut record = Record::new(
             Arc::clone(&self.shared),
@@ -109,130 +111,135 @@ impl Pipeline {
             link.activity.busy(started),
         );
         record.client = peer.address;
-        record.is_call = is_call;
-        let handled = {
-            let handled = pin!(self.handle(request, &peer, link, &mut record));
-            match is_call {
-                true => Some(handled.await), // it ends as streams do
-                false => link.activity.or_cut(handled).await,
+        record.is_call = link.wire.is_http2() && grpc::is_call(request.headers());
+        async move {
+            let handled = {
+                let is_call = record.is_call;
+                let handled = pin!(self.handle(request, &peer, link, &mut record));
+                match is_call {
+                    true => Some(handled.await), // it ends as streams do
+                    false => link.activity.or_cut(handled).await,
+                }
+            };
+            let (mut response, refused) = match handled {
+                Some(Ok(answer)) => (self.pass(answer, record, link), false),
+                Some(Err(refusal)) => (self.refuse(refusal, record), true),
+                None => (self.cut(record), true),
+            };
+            // What was refused is not read to its end, and a preflight goes on without its body, so
+            // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
+            // Over HTTP/2 that is a stream's own matter.
+            let unread = has_body && (refused || without_body);
+            let is_last = unread || for_a_tunnel || self.shared.is_leaving();
+            if is_last && !link.wire.is_http2() && !is_tunnel(&response) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-        };
-        let (mut response, refused) = match handled {
-            Some(Ok(answer)) => (self.pass(answer, record, link), false),
-            Some(Err(refusal)) => (self.refuse(refusal, record), true),
-            None => (self.cut(record), true),
-        };
-        // What was refused is not read to its end, and a preflight goes on without its body, so
-        // nothing can follow. What follows a CONNECT was meant for a tunnel and is no request.
-        // Over HTTP/2 that is a stream's own matter.
-        let unread = has_body && (refused || without_body);
-        let is_last = unread || for_a_tunnel || self.shared.is_leaving();
-        if is_last && !link.wire.is_http2() && !is_tunnel(&response) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
         }
-        response
     }
 
     /// The straight line. Each step needs what the step above it returned, so none can be left
     /// out and no two change places.
-    async fn handle(
+    fn handle(
         &self,
         request: Request<Incoming>,
         peer: &Peer,
         link: &Link,
         record: &mut Record,
-    ) -> Result<Answer, Refusal> {
-        let settings = &self.shared.settings;
+    ) -> impl Future<Output = Result<Answer, Refusal>> {
         let (Parts { method, mut uri, version, mut headers, .. }, body) = request.into_parts();
-        record.origin = respond::origin(&headers);
-        record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
-        record.hold(InFlight::enter(&self.shared).await?);
+        let settings = &self.shared.settings;
+        async move {
+            record.origin = respond::origin(&headers);
+            record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
+            record.hold(InFlight::enter(&self.shared).await?);
 
-        if link.wire.is_http2() {
-            uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;
-        }
-        let length = header::check_framing(&headers)?;
-        let wish = match settings.upstream_protocol {
-            UpstreamProtocol::Usual => Wish::of(&method, version, &headers),
-            UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
-        };
-        let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
-        // A proxy before us ends TLS, mostly: what settings say the browser used, the backend is
-        // told, or it would send every request to `https` again.
-        let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
-            browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
-        });
-        let (host, id) = (host(&target), record.request_id.clone());
-        let forwarded =
-            Forwarded::read(&headers, peer, scheme, host, id, &settings.trusted_proxies);
-        record.client = forwarded.client;
-        if forwarded.believed {
-            record.request_id = forwarded.way.request_id.clone();
-        }
-        let route = settings.routes.find(&method, &target.authority, &target.path);
-        record.route = Some(self.shared.metrics_place(route.place));
+            if link.wire.is_http2() {
+                uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;
+            }
+            let length = header::check_framing(&headers)?;
+            let wish = match settings.upstream_protocol {
+                UpstreamProtocol::Usual => Wish::of(&method, version, &headers),
+                UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
+            };
+            let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
+            // A proxy before us ends TLS, mostly: what settings say the browser used, the backend is
+            // told, or it would send every request to `https` again.
+            let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
+                browsers.origins.scheme_of(target.authority.as_str(), peer.scheme)
+            });
+            let (host, id) = (host(&target), record.request_id.clone());
+            let forwarded =
+                Forwarded::read(&headers, peer, scheme, host, id, &settings.trusted_proxies);
+            record.client = forwarded.client;
+            if forwarded.believed {
+                record.request_id = forwarded.way.request_id.clone();
+            }
+            let route = settings.routes.find(&method, &target.authority, &target.path);
+            record.route = Some(self.shared.metrics_place(route.place));
 
-        let preflight = settings.preflight.forwards(&method, &headers);
-        let rule = if preflight { &self.of_preflights } else { route.rule };
-        let visit = Visit {
-            method: &method,
-            headers: &headers,
-            target: &target,
-            forwarded: &forwarded,
-            wish,
-        };
-        let caller = match rule.access.asks_who() {
-            true => self.authenticate(&visit, rule, record).await,
-            false => Ok(None),
-        };
-        let is_known = matches!(caller, Ok(Some(_)));
-        let permit = rule.permit(caller, &self.shared.anonymous);
-        let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
-        record.reported = permit.reported().cloned();
-        if is_known {
-            record.cookies.append(&mut record.on_arrival);
-        }
-        let length = length.filter(|_| !preflight);
-        let body = self.admit_body(body, length, preflight, link)?;
-        record.body = Some(body.progress());
-        // Also where it is no WebSocket to us, as before a backend over HTTP/2.
-        let protocol_token =
-            self.shared.settings.websocket_protocol_token && credential::in_protocols(&headers);
+            let preflight = settings.preflight.forwards(&method, &headers);
+            let rule = if preflight { &self.of_preflights } else { route.rule };
+            let visit = Visit {
+                method: &method,
+                headers: &headers,
+                target: &target,
+                forwarded: &forwarded,
+                wish,
+            };
+            let caller = match rule.access.asks_who() {
+                true => self.authenticate(&visit, rule, record).await,
+                false => Ok(None),
+            };
+            let is_known = matches!(caller, Ok(Some(_)));
+            let permit = rule.permit(caller, &self.shared.anonymous);
+            let permit = permit.map_err(|refusal| self.or_sign_in(refusal, rule, &visit))?;
+            record.reported = permit.reported().cloned();
+            if is_known {
+                record.cookies.append(&mut record.on_arrival);
+            }
+            let length = length.filter(|_| !preflight);
+            let body = self.admit_body(body, length, preflight, link)?;
+            record.body = Some(body.progress());
+            // Also where it is no WebSocket to us, as before a backend over HTTP/2.
+            let protocol_token =
+                self.shared.settings.websocket_protocol_token && credential::in_protocols(&headers);
 
-        let (mut head, stripped) = settings.strip.strip(headers);
-        self.shared.metrics.stripped(stripped);
-        if preflight {
-            head = head.without_credentials_and_body();
-        } else if settings.routes.look_at_methods() {
-            head = head.without_method_overrides();
+            let (mut head, stripped) = settings.strip.strip(headers);
+            self.shared.metrics.stripped(stripped);
+            if preflight {
+                head = head.without_credentials_and_body();
+            } else if settings.routes.look_at_methods() {
+                head = head.without_method_overrides();
+            }
+            if body.has_a_length() {
+                head = head.without_trailers();
+            }
+            if protocol_token {
+                head.remove_protocol_token();
+            }
+            if wish == Wish::WebSocket {
+                head.ask_for_websocket();
+            }
+            let outgoing = Outgoing {
+                permit: &permit,
+                head: &head,
+                way: &forwarded.way,
+                target: &target,
+                length,
+                wish,
+                may_be_silent: record.may_be_silent(),
+            };
+            let mut answer = match record.is_call {
+                true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
+                false => self.upstream.forward(outgoing, body).await?,
+            };
+            if protocol_token {
+                header::choose_protocol_token(&mut answer.response);
+            }
+            record.upstream = Some(answer.took);
+            Ok(answer)
         }
-        if body.has_a_length() {
-            head = head.without_trailers();
-        }
-        if protocol_token {
-            head.remove_protocol_token();
-        }
-        if wish == Wish::WebSocket {
-            head.ask_for_websocket();
-        }
-        let outgoing = Outgoing {
-            permit: &permit,
-            head: &head,
-            way: &forwarded.way,
-            target: &target,
-            length,
-            wish,
-            may_be_silent: record.may_be_silent(),
-        };
-        let mut answer = match record.is_call {
-            true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
-            false => self.upstream.forward(outgoing, body).await?,
-        };
-        if protocol_token {
-            header::choose_protocol_token(&mut answer.response);
-        }
-        record.upstream = Some(answer.took);
-        Ok(answer)
     }
 
     /// Sends a call of gRPC to the backend. Its answer may not begin before the client has sent all

@@ -64,7 +64,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: &'a CleanHead,
     pub(super) way: &'a Way,
     pub(super) target: &'a Target<'a>,
-    /// How long its body is, where its head said so.
+    /// How long its body is, where its head said so: what `Connection` had taken off since is true all the
+    /// same.
     pub(super) length: Option<u64>,
     pub(super) wish: Wish,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
@@ -145,49 +146,55 @@ impl Upstream {
         self.send(lease, Instant::now(), outgoing, body).await.map_err(Missed::at_last)
     }
 
-    async fn send(
+    fn send(
         &self,
         mut lease: Lease,
         sent: Instant,
         outgoing: Outgoing<'_>,
         body: RequestBody,
-    ) -> Result<Answer, Missed> {
+    ) -> impl Future<Output = Result<Answer, Missed>> {
         let (has_body, request) = (!body.is_empty(), body.progress());
-        let answer =
-            self.in_time(&request, sent, pin!(self.exchange(&mut lease, outgoing, body))).await;
-        match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
-            Ok(response) => match fault(&response, outgoing.wish) {
-                Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
-                None => Ok(Answer { response, lease, request, took: sent.elapsed() }),
-            },
-            Err(unanswered) => {
-                let method = outgoing.target.method;
-                Err(self.missed(unanswered, &lease, &request, method, has_body))
+        async move {
+            let answer =
+                self.in_time(&request, sent, pin!(self.exchange(&mut lease, outgoing, body))).await;
+            match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
+                Ok(response) => match fault(&response, outgoing.wish) {
+                    Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
+                    None => Ok(Answer { response, lease, request, took: sent.elapsed() }),
+                },
+                Err(unanswered) => {
+                    let method = outgoing.target.method;
+                    Err(self.missed(unanswered, &lease, &request, method, has_body))
+                }
             }
         }
     }
 
     /// Sends a request as it is now, and waits for the head of the answer.
-    async fn exchange(
+    fn exchange(
         &self,
         lease: &mut Lease,
         outgoing: Outgoing<'_>,
         body: RequestBody,
-    ) -> Result<Response<Option<Incoming>>, Unanswered> {
-        match lease.line() {
-            Line::Alone(connection) => {
-                let connection = connection.as_mut().expect("it is taken only when the lease ends");
-                let framing = Framing::of(outgoing.length, !body.is_empty(), outgoing.head);
-                let head = self.head(outgoing, &framing);
-                let method = outgoing.target.method;
-                let at_most = self.shared.settings.timeouts.body;
-                let answer = connection.exchange(method, head, body, framing, at_most).await;
-                let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
-                Ok(answer.map(|()| None))
-            }
-            Line::Shared(stream) => {
-                let answer = Box::pin(stream.send(self.request(outgoing, body))).await;
-                Ok(answer.map_err(Unanswered::from)?.map(Some))
+    ) -> impl Future<Output = Result<Response<Option<Incoming>>, Unanswered>> {
+        let line = lease.line();
+        async move {
+            match line {
+                Line::Alone(connection) => {
+                    let connection =
+                        connection.as_mut().expect("it is taken only when the lease ends");
+                    let framing = Framing::of(outgoing.length, !body.is_empty(), outgoing.head);
+                    let head = self.head(outgoing, &framing);
+                    let method = outgoing.target.method;
+                    let at_most = self.shared.settings.timeouts.body;
+                    let answer = connection.exchange(method, head, body, framing, at_most).await;
+                    let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
+                    Ok(answer.map(|()| None))
+                }
+                Line::Shared(stream) => {
+                    let answer = Box::pin(stream.send(self.request(outgoing, body))).await;
+                    Ok(answer.map_err(Unanswered::from)?.map(Some))
+                }
             }
         }
     }
