@@ -17,7 +17,7 @@ use countersign::core::identity::{Field, Identity, IdentityPolicy, Source};
 use countersign::core::sign::{Cover, RequestLine, Signer, Stamped};
 use countersign::core::signing_key::{RequestKey, SharedSecret};
 use countersign::core::time::UnixTime;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 use libfuzzer_sys::fuzz_target;
 use sfv::{Dictionary, FieldType, Parser};
 

@@ -151,7 +151,7 @@ impl IdentityPolicy {
     }
 
     /// Returns the names of the headers, in the order in which they are signed.
-    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &HeaderName> {
         self.headers.iter().map(|(name, _)| name)
     }
 
