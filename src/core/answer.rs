@@ -15,8 +15,9 @@ const LONGEST: usize = 128 * 1024;
 /// The most headers there may be.
 const MOST: usize = 100;
 
-/// How many headers there is room for beside them: a map that grows is made anew.
-const OF_OURS: usize = 2;
+/// How many headers there is room for beside them: `x-request-id`, and `connection` where it closes. A map that
+/// grows is made anew.
+const MORE: usize = 2;
 
 /// What is copied sooner than shared.
 const SMALL: usize = 4 * 1024;
@@ -130,7 +131,7 @@ fn parse(read: &[u8]) -> Result<Option<(Response<()>, usize)>, Malformed> {
         if head.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     // A copy, so that whoever keeps a value does not keep all that was read with it.
     let text = Bytes::copy_from_slice(&read[..length]);
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + OF_OURS);
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + MORE);
     for Header { name, value } in &*head.headers {
         let name = HeaderName::from_bytes(name.as_bytes());
         let at = value.as_ptr() as usize - read.as_ptr() as usize;

@@ -118,7 +118,7 @@ impl Form {
         client: &'a CleanHead,
     ) -> Filled<'a, V> {
         let before_proof = Way::USUAL.len() + identity.values.len();
-        debug_assert_eq!(before_proof, self.before_proof, "the identity is of another policy");
+        assert_eq!(before_proof, self.before_proof, "the identity is of another policy");
         Filled { form: self, way, identity, proof, client }
     }
 

@@ -107,8 +107,9 @@ impl Stripped {
 pub struct StripCount([u16; 3]);
 
 impl StripCount {
-    /// Counts a header; but not `Connection`, which most requests have, and which says nothing by itself.
-    fn count(&mut self, name: &HeaderName, kind: Stripped) {
+    /// Adds a header that went; but not `Connection`, which most requests have, and which says nothing by
+    /// itself.
+    fn add(&mut self, name: &HeaderName, kind: Stripped) {
         if *name != CONNECTION {
             self.0[kind as usize] = self.0[kind as usize].saturating_add(1);
         }
@@ -229,9 +230,9 @@ const METHOD_OVERRIDES: [&str; 3] =
 impl StripPolicy {
     /// Takes off what must not reach the backend; done before anything of ours is added.
     pub fn strip(&self, mut headers: HeaderMap) -> (CleanHead, StripCount) {
-        let mut count = StripCount::default();
+        let mut gone = StripCount::default();
         let trailers = accepts_trailers(&headers);
-        strip_named(&mut headers, &mut count);
+        strip_named(&mut headers, &mut gone);
         // The connection to the backend frames the body anew, and hyper answers `Expect` for us.
         headers.remove(EXPECT);
         let prefix = folded(&self.prefix);
@@ -245,7 +246,7 @@ impl StripPolicy {
             .collect();
         for (name, kind) in marked {
             headers.remove(&name);
-            count.count(&name, kind);
+            gone.add(&name, kind);
         }
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -253,7 +254,7 @@ impl StripPolicy {
         if self.credentials == Credentials::Strip {
             strip_credentials(&mut headers);
         }
-        (CleanHead(headers), count)
+        (CleanHead(headers), gone)
     }
 
     /// Takes the same names off trailers, and those that could change how the request is read.
@@ -294,7 +295,7 @@ impl StripPolicy {
 }
 
 /// Checks that a body is framed in one way: `chunked` is the one transfer coding there is to us,
-/// and a length is written as it would be counted. Returns the length, where one is said.
+/// and a length is written as it would be counted. Returns the length, where that is what frames it.
 ///
 /// # Errors
 ///
@@ -378,14 +379,14 @@ pub fn choose_protocol_token<B>(response: &mut Response<B>) {
 ///
 /// Runs before the proxy adds its own headers. The other way round, a client could name one of
 /// ours in `Connection` and have it taken off again.
-fn strip_named(headers: &mut HeaderMap, count: &mut StripCount) {
+fn strip_named(headers: &mut HeaderMap, gone: &mut StripCount) {
     let named: Vec<HeaderName> = elements(headers, CONNECTION)
         .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive")) // as most say; it goes anyway
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     for name in named {
         if headers.remove(&name).is_some() {
-            count.count(&name, Stripped::HopByHop);
+            gone.add(&name, Stripped::HopByHop);
         }
     }
 }

@@ -183,7 +183,7 @@ impl Identity {
     ///
     /// # Panics
     ///
-    /// Where what they say is not visible ASCII.
+    /// Where what they say is no ASCII, or has control characters.
     pub fn new<'a>(said: impl ExactSizeIterator<Item = (&'a HeaderName, String)>) -> Self {
         let room = ROOM * said.len();
         let (mut lines, mut base) = (String::with_capacity(room), String::with_capacity(room));
@@ -195,6 +195,7 @@ impl Identity {
             base.extend(["\"", name, "\": ", text, "\n"]);
             places.push(lines.len() - text.len()..lines.len());
         }
+        assert!(lines.is_ascii(), "what is signed is ASCII (RFC 9421 §2.1)");
         let [lines, base] = [lines, base].map(|mut text| {
             text.shrink_to_fit();
             Bytes::from(text)

@@ -89,8 +89,10 @@ impl Pipeline {
 
     /// Answers a request. Never fails: a reject is an answer too.
     ///
-    /// Here and where a request goes on from here, what is made of the arguments is made before there is a
-    /// future: it would keep each of them twice, and most of what it holds is arguments.
+    /// A request begins with the call, and not when its answer is first waited for.
+    ///
+    /// Here and in most of what it goes through, an async block uses the arguments where they are: an async fn
+    /// would keep each of them twice (rust-lang/rust#62958), and they are most of what there is.
     pub(super) fn serve(
         &self,
         request: Request<Incoming>,

@@ -236,7 +236,7 @@ impl Lease {
         }
     }
 
-    /// The same, to read on.
+    /// The connection, to read on, where it is one that carries one request after another.
     pub(super) fn connection_mut(&mut self) -> Option<&mut Alone> {
         match &mut self.line {
             Line::Alone(connection) => connection.as_mut(),

@@ -14,8 +14,8 @@ const MOST: usize = 1024;
 /// The timers of one worker.
 ///
 /// To set one and take it back with each request costs more than to leave it where it is: it goes off now and
-/// then while somebody else has it, and is set to when that is due. Until it has gone off it keeps the task of
-/// whoever had it last, which may be over.
+/// then while somebody else has it, and is set to when that is due. Until it has gone off (`timeouts.response` at
+/// most) it keeps the memory of whichever task had it last, which may be over.
 #[derive(Default)]
 pub(super) struct Timers(RefCell<Vec<Pin<Box<Sleep>>>>);
 

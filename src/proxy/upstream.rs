@@ -64,8 +64,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: &'a CleanHead,
     pub(super) way: &'a Way,
     pub(super) target: &'a Target<'a>,
-    /// How long its body is, where its head said so: what `Connection` had taken off since is true all the
-    /// same.
+    /// How long its body is, where its head said so; also where `Connection` named that header, and it went.
     pub(super) length: Option<u64>,
     pub(super) wish: Wish,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
