@@ -21,6 +21,7 @@ use super::connection::{GLANCE, drained, is_quiet, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Handover, Link, Wire};
+use super::own_waker::OwnWaker;
 use super::stage::{Closing, Stage};
 use super::{Limits, Shared};
 use crate::core::reject::Reject;
@@ -47,12 +48,15 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let tunnel = Rc::<Handover>::default();
+    let wire = Wire::Http1 { tunnel: Rc::clone(&tunnel) };
+    let link = Rc::new(Link { peer, activity, stage: stage.clone(), wire });
     // In a box, so that what requests need takes no room between them.
     while let Some(quiet) =
-        Box::pin(serve_until_quiet(socket, &peer, &activity, &current, &mut stage)).await
+        Box::pin(serve_until_quiet(socket, &link, &tunnel, &current, &mut stage)).await
     {
         socket = quiet;
-        if !has_more(&mut socket, &activity, &current, &mut stage).await {
+        if !has_more(&mut socket, &link.activity, &current, &mut stage).await {
             drop(time::timeout(LINGER, socket.shutdown()).await); // what TLS says at the end of all
             return;
         }
@@ -77,39 +81,62 @@ async fn has_more(
     }
 }
 
+/// What happens on a connection.
+enum Event {
+    Ended(hyper::Result<()>),
+    /// Something may be due.
+    Timer,
+    /// The request under way is the last.
+    IsLast,
+    /// A drain has begun.
+    Closing,
+}
+
 /// Serves a connection until it is over, or has had no request for a while: then the socket is
 /// returned.
 async fn serve_until_quiet<S>(
     socket: ClientSocket<S>,
-    peer: &Peer,
-    activity: &Activity,
+    link: &Rc<Link>,
+    tunnel: &Handover,
     current: &Rc<Current>,
     stage: &mut watch::Receiver<Stage>,
 ) -> Option<ClientSocket<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let tunnel = Rc::<Handover>::default();
-    let wire = Wire::Http1 { tunnel: Rc::clone(&tunnel) };
-    let link = Link { activity: activity.clone(), stage: stage.clone(), wire };
+    let activity = &link.activity;
     let (timeouts, limits) = current.limits();
     let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, peer, link) = (current.pipeline(), peer.clone(), link.clone());
+        let (pipeline, link) = (current.pipeline(), Rc::clone(link));
         link.activity.begins(!request.body().is_end_stream());
         // In a box, for hyper keeps the room of one for as long as there is a connection. Written into the
         // box, so that the compiler may make it there: `Box::pin` takes what is made and moves it, 4 KB.
         Box::into_pin(Box::write(Box::new_uninit(), async move {
-            Ok::<_, std::convert::Infallible>(pipeline.serve(request, peer, &link).await)
+            Ok::<_, std::convert::Infallible>(pipeline.serve(request, &link).await)
         }))
     });
     let mut connection = builder(limits).serve_connection(TokioIo::new(socket), service);
     let rest = REST.min(timeouts.idle);
     let mut timer = pin!(time::sleep(rest.min(timeouts.head)));
     let mut closing: Option<Closing> = None;
+    let mut own = OwnWaker::new();
     loop {
-        tokio::select! {
+        // What a request does not wake, so that it is not asked about with each.
+        let others = own.polled_when_woken(async {
+            tokio::select! {
+                biased;
+                () = timer.as_mut() => Event::Timer,
+                () = activity.until_last() => Event::IsLast,
+                Ok(_) = stage.wait_for(Stage::is_closing), if closing.is_none() => Event::Closing,
+            }
+        });
+        let event = tokio::select! {
             biased;
-            ended = &mut connection => {
+            ended = &mut connection => Event::Ended(ended),
+            event = others => event,
+        };
+        match event {
+            Event::Ended(ended) => {
                 match (ended, tunnel.take()) {
                     (Err(error), _) => observe(&error, current.pipeline().shared()),
                     (Ok(()), Some(tunnel)) => {
@@ -118,13 +145,13 @@ where
                         Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
                     }
                     (Ok(()), None) if activity.may_be_sent_more() => {
-                        linger(connection.into_parts().io.into_inner(), patience(&link)).await;
+                        linger(connection.into_parts().io.into_inner(), patience(link)).await;
                     }
                     (Ok(()), None) => {}
                 }
                 return None;
             }
-            () = timer.as_mut() => {
+            Event::Timer => {
                 if closing.is_some_and(|closing| is_quiet(activity, closing.since)) {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -155,7 +182,7 @@ where
                 // What is left of a body may be with a backend that takes none of it.
                 let idle_due = activity.answered_since().map(|since| since + timeouts.idle);
                 if idle_due.is_some_and(|due| due <= now) {
-                    linger(connection.into_parts().io.into_inner(), patience(&link)).await;
+                    linger(connection.into_parts().io.into_inner(), patience(link)).await;
                     return None;
                 }
                 let again = now + if closing.is_some() { GLANCE } else { seldom(&timeouts) };
@@ -163,11 +190,9 @@ where
                 let dues = [head_due, read_due, rest_due, idle_due, word_due];
                 timer.as_mut().reset(dues.into_iter().flatten().fold(again, Instant::min));
             }
-            () = activity.until_last() => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-            }
-            Ok(stage) = stage.wait_for(Stage::is_closing), if closing.is_none() => {
-                closing = stage.closing();
+            Event::IsLast => std::pin::Pin::new(&mut connection).graceful_shutdown(),
+            Event::Closing => {
+                closing = stage.borrow().closing();
                 timer.as_mut().reset(Instant::now() + GLANCE);
             }
         }

@@ -70,12 +70,12 @@ pub(super) async fn serve<S>(
     let streams = Streams::new(timeouts.body);
     let own_stage = stage.clone();
     let service = service_fn(|request: Request<Incoming>| {
-        let (pipeline, peer) = (current.pipeline(), peer.clone());
-        let (activity, stage) = (activity.clone(), own_stage.clone());
+        let pipeline = current.pipeline();
+        let (peer, activity, stage) = (peer.clone(), activity.clone(), own_stage.clone());
         async move {
             let wire = Wire::Http2 { stall: Stall::of_this_stream() };
-            let link = Link { activity, stage, wire };
-            Ok::<_, Infallible>(pipeline.serve(request, peer, &link).await)
+            let link = Link { peer, activity, stage, wire };
+            Ok::<_, Infallible>(pipeline.serve(request, &link).await)
         }
     });
     let (owner, socket) = borrowed::lend(socket);

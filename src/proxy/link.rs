@@ -7,20 +7,23 @@ use std::rc::Rc;
 use tokio::sync::watch;
 
 use super::activity::Activity;
+use super::forwarded::Peer;
 use super::stage::Stage;
 use super::streams::Stall;
 use super::tunnel::Tunnel;
 
 /// A request's connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Link {
+    /// Who is at the other end.
+    pub(super) peer: Peer,
     pub(super) activity: Activity,
     pub(super) stage: watch::Receiver<Stage>,
     pub(super) wire: Wire,
 }
 
 /// What is spoken on the connection, and what only that can do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Wire {
     /// The connection can go on as a tunnel.
     Http1 { tunnel: Rc<Handover> },

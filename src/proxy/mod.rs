@@ -27,6 +27,7 @@ mod lifetime;
 mod link;
 mod lobby;
 mod making;
+mod own_waker;
 mod pipeline;
 mod pool;
 mod preface;

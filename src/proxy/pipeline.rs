@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::body::Patience;
 use super::browser::Visit;
-use super::forwarded::{Forwarded, Peer, RequestIds};
+use super::forwarded::{Forwarded, RequestIds};
 use super::in_flight::InFlight;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
@@ -96,7 +96,6 @@ impl Pipeline {
     pub(super) fn serve(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
         link: &Link,
     ) -> impl Future<Output = Response<ResponseBody>> {
         let has_body = !request.body().is_end_stream();
@@ -112,12 +111,12 @@ impl Pipeline {
             request.uri().path(),
             link.activity.busy(started),
         );
-        record.client = peer.address;
+        record.client = link.peer.address;
         record.is_call = link.wire.is_http2() && grpc::is_call(request.headers());
         async move {
             let handled = {
                 let is_call = record.is_call;
-                let handled = pin!(self.handle(request, &peer, link, &mut record));
+                let handled = pin!(self.handle(request, link, &mut record));
                 match is_call {
                     true => Some(handled.await), // it ends as streams do
                     false => link.activity.or_cut(handled).await,
@@ -145,12 +144,11 @@ impl Pipeline {
     fn handle(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
         link: &Link,
         record: &mut Record,
     ) -> impl Future<Output = Result<Answer, Refusal>> {
         let (Parts { method, mut uri, version, mut headers, .. }, body) = request.into_parts();
-        let settings = &self.shared.settings;
+        let (settings, peer) = (&self.shared.settings, &link.peer);
         async move {
             record.origin = respond::origin(&headers);
             record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
