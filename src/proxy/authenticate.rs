@@ -81,7 +81,7 @@ impl Pipeline {
         visit: &Visit<'_>,
         record: &mut Record,
     ) -> Result<Testimony, Reject> {
-        self.shared.metrics.authenticated(source, record.auth.as_secs_f64());
+        self.shared.tally.authenticated(source, record.auth.as_secs_f64());
         if !known.names_party {
             self.shared.metrics.azp_missing(record.carrier);
         }
@@ -136,7 +136,7 @@ impl Pipeline {
     fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
         let Some(known) = seen.find(token) else {
-            self.shared.metrics.looked_up(Lookup::Miss);
+            self.shared.tally.looked_up(Lookup::Miss);
             return Ok(None);
         };
         let held = self.keys[known.place].look();
@@ -146,10 +146,10 @@ impl Pipeline {
         }
         if !known.key_is_held(&held) {
             seen.forget(token);
-            self.shared.metrics.looked_up(Lookup::Miss);
+            self.shared.tally.looked_up(Lookup::Miss);
             return Ok(None);
         }
-        self.shared.metrics.looked_up(Lookup::Hit);
+        self.shared.tally.looked_up(Lookup::Hit);
         known.check_dates(now)?;
         Ok(Some(known))
     }

@@ -14,9 +14,9 @@ use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
 
-use super::Shared;
 use super::alone::Alone;
 use super::backend_socket::{BackendSocket, Transport};
+use super::local::Local;
 use super::making::Making;
 use super::pool::{Lease, Made, Pool};
 use super::room;
@@ -34,7 +34,7 @@ pub(super) struct Connector {
     making: Making,
     reaper: AbortHandle,
     tls: Option<Tls>,
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
 }
 
 /// How the backend is spoken with under TLS.
@@ -46,12 +46,12 @@ struct Tls {
 
 impl Connector {
     /// Runs on a local runtime.
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Rc<Local>) -> Self {
         let tls = shared.upstream_tls.clone().map(|Backend { server_name, configs }| Tls {
             server_name,
             configs: Snapshot::new(configs),
         });
-        let pool = Pool::new(shared.settings.timeouts.upstream_idle, Arc::clone(&shared));
+        let pool = Pool::new(shared.settings.timeouts.upstream_idle, Rc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
         Self { pool, making: Making::default(), reaper, tls, shared }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::local::Local;
 use super::pipeline::Pipeline;
 use super::{Limits, Shared, Timeouts};
 
@@ -22,7 +23,7 @@ pub(super) struct Current {
 impl Current {
     /// Runs on a local runtime, as the pipelines do.
     pub(super) fn new(mut shared: watch::Receiver<Arc<Shared>>) -> Self {
-        let first = Rc::new(Pipeline::new(Arc::clone(&shared.borrow_and_update())));
+        let first = Rc::new(Pipeline::new(Local::new(Arc::clone(&shared.borrow_and_update()))));
         Self { shared: RefCell::new(shared), pipeline: RefCell::new(first) }
     }
 
@@ -38,7 +39,7 @@ impl Current {
     pub(super) fn pipeline(&self) -> Rc<Pipeline> {
         let mut shared = self.shared.borrow_mut();
         if shared.has_changed().unwrap_or(false) {
-            let newest = Arc::clone(&shared.borrow_and_update());
+            let newest = Local::new(Arc::clone(&shared.borrow_and_update()));
             self.pipeline.replace(Rc::new(Pipeline::new(newest)));
         }
         Rc::clone(&self.pipeline.borrow())

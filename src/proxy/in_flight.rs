@@ -1,12 +1,14 @@
 //! Requests under way, and those that wait to be.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
+use super::Limits;
+use super::local::Local;
 use super::room::{PATIENCE, places};
-use super::{Limits, Shared};
 use crate::core::reject::Reject;
 
 /// The places of requests under way, where their number has a limit.
@@ -52,7 +54,7 @@ impl Places {
 /// A place among the requests under way, which counts while it is held.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -62,20 +64,20 @@ impl InFlight {
     /// # Errors
     ///
     /// [`Reject::Overloaded`] where none is free in time, or too many wait already.
-    pub(super) async fn enter(shared: &Arc<Shared>) -> Result<Self, Reject> {
+    pub(super) async fn enter(shared: &Rc<Local>) -> Result<Self, Reject> {
         let place = match &shared.places {
             None => None,
             Some(places) => {
                 Some(places.take().await.inspect_err(|_| shared.metrics.overload.inc())?)
             }
         };
-        shared.metrics.in_flight.inc();
-        Ok(Self { shared: Arc::clone(shared), _place: place })
+        shared.tally.in_flight.inc();
+        Ok(Self { shared: Rc::clone(shared), _place: place })
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.metrics.in_flight.dec();
+        self.shared.tally.in_flight.dec();
     }
 }

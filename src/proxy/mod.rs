@@ -26,6 +26,7 @@ mod in_flight;
 mod lifetime;
 mod link;
 mod lobby;
+mod local;
 mod making;
 mod own_waker;
 mod pipeline;
@@ -215,8 +216,9 @@ impl Shared {
         route.unwrap_or(self.routes.0.len() - 2)
     }
 
-    fn route_metrics(&self, place: Option<usize>) -> &RouteMetrics {
-        &self.routes.0[place.unwrap_or(self.routes.0.len() - 1)]
+    /// Returns where those are of a request that never got to a route.
+    fn no_metrics_place(&self) -> usize {
+        self.routes.0.len() - 1
     }
 
     fn is_leaving(&self) -> bool {

@@ -12,13 +12,13 @@ use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, RequestIds};
 use super::in_flight::InFlight;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
+use super::local::Local;
 use super::record::Record;
 use super::request_body::RequestBody;
 use super::respond;
@@ -47,7 +47,7 @@ use crate::telemetry::metrics::StreamEnd;
 /// What handles the requests of one worker.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Rc<Local>,
     /// The keys of each issuer, in their order.
     pub(super) keys: Vec<Snapshot<Held>>,
     pub(super) seen: RefCell<Seen>,
@@ -62,13 +62,13 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Rc<Local>) -> Self {
         let keys = shared.issuers.iter().map(|issuer| Snapshot::new(issuer.keys.watch()));
         let signers = Rc::new(Snapshot::new(shared.signers.clone()));
         Self {
             keys: keys.collect(),
             seen: RefCell::new(Seen::new(shared.remembered.clone())),
-            upstream: Upstream::new(Arc::clone(&shared), Rc::clone(&signers)),
+            upstream: Upstream::new(Rc::clone(&shared), Rc::clone(&signers)),
             signers,
             revoked: Snapshot::new(shared.revoked.clone()),
             tls: shared.tls.clone().map(Snapshot::new),
@@ -78,7 +78,7 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Rc<Local> {
         &self.shared
     }
 
@@ -104,7 +104,7 @@ impl Pipeline {
             self.shared.settings.preflight.forwards(request.method(), request.headers());
         let started = Instant::now();
         let mut record = Record::new(
-            Arc::clone(&self.shared),
+            Rc::clone(&self.shared),
             started,
             self.ids.next(),
             request.method().clone(),
@@ -287,7 +287,7 @@ impl Pipeline {
         preflight: bool,
         link: &Link,
     ) -> Result<RequestBody, Reject> {
-        let shared = Arc::clone(&self.shared);
+        let shared = Rc::clone(&self.shared);
         if preflight {
             return Ok(RequestBody::empty(shared));
         }
@@ -333,7 +333,7 @@ impl Pipeline {
             incoming,
             lease: Some(lease),
             request,
-            shared: Arc::clone(&self.shared),
+            shared: Rc::clone(&self.shared),
             patience,
             stream: kind.map(|kind| Stream::new(kind, Lifetime::of(&record, link, &self.shared))),
         });

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::{self, Instant};
 
-use super::Shared;
 use super::alone::Alone;
+use super::local::Local;
 use super::trunk::{Stream, Trunk, Trunks};
 use crate::core::upgrade::Wish;
 
@@ -34,7 +33,7 @@ pub(super) struct Pool {
     filled: Notify,
     /// Wakes whoever closes idle connections.
     reaper: RefCell<Waker>,
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
 }
 
 struct Idle {
@@ -56,10 +55,10 @@ pub(super) enum Made {
 }
 
 impl Pool {
-    pub(super) fn new(keep: Duration, shared: Arc<Shared>) -> Rc<Self> {
+    pub(super) fn new(keep: Duration, shared: Rc<Local>) -> Rc<Self> {
         Rc::new(Self {
             idle: RefCell::default(),
-            trunks: Trunks::new(shared.metrics.clone()),
+            trunks: Trunks::new(Rc::clone(&shared.tally)),
             spoken: Cell::new(None),
             keep,
             filled: Notify::new(),
@@ -82,7 +81,7 @@ impl Pool {
     pub(super) fn take_alone(self: &Rc<Self>, now: Instant) -> Option<Lease> {
         loop {
             let Idle { mut connection, since } = self.idle.borrow_mut().pop()?;
-            self.shared.metrics.upstream_idle.dec();
+            self.shared.tally.upstream_idle.dec();
             if now.duration_since(since) >= self.keep {
                 self.drop_older_than(self.keep); // as those under it have been idle for longer
                 return None;
@@ -121,7 +120,7 @@ impl Pool {
     }
 
     fn lease_alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
-        self.shared.metrics.upstream_active.inc();
+        self.shared.tally.upstream_active.inc();
         self.lease(Line::Alone(Some(connection)), reused)
     }
 
@@ -135,10 +134,11 @@ impl Pool {
         if idle.len() >= MOST || is_full || !connection.stays_quiet(&self.reaper.borrow()) {
             return;
         }
+        if idle.is_empty() {
+            self.filled.notify_one();
+        }
         idle.push(Idle { connection, since: Instant::now() });
-        self.shared.metrics.upstream_idle.inc();
-        drop(idle);
-        self.filled.notify_one();
+        self.shared.tally.upstream_idle.inc();
     }
 
     /// Closes connections that have been idle for too long or that the backend has closed, and all where
@@ -181,14 +181,14 @@ impl Pool {
         idle.retain_mut(|Idle { connection, since }| {
             now.duration_since(*since) < keep && connection.stays_quiet(&waker)
         });
-        self.shared.metrics.upstream_idle.sub((before - idle.len()) as i64);
+        self.shared.tally.upstream_idle.sub((before - idle.len()) as i64);
         self.trunks.drop_old(keep);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.metrics.upstream_idle.sub(self.idle.borrow().len() as i64);
+        self.shared.tally.upstream_idle.sub(self.idle.borrow().len() as i64);
     }
 }
 
@@ -277,7 +277,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Line::Alone(_) = self.line {
-            self.pool.shared.metrics.upstream_active.dec();
+            self.pool.shared.tally.upstream_active.dec();
         }
     }
 }

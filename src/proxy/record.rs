@@ -9,25 +9,26 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::activity::Busy;
 use super::in_flight::InFlight;
+use super::local::Local;
 use super::request_body::Progress;
 use super::seen::Known;
 use crate::core::reject::{Refusal, Reject};
 use crate::core::trace_context::TraceContext;
 use crate::telemetry::access_log::{CallerLine, Line};
-use crate::telemetry::metrics::{Carrier, Decision, StreamEnd};
+use crate::telemetry::metrics::{Carrier, Decision, Outcome, StreamEnd};
 
 /// One request, from its head to the end of its answer.
 #[derive(Debug)]
 pub(super) struct Record {
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
     started: Instant,
     pub(super) request_id: HeaderValue,
     pub(super) origin: Option<HeaderValue>,
     pub(super) method: Method,
-    pub(super) path: Box<str>,
+    /// For the log; empty where there is none.
+    path: Box<str>,
     /// The place of the route's metrics; nothing until a route was found.
     pub(super) route: Option<usize>,
     pub(super) carrier: Carrier,
@@ -84,20 +85,21 @@ impl End {
 
 impl Record {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Rc<Local>,
         started: Instant,
         request_id: HeaderValue,
         method: Method,
         path: &str,
         busy: Busy,
     ) -> Box<Self> {
+        let path = shared.log.as_ref().map(|_| path.into()).unwrap_or_default();
         Box::new(Self {
             shared,
             started,
             request_id,
             origin: None,
             method,
-            path: path.into(),
+            path,
             route: None,
             carrier: Carrier::None,
             is_call: false,
@@ -189,14 +191,20 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.refused(Reject::Internal.into(), Reject::Internal.status());
         }
-        let metrics = self.shared.route_metrics(self.route);
+        let route = self.route.unwrap_or(self.shared.no_metrics_place());
         let reason = self.reject.as_ref().map(Reject::label);
         let total = self.started.elapsed();
-        metrics.decided(self.decision, reason, self.carrier);
-        metrics.answered(self.status, total.as_secs_f64());
-        if let Some(upstream) = self.upstream {
-            metrics.upstream_answered(upstream.as_secs_f64());
-        }
+        self.shared.tally.request(
+            route,
+            &Outcome {
+                decision: self.decision,
+                reason,
+                carrier: self.carrier,
+                status: self.status,
+                seconds: total.as_secs_f64(),
+                upstream: self.upstream.map(|took| took.as_secs_f64()),
+            },
+        );
         let Some(log) = &self.shared.log else { return };
         // A backend breaks off where the request was broken off before.
         let fault = || self.body.as_ref().and_then(|body| body.fault());
@@ -209,7 +217,7 @@ impl Drop for Record {
             time: self.shared.clock.now(),
             request_id: self.request_id.to_str().unwrap_or_default(),
             method: shown(&self.method),
-            route: metrics.name(),
+            route: self.shared.routes.0[route].name(),
             path: &self.path,
             status: self.status.as_u16(),
             decision: self.decision.label(),

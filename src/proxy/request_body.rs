@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,18 +11,18 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::activity::BodyOf;
 use super::body::{BrokenOff, Patience};
 use super::broken::Broken;
 use super::link::Link;
+use super::local::Local;
 use super::pool::Lease;
 use crate::core::reject::Reject;
 
 /// A request's body on its way to the backend.
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
     patience: Patience,
     progress: Rc<Progress>,
     /// What it is to the connection, where no other request is on that.
@@ -75,18 +74,18 @@ impl Progress {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, shared: Arc<Shared>, link: &Link) -> Self {
+    pub(super) fn new(incoming: Incoming, shared: Rc<Local>, link: &Link) -> Self {
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
         let alone = (!link.wire.is_http2()).then(|| link.activity.body());
         Self::of(incoming, shared, alone)
     }
 
     /// A body of nothing.
-    pub(super) fn empty(shared: Arc<Shared>) -> Self {
+    pub(super) fn empty(shared: Rc<Local>) -> Self {
         Self::of(None, shared, None)
     }
 
-    fn of(incoming: Option<Incoming>, shared: Arc<Shared>, alone: Option<BodyOf>) -> Self {
+    fn of(incoming: Option<Incoming>, shared: Rc<Local>, alone: Option<BodyOf>) -> Self {
         let patience = Patience::new(shared.settings.timeouts.body);
         let progress = Progress {
             bytes: Cell::new(0),

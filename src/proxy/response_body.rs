@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,11 +10,11 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::Shared;
 use super::alone::{Alone, Next};
 use super::body::{BrokenOff, Patience};
 use super::broken::Broken;
 use super::lifetime::Lifetime;
+use super::local::Local;
 use super::pool::Lease;
 use super::record::Record;
 use super::request_body::Progress;
@@ -42,7 +41,7 @@ pub(super) struct FromUpstream {
     pub(super) incoming: Option<Incoming>,
     pub(super) lease: Option<Lease>,
     pub(super) request: Rc<Progress>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Rc<Local>,
     pub(super) patience: Patience,
     pub(super) stream: Option<Stream>,
 }

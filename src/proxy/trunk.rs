@@ -20,7 +20,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::Tally;
 
 /// Requests at a time on one connection, or less where the backend allows less; for more there is
 /// another.
@@ -158,12 +158,12 @@ where
 pub(super) struct Trunks {
     all: RefCell<Vec<Rc<Trunk>>>,
     places: Cell<usize>,
-    metrics: Metrics,
+    tally: Rc<Tally>,
 }
 
 impl Trunks {
-    pub(super) fn new(metrics: Metrics) -> Rc<Self> {
-        Rc::new(Self { all: RefCell::default(), places: Cell::new(STREAMS), metrics })
+    pub(super) fn new(tally: Rc<Tally>) -> Rc<Self> {
+        Rc::new(Self { all: RefCell::default(), places: Cell::new(STREAMS), tally })
     }
 
     /// Returns how many streams a connection takes, by the one that was made last.
@@ -183,15 +183,15 @@ impl Trunks {
     pub(super) fn add(self: &Rc<Self>, trunk: Trunk) -> Stream {
         let trunk = Rc::new(trunk);
         self.places.set(trunk.places());
-        self.metrics.upstream_idle.inc();
+        self.tally.upstream_idle.inc();
         self.all.borrow_mut().push(Rc::clone(&trunk));
         self.stream(&trunk)
     }
 
     fn stream(self: &Rc<Self>, trunk: &Rc<Trunk>) -> Stream {
         if trunk.streams.get() == 0 {
-            self.metrics.upstream_idle.dec();
-            self.metrics.upstream_active.inc();
+            self.tally.upstream_idle.dec();
+            self.tally.upstream_active.inc();
         }
         trunk.streams.set(trunk.streams.get() + 1);
         Stream { trunk: Rc::clone(trunk), trunks: Rc::clone(self) }
@@ -216,7 +216,7 @@ impl Trunks {
         let mut all = self.all.borrow_mut();
         let before = all.len();
         all.retain(is_kept);
-        self.metrics.upstream_idle.sub((before - all.len()) as i64);
+        self.tally.upstream_idle.sub((before - all.len()) as i64);
     }
 
     fn forget(&self, trunk: &Rc<Trunk>) {
@@ -227,7 +227,7 @@ impl Trunks {
 impl Drop for Trunks {
     fn drop(&mut self) {
         // Every stream holds us, so none is left.
-        self.metrics.upstream_idle.sub(self.all.borrow().len() as i64);
+        self.tally.upstream_idle.sub(self.all.borrow().len() as i64);
     }
 }
 
@@ -261,10 +261,10 @@ impl Drop for Stream {
         self.trunk.streams.set(left);
         if left == 0 {
             self.trunk.since.set(Instant::now());
-            self.trunks.metrics.upstream_active.dec();
+            self.trunks.tally.upstream_active.dec();
             match self.trunk.is_over() {
                 true => self.trunks.forget(&self.trunk),
-                false => self.trunks.metrics.upstream_idle.inc(),
+                false => self.trunks.tally.upstream_idle.inc(),
             }
         }
     }

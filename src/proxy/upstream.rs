@@ -16,9 +16,9 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Shared;
 use super::broken::Broken;
 use super::connector::Connector;
+use super::local::Local;
 use super::pool::{Lease, Line};
 use super::request_body::{Progress, RequestBody};
 use super::snapshot::Snapshot;
@@ -43,7 +43,7 @@ pub(super) struct Upstream {
     signers: Rc<Snapshot<Signers>>,
     /// What signed the last request.
     stamped: RefCell<Rc<Stamped>>,
-    shared: Arc<Shared>,
+    shared: Rc<Local>,
 }
 
 /// The head of the backend's answer, and what its body needs.
@@ -94,10 +94,10 @@ impl From<TrySendError<Request<RequestBody>>> for Unanswered {
 
 impl Upstream {
     /// Runs on a local runtime.
-    pub(super) fn new(shared: Arc<Shared>, signers: Rc<Snapshot<Signers>>) -> Self {
+    pub(super) fn new(shared: Rc<Local>, signers: Rc<Snapshot<Signers>>) -> Self {
         let stamped = Stamped::new(Arc::clone(&signers.look().signer), shared.clock.now());
         let stamped = RefCell::new(Rc::new(stamped));
-        let connector = Connector::new(Arc::clone(&shared));
+        let connector = Connector::new(Rc::clone(&shared));
         Self { connector, timers: Timers::default(), signers, stamped, shared }
     }
 
@@ -125,14 +125,13 @@ impl Upstream {
     }
 
     fn count(&self, answer: &Result<Answer, Reject>) {
-        let metrics = &self.shared.metrics;
-        match answer {
-            Ok(_) => metrics.upstream(UpstreamResult::Ok),
-            Err(Reject::UpstreamUnreachable(_)) => metrics.upstream(UpstreamResult::Unreachable),
-            Err(Reject::UpstreamTimeout) => metrics.upstream(UpstreamResult::Timeout),
-            Err(Reject::Overloaded) => metrics.overload.inc(), // nothing was sent
-            Err(_) => metrics.upstream(UpstreamResult::Broken),
-        }
+        self.shared.tally.upstream(match answer {
+            Ok(_) => UpstreamResult::Ok,
+            Err(Reject::UpstreamUnreachable(_)) => UpstreamResult::Unreachable,
+            Err(Reject::UpstreamTimeout) => UpstreamResult::Timeout,
+            Err(Reject::Overloaded) => return self.shared.metrics.overload.inc(), // nothing was sent
+            Err(_) => UpstreamResult::Broken,
+        });
     }
 
     async fn send_again(
@@ -140,7 +139,7 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        self.shared.metrics.upstream(UpstreamResult::Retried);
+        self.shared.tally.upstream(UpstreamResult::Retried);
         let lease = self.connector.make(outgoing.wish).await?;
         self.send(lease, Instant::now(), outgoing, body).await.map_err(Missed::at_last)
     }
@@ -266,7 +265,7 @@ impl Upstream {
         }
         match got.may_be_sent_again(method, has_body, lease.is_reused()) {
             true => {
-                let nothing = || RequestBody::empty(Arc::clone(&self.shared));
+                let nothing = || RequestBody::empty(Rc::clone(&self.shared));
                 Missed::Stale(unsent.unwrap_or_else(nothing))
             }
             false => Missed::Failed(Reject::UpstreamBroken(error.to_string())),

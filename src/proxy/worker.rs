@@ -16,6 +16,7 @@ use super::current::Current;
 use super::stage::Stage;
 use super::{Shared, connection};
 use crate::listen::Socket;
+use crate::telemetry::metrics;
 
 /// A connection that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ fn local_runtime() -> io::Result<LocalRuntime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2) // names are looked up there
+        .on_thread_park(metrics::add_up)
         .build_local(LocalOptions::default())
 }
 

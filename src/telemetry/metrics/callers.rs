@@ -1,5 +1,6 @@
 //! Who calls: how long it took to know, and what had to be looked up.
 
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use super::Metrics;
@@ -67,20 +68,41 @@ impl Callers {
     }
 }
 
-impl Metrics {
-    /// Counts how long it took to know who calls, in seconds.
-    pub fn authenticated(&self, source: AuthSource, seconds: f64) {
-        self.callers.durations[source as usize].observe(seconds);
-    }
+/// The part of them that one thread counts for itself.
+pub(super) struct CallersTally {
+    durations: [LocalHistogram; 3],
+    hit: LocalIntCounter,
+    miss: LocalIntCounter,
+}
 
-    /// Counts a look-up among the tokens verified before, whatever becomes of the token.
-    pub fn looked_up(&self, lookup: Lookup) {
-        match lookup {
-            Lookup::Hit => self.callers.hit.inc(),
-            Lookup::Miss => self.callers.miss.inc(),
+impl CallersTally {
+    pub(super) fn of(callers: &Callers) -> Self {
+        Self {
+            durations: callers.durations.each_ref().map(Histogram::local),
+            hit: callers.hit.local(),
+            miss: callers.miss.local(),
         }
     }
 
+    pub(super) fn authenticated(&self, source: AuthSource, seconds: f64) {
+        self.durations[source as usize].observe(seconds);
+    }
+
+    pub(super) fn looked_up(&self, lookup: Lookup) {
+        match lookup {
+            Lookup::Hit => self.hit.inc(),
+            Lookup::Miss => self.miss.inc(),
+        }
+    }
+
+    pub(super) fn add_up(&self) {
+        self.durations.iter().for_each(LocalHistogram::flush);
+        self.hit.flush();
+        self.miss.flush();
+    }
+}
+
+impl Metrics {
     /// Counts a good token that names no authorized party.
     pub fn azp_missing(&self, carrier: Carrier) {
         self.callers.azp_missing.with_label_values(&[carrier.label()]).inc();

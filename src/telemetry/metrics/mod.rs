@@ -11,6 +11,7 @@ mod maker;
 mod process;
 mod requests;
 mod streams;
+mod tally;
 mod upstream;
 
 use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
@@ -25,9 +26,10 @@ use self::maker::Maker;
 use self::process::Process;
 pub use self::process::{CertificateMetrics, ReloadMetrics};
 use self::requests::Requests;
-pub use self::requests::{Carrier, Decision, RouteMetrics};
+pub use self::requests::{Carrier, Decision, Outcome, RouteMetrics};
 pub use self::streams::StreamEnd;
 use self::streams::Streams;
+pub use self::tally::{GaugeTally, Tally, add_up};
 use self::upstream::Upstream;
 pub use self::upstream::UpstreamResult;
 
@@ -105,8 +107,9 @@ impl Metrics {
         })
     }
 
-    /// Renders everything in Prometheus' text format.
+    /// Renders everything in Prometheus' text format; what this thread has counted is in it.
     pub fn render(&self) -> Vec<u8> {
+        add_up();
         let mut text = Vec::new();
         let encoder = TextEncoder::new();
         if let Err(error) = encoder.encode(&self.registry.gather(), &mut text) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::Metrics;
@@ -113,6 +114,14 @@ impl Requests {
     }
 }
 
+#[cfg(test)]
+impl Requests {
+    pub(super) fn allowed(&self, route: &str) -> u64 {
+        let labels = [route, Decision::Allowed.label(), "none", Carrier::Header.label()];
+        self.requests.with_label_values(&labels).get()
+    }
+}
+
 impl Metrics {
     /// Takes the handles for one route's requests.
     pub fn of_route(&self, name: &str) -> RouteMetrics {
@@ -171,32 +180,74 @@ impl RouteMetrics {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// Counts what became of a request, and why it was refused.
-    pub fn decided(&self, decision: Decision, reason: Option<&'static str>, carrier: Carrier) {
+/// What became of a request that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// What became of it.
+    pub decision: Decision,
+    /// Why it was refused, or would have been.
+    pub reason: Option<&'static str>,
+    /// Where its credential stood.
+    pub carrier: Carrier,
+    /// What the client was answered.
+    pub status: StatusCode,
+    /// From the end of its head to the end of the answer.
+    pub seconds: f64,
+    /// From sending it to the backend to the head of its answer, where there was one.
+    pub upstream: Option<f64>,
+}
+
+/// The metrics of one route as one thread counts them for itself. What is seldom goes to those of all at once.
+pub(super) struct RouteTally {
+    allowed: LocalIntCounter,
+    anonymous: LocalIntCounter,
+    duration: LocalHistogram,
+    upstream: LocalHistogram,
+    ok: LocalIntCounter,
+    of: RouteMetrics,
+}
+
+impl RouteTally {
+    pub(super) fn of(route: &RouteMetrics) -> Self {
+        Self {
+            allowed: route.allowed.local(),
+            anonymous: route.anonymous.local(),
+            duration: route.duration.local(),
+            upstream: route.upstream.local(),
+            ok: route.ok.local(),
+            of: route.clone(),
+        }
+    }
+
+    pub(super) fn count(&self, outcome: &Outcome) {
+        let Outcome { decision, reason, carrier, status, seconds, upstream } = *outcome;
+        let RouteMetrics { name, all, .. } = &self.of;
         match (decision, reason, carrier) {
             (Decision::Allowed, None, Carrier::Header) => self.allowed.inc(),
             (Decision::Anonymous, None, Carrier::None) => self.anonymous.inc(),
             _ => {
-                let reason = reason.unwrap_or("none");
-                let labels = [&*self.name, decision.label(), reason, carrier.label()];
-                self.all.requests.with_label_values(&labels).inc();
+                let labels = [name, decision.label(), reason.unwrap_or("none"), carrier.label()];
+                all.requests.with_label_values(&labels).inc();
             }
         }
-    }
-
-    /// Counts an answer that ended after `seconds`.
-    pub fn answered(&self, status: StatusCode, seconds: f64) {
         match status {
             StatusCode::OK => self.ok.inc(),
-            _ => self.all.responses.with_label_values(&[&*self.name, status.as_str()]).inc(),
+            _ => all.responses.with_label_values(&[&**name, status.as_str()]).inc(),
         }
         self.duration.observe(seconds);
+        if let Some(upstream) = upstream {
+            self.upstream.observe(upstream);
+        }
     }
 
-    /// Counts the head of an answer of the backend's that came after `seconds`.
-    pub fn upstream_answered(&self, seconds: f64) {
-        self.upstream.observe(seconds);
+    pub(super) fn add_up(&self) {
+        for counter in [&self.allowed, &self.anonymous, &self.ok] {
+            counter.flush();
+        }
+        self.duration.flush();
+        self.upstream.flush();
     }
 }
 
@@ -216,8 +267,14 @@ mod tests {
     #[test]
     fn a_refusal_is_counted_by_route_and_reason() {
         let metrics = Metrics::register(Registry::new()).unwrap();
-        let route = metrics.of_route("/admin/**");
-        route.decided(Decision::Rejected, Some("session-token-expired"), Carrier::Header);
+        RouteTally::of(&metrics.of_route("/admin/**")).count(&Outcome {
+            decision: Decision::Rejected,
+            reason: Some("session-token-expired"),
+            carrier: Carrier::Header,
+            status: StatusCode::UNAUTHORIZED,
+            seconds: 0.0,
+            upstream: None,
+        });
         let text = String::from_utf8(metrics.render()).unwrap();
         let line = r#"countersign_requests_total{carrier="header",decision="rejected",reason="session-token-expired",route="/admin/**"} 1"#;
         assert!(text.contains(line), "{text}");

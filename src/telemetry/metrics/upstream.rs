@@ -1,5 +1,6 @@
 //! The way to the backend.
 
+use prometheus::local::LocalIntCounter;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 
 use super::Metrics;
@@ -52,12 +53,24 @@ impl Upstream {
     }
 }
 
-impl Metrics {
-    /// Counts how sending to the backend ended.
-    pub fn upstream(&self, result: UpstreamResult) {
-        self.upstream.results[result as usize].inc();
+/// The part of them that one thread counts for itself.
+pub(super) struct UpstreamTally([LocalIntCounter; 5]);
+
+impl UpstreamTally {
+    pub(super) fn of(upstream: &Upstream) -> Self {
+        Self(upstream.results.each_ref().map(IntCounter::local))
     }
 
+    pub(super) fn count(&self, result: UpstreamResult) {
+        self.0[result as usize].inc();
+    }
+
+    pub(super) fn add_up(&self) {
+        self.0.iter().for_each(LocalIntCounter::flush);
+    }
+}
+
+impl Metrics {
     /// Takes the metric of a backend that can be reached past the proxy, which is there from now on.
     pub fn of_exposure(&self) -> IntGauge {
         self.upstream.exposed.with_label_values::<&str>(&[])
