@@ -234,6 +234,11 @@ impl Alone {
         self.keeps_alive && self.rest.is_none() && !self.socket.borrow().is_deaf()
     }
 
+    /// Tells the same of one that has been listened to since it was through with the last.
+    pub(super) fn is_quiet_still(&mut self) -> bool {
+        !self.socket.borrow().has_news() || self.stays_quiet(Waker::noop())
+    }
+
     /// Gives the connection to what it goes on as, and what was read of that.
     pub(super) fn into_parts(mut self) -> Option<(Socket, Bytes)> {
         let (socket, reader) = (Rc::clone(&self.socket), mem::take(&mut self.reader));

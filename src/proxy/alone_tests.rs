@@ -296,6 +296,10 @@ struct Keeping(DuplexStream);
 
 impl Acknowledge for Keeping {
     fn acknowledge(&self) {}
+
+    fn has_news(&self) -> bool {
+        true // for all that is known
+    }
 }
 
 impl AsyncRead for Keeping {

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
@@ -23,6 +23,10 @@ pub(super) trait Acknowledge {
     /// is none (RFC 9293 §3.7.4, and nginx's `tcp_nopush`): on one machine, where a segment is 64 KiB, that
     /// is the end of most answers which are longer than one.
     fn acknowledge(&self);
+
+    /// Tells whether there may be something to read that there was not when last it was tried; without a call
+    /// to the system.
+    fn has_news(&self) -> bool;
 }
 
 impl Acknowledge for TcpStream {
@@ -30,21 +34,37 @@ impl Acknowledge for TcpStream {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         drop(self.set_quickack(true)); // without it, it is late
     }
+
+    fn has_news(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
 }
 
 impl Acknowledge for UnixStream {
     fn acknowledge(&self) {} // whoever reads takes it from whoever writes
+
+    fn has_news(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
 }
 
 impl<S: Acknowledge> Acknowledge for TlsStream<S> {
     fn acknowledge(&self) {
         self.get_ref().0.acknowledge();
     }
+
+    fn has_news(&self) -> bool {
+        self.get_ref().0.has_news()
+    }
 }
 
 impl Acknowledge for Box<dyn Transport> {
     fn acknowledge(&self) {
         (**self).acknowledge();
+    }
+
+    fn has_news(&self) -> bool {
+        (**self).has_news()
     }
 }
 
@@ -77,6 +97,14 @@ pub(super) struct BackendSocket<S> {
 impl<S> BackendSocket<S> {
     pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> Self {
         Self { socket, is_deaf: false, is_awaited: true, read: 0, _place: place }
+    }
+
+    /// Tells whether there may be something to read that there was not when last it was tried.
+    pub(super) fn has_news(&self) -> bool
+    where
+        S: Acknowledge,
+    {
+        self.socket.has_news()
     }
 
     /// Tells whether the backend hears nothing any more.
@@ -191,6 +219,10 @@ mod tests {
 
     impl Acknowledge for DuplexStream {
         fn acknowledge(&self) {}
+
+        fn has_news(&self) -> bool {
+            true // for all that is known
+        }
     }
 
     /// Counts how often what was read is acknowledged.
@@ -199,6 +231,10 @@ mod tests {
     impl Acknowledge for Counted {
         fn acknowledge(&self) {
             self.1.set(self.1.get() + 1);
+        }
+
+        fn has_news(&self) -> bool {
+            self.0.has_news()
         }
     }
 

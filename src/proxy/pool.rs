@@ -86,7 +86,7 @@ impl Pool {
                 self.drop_older_than(self.keep); // as those under it have been idle for longer
                 return None;
             }
-            if connection.stays_quiet(Waker::noop()) {
+            if connection.is_quiet_still() {
                 return Some(self.lease_alone(connection, true));
             }
         }
