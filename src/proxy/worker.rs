@@ -130,3 +130,37 @@ fn observe(ended: Result<(), task::JoinError>, current: &Current) {
         error!("a connection ended in a panic");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::telemetry::metrics::{Lookup, Metrics, Tally};
+
+    #[test]
+    fn what_a_worker_has_counted_is_told_before_it_sleeps() {
+        const HIT: &str = r#"countersign_token_cache_lookups_total{result="hit"} 1"#;
+        let metrics = Metrics::register(Registry::new()).unwrap();
+        let (theirs, (end, ended)) = (metrics.clone(), oneshot::channel::<()>());
+        let worker = thread::spawn(move || {
+            local_runtime().unwrap().block_on(async move {
+                let tally = Tally::new(&theirs, &[]);
+                tally.looked_up(Lookup::Hit);
+                let _ = ended.await; // the tally lives until then, or it would tell as it goes
+            });
+        });
+        let (began, patience) = (Instant::now(), Duration::from_secs(10));
+        let is_told = || String::from_utf8(metrics.render()).unwrap().contains(HIT);
+        while !is_told() && began.elapsed() < patience {
+            thread::yield_now();
+        }
+        assert!(is_told());
+        drop(end);
+        worker.join().unwrap();
+    }
+}

@@ -47,15 +47,15 @@ pub struct Metrics {
     pub handshake_loops: IntCounter,
     upstream: Upstream,
     /// Connections to the backend that wait for a request.
-    pub upstream_idle: IntGauge,
+    upstream_idle: IntGauge,
     /// Connections to the backend that have one.
-    pub upstream_active: IntGauge,
+    upstream_active: IntGauge,
     /// Client connections.
     pub connections: IntGauge,
     /// As many of them as there may be.
     pub connections_limit: IntGauge,
     /// Requests under way.
-    pub in_flight: IntGauge,
+    in_flight: IntGauge,
     /// Requests and connections refused because there were too many.
     pub overload: IntCounter,
     /// Bugs of ours that ended a connection.

@@ -1,7 +1,7 @@
 //! What one thread counts for itself: what every request counts, without an atomic operation for each.
 //!
-//! It is added to the metrics when the thread has nothing else to do, and after 64 requests at the latest: whoever
-//! reads them sees what was so a moment ago.
+//! It is added to the metrics when the thread has nothing else to do, and before that whenever 64 requests have
+//! ended: whoever reads them sees what was so a moment ago.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,7 +14,7 @@ use super::callers::{AuthSource, CallersTally, Lookup};
 use super::requests::{Outcome, RouteMetrics, RouteTally};
 use super::upstream::{UpstreamResult, UpstreamTally};
 
-/// After how many requests a thread that is never without work adds up what it has counted.
+/// How many requests have ended when a thread that is never without work adds up what it has counted.
 const OFTEN: usize = 64;
 
 thread_local! {
@@ -67,7 +67,7 @@ impl Tally {
         counted.push(route);
         if counted.len() >= OFTEN {
             drop(counted);
-            self.add_up();
+            add_up(); // also what settings before these have left
         }
     }
 
