@@ -236,7 +236,7 @@ impl Alone {
 
     /// Tells the same of one that has been listened to since it was through with the last.
     pub(super) fn is_quiet_still(&mut self) -> bool {
-        !self.socket.borrow().has_news() || self.stays_quiet(Waker::noop())
+        self.keeps_alive && (!self.socket.borrow().has_news() || self.stays_quiet(Waker::noop()))
     }
 
     /// Gives the connection to what it goes on as, and what was read of that.

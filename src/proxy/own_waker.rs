@@ -68,7 +68,7 @@ impl OwnWaker {
         if !self.task.will_wake(task) {
             self.task = task.clone();
             *self.bell.task.lock().unwrap_or_else(PoisonError::into_inner) = task.clone();
-            self.bell.has_rung.store(true, Ordering::Relaxed); // for whoever was woken instead
+            self.bell.has_rung.swap(true, Ordering::AcqRel); // for whoever was woken instead
         }
     }
 }
