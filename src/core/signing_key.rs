@@ -214,17 +214,24 @@ impl RequestKey {
                     true => digest(&begun.mac, rest),
                     false => digest(&Begun::new(secret, identity).mac, rest),
                 };
-                STANDARD.encode_string(digest, out);
+                write(&digest, out);
             }
             Self::Pair(key) => match &key.pair {
                 Pair::Ed25519(pair) => {
                     let base = [&identity.base[..], rest].concat();
-                    STANDARD.encode_string(pair.sign(&base), out);
+                    write(pair.sign(&base).as_ref(), out);
                 }
                 Pair::P256(_) => {}
             },
         }
     }
+}
+
+/// Writes a signature in base64; `encode_string` would clear and fill a kilobyte for that first.
+fn write(signature: &[u8], out: &mut String) {
+    let mut room = [0; 88]; // for 64 bytes, an Ed25519 signature
+    let length = STANDARD.encode_slice(signature, &mut room).expect("no signature is longer");
+    out.push_str(str::from_utf8(&room[..length]).expect("base64 is ASCII"));
 }
 
 impl fmt::Debug for SharedSecret {
