@@ -110,15 +110,21 @@ impl Upstream {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Answer, Reject> {
-        let sent = match self.connector.take(outgoing.wish).await {
-            Ok((lease, now)) => self.send(lease, now, outgoing, body).await,
-            Err(reject) => Err(Missed::Failed(reject)),
+        let missed = match self.connector.take(outgoing.wish).await {
+            Ok((lease, now)) => match self.send(lease, now, outgoing, body).await {
+                // At once: an answer is a few hundred bytes, which each name it is given copies.
+                Ok(answer) => {
+                    self.shared.tally.upstream(UpstreamResult::Ok);
+                    return Ok(answer);
+                }
+                Err(missed) => missed,
+            },
+            Err(reject) => Missed::Failed(reject),
         };
-        let answer = match sent {
-            Ok(answer) => Ok(answer),
-            Err(Missed::Failed(reject)) => Err(reject),
+        let answer = match missed {
+            Missed::Failed(reject) => Err(reject),
             // In a box: what is seldom needed is no room in each request.
-            Err(Missed::Stale(body)) => Box::pin(self.send_again(outgoing, body)).await,
+            Missed::Stale(body) => Box::pin(self.send_again(outgoing, body)).await,
         };
         self.count(&answer);
         answer
