@@ -292,22 +292,22 @@ impl VerificationKey {
         self.prepared.iter().any(|(own, _)| *own == algorithm)
     }
 
-    /// Verifies `signature` (base64url without padding) over `message`.
-    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
+    /// Verifies `signature` over `message`.
+    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let Some((_, prepared)) = self.prepared.iter().find(|(own, _)| *own == algorithm) else {
             return false;
         };
         match prepared {
-            Some(key) => base64url::decode(signature)
-                .is_some_and(|signature| key.verify_sig(message, &signature).is_ok()),
+            Some(key) => key.verify_sig(message, signature).is_ok(),
             None => self.verify_by_reference(algorithm, message, signature),
         }
     }
 
     /// Verifies as [`verify`](Self::verify) does, through `jsonwebtoken`: the only way for curves,
     /// and what the prepared keys are held against in tests.
-    fn verify_by_reference(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm.of_library())
+    fn verify_by_reference(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let signature = base64url::encode(signature);
+        jsonwebtoken::crypto::verify(&signature, message, &self.key, algorithm.of_library())
             .unwrap_or(false)
     }
 

@@ -17,7 +17,7 @@ use crate::core::{base64url, reject::Reject};
 /// issuers that are configured, and nothing else is done with it.
 pub struct UnverifiedToken<'a> {
     signing_input: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
     payload: &'a str,
     header: Object,
     claims: Object,
@@ -39,10 +39,7 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Reject::TokenMalformed);
         };
         let signing_input = &text[..header.len() + 1 + payload.len()];
-        let signature = signature.trim_end_matches('=');
-        if base64url::decode(signature).is_none() {
-            return Err(Reject::TokenMalformed);
-        }
+        let signature = base64url::decode(signature).ok_or(Reject::TokenMalformed)?;
         let (header, claims) = (object(header)?, object(payload)?);
         if header.contains_key("crit") {
             return Err(Reject::TokenMalformed);
@@ -129,7 +126,7 @@ impl AdmittedToken<'_> {
         }
         let message = token.signing_input.as_bytes();
         let key = fitting
-            .find(|key| key.verify(algorithm, message, token.signature))
+            .find(|key| key.verify(algorithm, message, &token.signature))
             .ok_or(Reject::SignatureInvalid)?;
         let payload = token.payload.trim_end_matches('=').into();
         Ok(VerifiedToken { class, claims: token.claims, payload, key: Arc::clone(key) })
