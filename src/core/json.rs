@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// The members of a JSON object.
@@ -111,22 +112,54 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if name == NUMBER {
+        while let Some(name) = members.next_key_seed(NameSeed)? {
+            let Name::Member(name) = name else {
                 // Also reached by an object that spells this name out; it must then hold a number.
                 let digits: String = members.next_value()?;
                 let number: Number = digits.parse().map_err(A::Error::custom)?;
-                return match members.next_key::<String>()? {
+                return match members.next_key_seed(NameSeed)? {
                     None if object.is_empty() => Ok(Value::Number(number)),
                     _ => Err(A::Error::custom("a number among members")),
                 };
+            };
+            match object.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(members.next_value_seed(Self)?);
+                }
+                Entry::Occupied(_) => return Err(A::Error::custom("a repeated member")),
             }
-            if object.contains_key(&name) {
-                return Err(A::Error::custom("a repeated member"));
-            }
-            object.insert(name, members.next_value_seed(Self)?);
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// What stands before a value in an object.
+enum Name {
+    /// [`NUMBER`], of which there is one for every number.
+    Number,
+    Member(String),
+}
+
+/// Reads one.
+struct NameSeed;
+
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = Name;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Name, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed {
+    type Value = Name;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(if name == NUMBER { Name::Number } else { Name::Member(name.to_owned()) })
     }
 }
 
