@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -179,7 +180,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BackendSocket<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(bytes) = gathered(slices, &mut [0; SMALL]) {
+        let mut room = [MaybeUninit::uninit(); SMALL];
+        if let Some(bytes) = gathered(slices, &mut ReadBuf::uninit(&mut room)) {
             return self.poll_write(context, bytes);
         }
         let all = || slices.iter().map(|slice| slice.len()).sum();

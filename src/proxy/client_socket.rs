@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -42,8 +43,8 @@ impl<S: AsyncRead + Unpin> ClientSocket<S> {
             return true;
         }
         let read = poll_fn(|context| {
-            let mut bytes = [0; AHEAD]; // here, so that whoever waits has none of it
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut bytes = [MaybeUninit::uninit(); AHEAD]; // here, so that whoever waits has none of it
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut *self).poll_read(context, &mut buffer))?;
             self.put_back(buffer.filled());
             Poll::Ready(io::Result::Ok(()))
@@ -88,7 +89,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientSocket<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = Pin::new(&mut self.socket);
-        let polled = match gathered(slices, &mut [0; SMALL]) {
+        let mut room = [MaybeUninit::uninit(); SMALL];
+        let polled = match gathered(slices, &mut ReadBuf::uninit(&mut room)) {
             Some(bytes) => socket.poll_write(context, bytes),
             None => socket.poll_write_vectored(context, slices),
         };

@@ -2,28 +2,34 @@
 
 use std::io::IoSlice;
 
+use tokio::io::ReadBuf;
+
 /// What is copied together: the head of most answers, with a body that is shorter yet.
 pub(super) const SMALL: usize = 1024;
 
-/// Returns all of these pieces in one, in `room` where they are several; nothing where they are too
-/// large for that, or there are none.
+/// Returns all of these pieces in one, in `room` where they are several, which is empty and need not be
+/// cleared; nothing where they are too large for that, or there are none.
 pub(super) fn gathered<'a>(
     pieces: &'a [IoSlice<'_>],
-    room: &'a mut [u8; SMALL],
+    room: &'a mut ReadBuf<'_>,
 ) -> Option<&'a [u8]> {
     if let [one] = pieces {
         return Some(one);
     }
-    let mut filled = 0;
-    for piece in pieces {
-        room.get_mut(filled..filled + piece.len())?.copy_from_slice(piece);
-        filled += piece.len();
+    if pieces.iter().map(|piece| piece.len()).sum::<usize>() > room.remaining() {
+        return None;
     }
-    Some(&room[..filled]).filter(|all| !all.is_empty())
+    debug_assert!(room.filled().is_empty(), "what is there already is no piece");
+    for piece in pieces {
+        room.put_slice(piece);
+    }
+    Some(room.filled()).filter(|all| !all.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+
     use super::*;
 
     #[test]
@@ -39,7 +45,9 @@ mod tests {
             (&[b"", b""], None),
         ] {
             let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-            assert_eq!(gathered(&slices, &mut [0; SMALL]), want, "{} pieces", pieces.len());
+            let mut room = [MaybeUninit::uninit(); SMALL];
+            let mut room = ReadBuf::uninit(&mut room);
+            assert_eq!(gathered(&slices, &mut room), want, "{} pieces", pieces.len());
         }
     }
 }
