@@ -189,6 +189,6 @@ async fn start(
     let socket = BackendSocket::new(Box::new(stream) as Box<dyn Transport>, place);
     match protocol {
         UpstreamProtocol::Http2 => Trunk::start(socket).await.map(Made::Http2),
-        UpstreamProtocol::Usual => Ok(Made::Http1(Alone::new(socket))),
+        UpstreamProtocol::Usual => Ok(Made::Http1(Box::new(Alone::new(socket)))),
     }
 }

@@ -37,7 +37,8 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    connection: Alone,
+    /// In a box, as in a lease: that goes with the answer, which is moved many times a request.
+    connection: Box<Alone>,
     since: Instant,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Debug for Idle {
 /// A connection that was just made.
 #[derive(Debug)]
 pub(super) enum Made {
-    Http1(Alone),
+    Http1(Box<Alone>),
     Http2(Trunk),
 }
 
@@ -119,7 +120,7 @@ impl Pool {
         }
     }
 
-    fn lease_alone(self: &Rc<Self>, connection: Alone, reused: bool) -> Lease {
+    fn lease_alone(self: &Rc<Self>, connection: Box<Alone>, reused: bool) -> Lease {
         self.shared.tally.upstream_active.inc();
         self.lease(Line::Alone(Some(connection)), reused)
     }
@@ -128,7 +129,7 @@ impl Pool {
         Lease { line, reused, pool: Rc::clone(self) }
     }
 
-    fn put(&self, mut connection: Alone) {
+    fn put(&self, mut connection: Box<Alone>) {
         let mut idle = self.idle.borrow_mut();
         let is_full = self.shared.upstream_room.is_full();
         if idle.len() >= MOST || is_full || !connection.stays_quiet(&self.reaper.borrow()) {
@@ -205,7 +206,7 @@ pub(super) struct Lease {
 #[derive(Debug)]
 pub(super) enum Line {
     /// All of it, until it goes on as something else.
-    Alone(Option<Alone>),
+    Alone(Option<Box<Alone>>),
     Shared(Stream),
 }
 
@@ -231,7 +232,7 @@ impl Lease {
     /// The connection, where it is one that carries one request after another.
     pub(super) fn connection(&self) -> Option<&Alone> {
         match &self.line {
-            Line::Alone(connection) => connection.as_ref(),
+            Line::Alone(connection) => connection.as_deref(),
             Line::Shared(_) => None,
         }
     }
@@ -239,13 +240,13 @@ impl Lease {
     /// The connection, to read on, where it is one that carries one request after another.
     pub(super) fn connection_mut(&mut self) -> Option<&mut Alone> {
         match &mut self.line {
-            Line::Alone(connection) => connection.as_mut(),
+            Line::Alone(connection) => connection.as_deref_mut(),
             Line::Shared(_) => None,
         }
     }
 
     /// Takes the connection, where it is one that carries one request after another.
-    pub(super) fn take(&mut self) -> Option<Alone> {
+    pub(super) fn take(&mut self) -> Option<Box<Alone>> {
         match &mut self.line {
             Line::Alone(connection) => connection.take(),
             Line::Shared(_) => None,

@@ -12,7 +12,6 @@ use tokio_util::io::InspectReader;
 use tracing::debug;
 
 use super::activity::Activity;
-use super::alone::Alone;
 use super::lifetime::Lifetime;
 use super::pool::Lease;
 use super::record::Record;
@@ -36,7 +35,10 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Hands bytes on, first those that came behind the request's head.
     pub(super) async fn run(mut self, client: impl AsyncRead + AsyncWrite, head: Bytes) {
-        let Some((backend, ahead)) = self.lease.take().and_then(Alone::into_parts) else { return };
+        let Some((backend, ahead)) = self.lease.take().and_then(|backend| backend.into_parts())
+        else {
+            return;
+        };
         let (sent, received) = (Rc::<Cell<u64>>::default(), Rc::<Cell<u64>>::default());
         let ended = {
             let (read, write) = io::split(client);
