@@ -111,9 +111,7 @@ where
         link.activity.begins(!request.body().is_end_stream());
         // In a box, for hyper keeps the room of one for as long as there is a connection. Written into the
         // box, so that the compiler may make it there: `Box::pin` takes what is made and moves it, 4 KB.
-        Box::into_pin(Box::write(Box::new_uninit(), async move {
-            Ok::<_, std::convert::Infallible>(pipeline.serve(request, &link).await)
-        }))
+        Box::into_pin(Box::write(Box::new_uninit(), pipeline.serve(request, link)))
     });
     let mut connection = builder(limits).serve_connection(TokioIo::new(socket), service);
     let rest = REST.min(timeouts.idle);

@@ -1,7 +1,6 @@
 //! A client connection over HTTP/2, until it closes, has been idle or in use for too long, or is
 //! drained.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
@@ -75,7 +74,7 @@ pub(super) async fn serve<S>(
         async move {
             let wire = Wire::Http2 { stall: Stall::of_this_stream() };
             let link = Link { peer, activity, stage, wire };
-            Ok::<_, Infallible>(pipeline.serve(request, &link).await)
+            pipeline.serve(request, Rc::new(link)).await
         }
     });
     let (owner, socket) = borrowed::lend(socket);

@@ -1,6 +1,8 @@
 //! The straight line: one request, from its head to the answer.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,43 +89,45 @@ impl Pipeline {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.look()))
     }
 
-    /// Answers a request. Never fails: a reject is an answer too.
+    /// Answers a request. Never fails: a reject is an answer too, and what could fail is for hyper, which
+    /// wants it so.
     ///
-    /// A request begins with the call, and not when its answer is first waited for.
+    /// A request is one from the call on, and not from when its answer is first waited for: a client that is
+    /// gone by then is counted.
     ///
     /// Here and in most of what it goes through, an async block uses the arguments where they are: an async fn
     /// would keep each of them twice (rust-lang/rust#62958), and they are most of what there is.
     pub(super) fn serve(
-        &self,
+        self: Rc<Self>,
         request: Request<Incoming>,
-        link: &Link,
-    ) -> impl Future<Output = Response<ResponseBody>> {
-        let has_body = !request.body().is_end_stream();
-        let for_a_tunnel = *request.method() == Method::CONNECT;
-        let without_body =
-            self.shared.settings.preflight.forwards(request.method(), request.headers());
+        link: Rc<Link>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+        let (mut head, body) = request.into_parts();
+        let has_body = !body.is_end_stream();
+        let for_a_tunnel = head.method == Method::CONNECT;
+        let without_body = self.shared.settings.preflight.forwards(&head.method, &head.headers);
         let started = Instant::now();
         let mut record = Record::new(
             Rc::clone(&self.shared),
             started,
             self.ids.next(),
-            request.method().clone(),
-            request.uri().path(),
+            head.method.clone(),
+            head.uri.path(),
             link.activity.busy(started),
         );
         record.client = link.peer.address;
-        record.is_call = link.wire.is_http2() && grpc::is_call(request.headers());
+        record.is_call = link.wire.is_http2() && grpc::is_call(&head.headers);
         async move {
             let handled = {
                 let is_call = record.is_call;
-                let handled = pin!(self.handle(request, link, &mut record));
+                let handled = pin!(self.handle(&mut head, body, &link, &mut record));
                 match is_call {
                     true => Some(handled.await), // it ends as streams do
                     false => link.activity.or_cut(handled).await,
                 }
             };
             let (mut response, refused) = match handled {
-                Some(Ok(answer)) => (self.pass(answer, record, link), false),
+                Some(Ok(answer)) => (self.pass(answer, record, &link), false),
                 Some(Err(refusal)) => (self.refuse(refusal, record), true),
                 None => (self.cut(record), true),
             };
@@ -135,7 +139,7 @@ impl Pipeline {
             if is_last && !link.wire.is_http2() && !is_tunnel(&response) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            response
+            Ok(response)
         }
     }
 
@@ -143,26 +147,27 @@ impl Pipeline {
     /// out and no two change places.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        head: &mut Parts,
+        body: Incoming,
         link: &Link,
         record: &mut Record,
     ) -> impl Future<Output = Result<Answer, Refusal>> {
-        let (Parts { method, mut uri, version, mut headers, .. }, body) = request.into_parts();
         let (settings, peer) = (&self.shared.settings, &link.peer);
         async move {
-            record.origin = respond::origin(&headers);
-            record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(&headers));
+            let Parts { method, uri, version, headers, .. } = head;
+            record.origin = respond::origin(headers);
+            record.trace = self.shared.log.as_ref().and_then(|_| TraceContext::read(headers));
             record.hold(InFlight::enter(&self.shared).await?);
 
             if link.wire.is_http2() {
-                uri = http2::as_http1(&method, uri, &mut headers, settings.limits.headers)?;
+                *uri = http2::as_http1(method, mem::take(uri), headers, settings.limits.headers)?;
             }
-            let length = header::check_framing(&headers)?;
+            let length = header::check_framing(headers)?;
             let wish = match settings.upstream_protocol {
-                UpstreamProtocol::Usual => Wish::of(&method, version, &headers),
+                UpstreamProtocol::Usual => Wish::of(method, *version, headers),
                 UpstreamProtocol::Http2 => Wish::Http, // there it has another handshake (RFC 8441)
             };
-            let target = Target::read(&method, &uri, &headers, peer.scheme, settings.paths)?;
+            let target = Target::read(method, uri, headers, peer.scheme, settings.paths)?;
             // A proxy before us ends TLS, mostly: what settings say the browser used, the backend is
             // told, or it would send every request to `https` again.
             let scheme = settings.browsers.as_ref().map_or(peer.scheme, |browsers| {
@@ -170,23 +175,17 @@ impl Pipeline {
             });
             let (host, id) = (host(&target), record.request_id.clone());
             let forwarded =
-                Forwarded::read(&headers, peer, scheme, host, id, &settings.trusted_proxies);
+                Forwarded::read(headers, peer, scheme, host, id, &settings.trusted_proxies);
             record.client = forwarded.client;
             if forwarded.believed {
                 record.request_id = forwarded.way.request_id.clone();
             }
-            let route = settings.routes.find(&method, &target.authority, &target.path);
+            let route = settings.routes.find(method, &target.authority, &target.path);
             record.route = Some(self.shared.metrics_place(route.place));
 
-            let preflight = settings.preflight.forwards(&method, &headers);
+            let preflight = settings.preflight.forwards(method, headers);
             let rule = if preflight { &self.of_preflights } else { route.rule };
-            let visit = Visit {
-                method: &method,
-                headers: &headers,
-                target: &target,
-                forwarded: &forwarded,
-                wish,
-            };
+            let visit = Visit { method, headers, target: &target, forwarded: &forwarded, wish };
             let caller = match rule.access.asks_who() {
                 true => self.authenticate(&visit, rule, record).await,
                 false => Ok(None),
@@ -203,27 +202,27 @@ impl Pipeline {
             record.body = Some(body.progress());
             // Also where it is no WebSocket to us, as before a backend over HTTP/2.
             let protocol_token =
-                self.shared.settings.websocket_protocol_token && credential::in_protocols(&headers);
+                self.shared.settings.websocket_protocol_token && credential::in_protocols(headers);
 
-            let (mut head, stripped) = settings.strip.strip(headers);
+            let (mut clean, stripped) = settings.strip.strip(mem::take(headers));
             self.shared.metrics.stripped(stripped);
             if preflight {
-                head = head.without_credentials_and_body();
+                clean = clean.without_credentials_and_body();
             } else if settings.routes.look_at_methods() {
-                head = head.without_method_overrides();
+                clean = clean.without_method_overrides();
             }
             if body.has_a_length() {
-                head = head.without_trailers();
+                clean = clean.without_trailers();
             }
             if protocol_token {
-                head.remove_protocol_token();
+                clean.remove_protocol_token();
             }
             if wish == Wish::WebSocket {
-                head.ask_for_websocket();
+                clean.ask_for_websocket();
             }
             let outgoing = Outgoing {
                 permit: &permit,
-                head: &head,
+                head: &clean,
                 way: &forwarded.way,
                 target: &target,
                 length,

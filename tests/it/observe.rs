@@ -697,6 +697,22 @@ async fn a_client_that_left_before_the_answer_is_counted_and_logged() {
     assert!(proxy.logged().contains(r#""path":"/slow","status":499"#), "{}", proxy.logged());
 }
 
+/// Its end is read with its request, before anything was done about that.
+#[tokio::test(flavor = "local")]
+async fn a_client_that_leaves_at_once_is_counted_and_logged() {
+    const CLIENTS: usize = 8;
+    let issuer = Issuer::start(Clock::System).unwrap();
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(settings(&issuer, &upstream)).await;
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+        client.write_all(b"GET /at-once HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    }
+    let line = r#"countersign_requests_total{carrier="none",decision="rejected",reason="client-gone",route="none"}"#;
+    until("all are counted", async || proxy.metric(line).await == CLIENTS as f64).await;
+    assert!(proxy.logged().contains(r#""path":"/at-once","status":499"#), "{}", proxy.logged());
+}
+
 #[test]
 fn the_readme_tells_of_every_metric() {
     let readme = include_str!("../../README.md");
