@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
-use tokio::time::Instant;
 
 use super::body::Patience;
 use super::browser::Visit;
@@ -106,7 +105,7 @@ impl Pipeline {
         let has_body = !body.is_end_stream();
         let for_a_tunnel = head.method == Method::CONNECT;
         let without_body = self.shared.settings.preflight.forwards(&head.method, &head.headers);
-        let started = Instant::now();
+        let started = link.activity.head_came();
         let mut record = Record::new(
             Rc::clone(&self.shared),
             started,
