@@ -18,8 +18,6 @@ pub(super) struct Activity(Rc<Told>);
 #[derive(Debug)]
 struct Told {
     state: Cell<(State, Instant)>,
-    /// When bytes last came that may be of a head; kept where requests come one after another.
-    came: Cell<Instant>,
     /// Since when the client has taken nothing of what there is for it.
     blocked: Cell<Option<Instant>>,
     /// And of what is still with TLS.
@@ -59,10 +57,8 @@ pub(super) enum State {
 
 impl Activity {
     pub(super) fn start() -> Self {
-        let now = Instant::now();
         Self(Rc::new(Told {
-            state: Cell::new((State::New, now)),
-            came: Cell::new(now),
+            state: Cell::new((State::New, Instant::now())),
             blocked: Cell::default(),
             stuck: Cell::default(),
             requests: Cell::default(),
@@ -70,7 +66,7 @@ impl Activity {
             under_way: Cell::default(),
             last: Notify::new(),
             multiplexed: Cell::default(),
-            moved: Cell::new(now),
+            moved: Cell::new(Instant::now()),
             unheard: Cell::default(),
             cut: Cell::default(),
             cutting: Notify::new(),
@@ -121,16 +117,7 @@ impl Activity {
     pub(super) fn busy(&self, since: Instant) -> Busy {
         self.0.under_way.set(self.0.under_way.get() + 1);
         self.0.state.set((State::Busy, since));
-        Busy { activity: self.clone(), over: None }
-    }
-
-    /// Returns when a request came whose head is whole by now: now, where requests come side by side, and
-    /// where all of it came while the one before was under way.
-    pub(super) fn head_came(&self) -> Instant {
-        match self.0.state.get() {
-            (State::Head, _) => self.0.came.get(),
-            (State::New | State::Busy | State::Idle, _) => Instant::now(),
-        }
+        Busy(self.clone())
     }
 
     /// Returns when the head that is being waited for, if any, must be whole.
@@ -237,15 +224,15 @@ impl Activity {
     pub(super) fn bytes_came(&self) {
         self.moved();
         self.0.unheard.set(0);
-        let (state, since) = self.0.state.get();
-        if state == State::Busy || self.0.multiplexed.get() {
-            return;
+        match self.0.state.get() {
+            // The first head's time runs from the start, so its first byte does not renew it.
+            (State::New, since) => self.0.state.set((State::Head, since)),
+            // Where a body still goes on it may be of that, which is told when it has passed.
+            (State::Idle, _) if !self.0.multiplexed.get() => {
+                self.0.state.set((State::Head, Instant::now()));
+            }
+            (State::Idle | State::Head | State::Busy, _) => {}
         }
-        let now = Instant::now();
-        self.0.came.set(now);
-        // The first head's time runs from the start, so its first byte does not renew it. Where a body still
-        // goes on they may be of that, which is told when it has passed.
-        self.0.state.set((State::Head, if state == State::Idle { now } else { since }));
     }
 
     /// The next head began while the request before it was under way: it has its time from the end of
@@ -253,7 +240,6 @@ impl Activity {
     pub(super) fn head_began_before(&self) {
         if let (State::Idle, since) = self.0.state.get() {
             self.0.state.set((State::Head, since));
-            self.0.came.set(since);
         }
     }
 }
@@ -311,24 +297,14 @@ impl BodyOf {
 
 /// Says that a request is under way.
 #[derive(Debug)]
-pub(super) struct Busy {
-    activity: Activity,
-    over: Option<Instant>,
-}
-
-impl Busy {
-    /// Says that it ends now, when this is dropped: for whoever has looked at the clock.
-    pub(super) fn ends(&mut self, now: Instant) {
-        self.over = Some(now);
-    }
-}
+pub(super) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let told = &self.activity.0;
+        let told = &self.0.0;
         told.under_way.set(told.under_way.get() - 1);
         if told.under_way.get() == 0 {
-            told.state.set((State::Idle, self.over.unwrap_or_else(Instant::now)));
+            told.state.set((State::Idle, Instant::now()));
         }
     }
 }
@@ -360,31 +336,6 @@ mod tests {
         }
         activity.bytes_came();
         assert_eq!(activity.rests_since(), None, "the next request has begun");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_lasts_from_the_last_bytes_of_its_head_to_the_end_that_was_told() {
-        const SECOND: Duration = Duration::from_secs(1);
-        let activity = Activity::start();
-        for connection in ["new", "kept"] {
-            for piece in ["first", "second"] {
-                activity.bytes_came();
-                let came = Instant::now();
-                time::advance(SECOND).await;
-                assert_eq!(activity.head_came(), came, "{connection}: its {piece} piece");
-            }
-            let mut busy = activity.busy(activity.head_came());
-            activity.bytes_came(); // of the next
-            let over = Instant::now();
-            busy.ends(over);
-            time::advance(SECOND).await;
-            drop(busy);
-            assert_eq!(activity.rests_since(), Some(over), "{connection}");
-            assert_eq!(activity.head_came(), Instant::now(), "{connection}: the next was there");
-            activity.head_began_before();
-            assert_eq!(activity.head_came(), over, "{connection}: some of it was");
-            drop(activity.busy(over));
-        }
     }
 
     #[tokio::test(start_paused = true)]

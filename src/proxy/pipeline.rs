@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
+use tokio::time::Instant;
 
 use super::body::Patience;
 use super::browser::Visit;
@@ -88,8 +89,7 @@ impl Pipeline {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.look()))
     }
 
-    /// Answers a request. Never fails: a reject is an answer too, and what could fail is for hyper, which
-    /// wants it so.
+    /// Answers a request. Never fails: a reject is an answer too. It is hyper that asks for a result.
     ///
     /// A request is one from the call on, and not from when its answer is first waited for: a client that is
     /// gone by then is counted.
@@ -105,7 +105,7 @@ impl Pipeline {
         let has_body = !body.is_end_stream();
         let for_a_tunnel = head.method == Method::CONNECT;
         let without_body = self.shared.settings.preflight.forwards(&head.method, &head.headers);
-        let started = link.activity.head_came();
+        let started = Instant::now();
         let mut record = Record::new(
             Rc::clone(&self.shared),
             started,

@@ -55,7 +55,7 @@ pub(super) struct Record {
     received: u64,
     end: Cell<End>,
     _slot: Option<InFlight>,
-    busy: Busy,
+    _busy: Busy,
 }
 
 /// How an answer of the backend's ended.
@@ -120,7 +120,7 @@ impl Record {
             received: 0,
             end: Cell::new(End::AsSent),
             _slot: None,
-            busy,
+            _busy: busy,
         })
     }
 
@@ -193,9 +193,7 @@ impl Drop for Record {
         }
         let route = self.route.unwrap_or(self.shared.no_metrics_place());
         let reason = self.reject.as_ref().map(Reject::label);
-        let now = Instant::now();
-        self.busy.ends(now);
-        let total = now.duration_since(self.started);
+        let total = self.started.elapsed();
         self.shared.tally.request(
             route,
             &Outcome {
