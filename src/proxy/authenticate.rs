@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::browser::Visit;
+use super::in_step::others_first;
 use super::pipeline::Pipeline;
 use super::record::Record;
 use super::seen::{Known, Proof};
@@ -125,7 +126,14 @@ impl Pipeline {
         token: BearerToken<'_>,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let now = self.shared.clock.now();
-        match self.recall(token, now)? {
+        let mut recalled = self.recall(token, now);
+        if matches!(recalled, Ok(None)) {
+            others_first().await;
+            recalled = self.recall(token, now); // one that came at the same time may have had it verified
+        }
+        let missed = matches!(recalled, Ok(None));
+        self.shared.tally.looked_up(if missed { Lookup::Miss } else { Lookup::Hit });
+        match recalled? {
             Some(known) => Ok((known, AuthSource::Cache)),
             None => Box::pin(self.verify(token, now)).await,
         }
@@ -135,10 +143,7 @@ impl Pipeline {
     /// remembered; that it is good now, and that its key still is, is asked again.
     fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
-        let Some(known) = seen.find(token) else {
-            self.shared.tally.looked_up(Lookup::Miss);
-            return Ok(None);
-        };
+        let Some(known) = seen.find(token) else { return Ok(None) };
         let held = self.keys[known.place].look();
         let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
         if !held.usable(max_stale, now) {
@@ -146,10 +151,8 @@ impl Pipeline {
         }
         if !known.key_is_held(&held) {
             seen.forget(token);
-            self.shared.tally.looked_up(Lookup::Miss);
             return Ok(None);
         }
-        self.shared.tally.looked_up(Lookup::Hit);
         known.check_dates(now)?;
         Ok(Some(known))
     }

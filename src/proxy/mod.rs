@@ -23,6 +23,7 @@ mod handshake;
 mod http1;
 mod http2;
 mod in_flight;
+mod in_step;
 mod lifetime;
 mod link;
 mod lobby;

@@ -18,6 +18,7 @@ use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, RequestIds};
 use super::in_flight::InFlight;
+use super::in_step::others_first;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
 use super::local::Local;
@@ -228,6 +229,9 @@ impl Pipeline {
                 wish,
                 may_be_silent: record.may_be_silent(),
             };
+            if !link.wire.is_http2() {
+                others_first().await; // there it costs more than it saves
+            }
             let mut answer = match record.is_call {
                 true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
                 false => self.upstream.forward(outgoing, body).await?,

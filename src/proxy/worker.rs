@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::current::Current;
 use super::stage::Stage;
-use super::{Shared, connection};
+use super::{Shared, connection, in_step};
 use crate::listen::Socket;
 use crate::telemetry::metrics;
 
@@ -72,6 +72,8 @@ fn local_runtime() -> io::Result<LocalRuntime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2) // names are looked up there
+        .max_io_events_per_tick(in_step::AT_ONCE)
+        .event_interval(in_step::TASKS)
         .on_thread_park(metrics::add_up)
         .build_local(LocalOptions::default())
 }
