@@ -9,6 +9,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use super::frames::{END_HEADERS, END_STREAM, H2, HEADERS, block, frame};
+use super::raw::Ask;
 use super::tokens::{
     ALICE, B, By, CLERK, NOW, OIDC, Scene, bearer, forged, good, oidc, rsa_jwk, session,
     session_by_b, usual,
@@ -289,6 +291,21 @@ async fn cch_15_all_who_first_show_a_token_at_once_get_one_answer() {
     let seen = scene.upstream.take();
     assert_eq!(seen.len(), 150);
     assert!(seen.iter().all(|it| it.header("x-clerk-user-id") == Some(ALICE)));
+}
+
+/// A page that opens sends a dozen requests at once, all with a token that nobody came with before.
+#[tokio::test(flavor = "local")]
+async fn a_token_that_several_requests_bring_at_once_is_verified_once() {
+    const REQUESTS: usize = 8;
+    let scene = Scene::set().await;
+    let mut client = H2::open(&scene.proxy.address).await;
+    let head = block(&Ask::get("/api").bearer(&good()));
+    let requests: Vec<u8> = (0..REQUESTS)
+        .flat_map(|_| frame(HEADERS, END_STREAM | END_HEADERS, client.stream(), &head))
+        .collect();
+    assert!(client.send(&requests).await);
+    until("all have come", async || scene.upstream.seen().len() == REQUESTS).await;
+    assert_eq!(look_ups(&scene.proxy).await, [7.0, 1.0]);
 }
 
 /// The packages that the program is built of, and their versions.
