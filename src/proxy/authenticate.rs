@@ -46,7 +46,7 @@ impl Pipeline {
             }
             (None, None) => return Ok(None),
         };
-        record.auth = started.elapsed();
+        record.auth = started.elapsed().saturating_sub(record.others);
         let testimony = match answer {
             Ok((known, source)) => self.testimony(known, source, presented, visit, record),
             Err(reject) => Err(reject),
@@ -65,7 +65,7 @@ impl Pipeline {
         visit: &Visit<'_>,
         record: &mut Record,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        match self.identify(token).await {
+        match self.identify(token, record).await {
             Err(reject) if reject.is_of_a_date() => {
                 Box::pin(self.renew(token, reject, visit, record)).await
             }
@@ -124,15 +124,21 @@ impl Pipeline {
     pub(super) async fn identify(
         &self,
         token: BearerToken<'_>,
+        record: &mut Record,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let now = self.shared.clock.now();
-        let mut recalled = self.recall(token, now);
-        if matches!(recalled, Ok(None)) {
-            others_first().await;
-            recalled = self.recall(token, now); // one that came at the same time may have had it verified
-        }
-        let missed = matches!(recalled, Ok(None));
-        self.shared.tally.looked_up(if missed { Lookup::Miss } else { Lookup::Hit });
+        let mut now = self.shared.clock.now();
+        let recalled = match self.recall(token, now) {
+            Ok(None) => {
+                let began = Instant::now();
+                others_first().await;
+                record.others += began.elapsed();
+                now = self.shared.clock.now();
+                self.recall(token, now) // one of them may have come with the same token
+            }
+            recalled => recalled,
+        };
+        let lookup = if matches!(recalled, Ok(None)) { Lookup::Miss } else { Lookup::Hit };
+        self.shared.tally.looked_up(lookup);
         match recalled? {
             Some(known) => Ok((known, AuthSource::Cache)),
             None => Box::pin(self.verify(token, now)).await,

@@ -191,7 +191,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<SignedIn, Reject> {
         let token = browser.cookies.session.as_deref().unwrap_or_default();
-        let reject = match self.session(token).await {
+        let reject = match self.session(token, record).await {
             Ok(signed_in) => return self.kept(browser, signed_in),
             Err(reject) if reject.is_failure() => return Err(reject),
             Err(reject) => reject,
@@ -231,7 +231,7 @@ impl Pipeline {
             record.cookies.extend_from_slice(directives.lines());
             return Err(exchange.without_session());
         };
-        let signed_in = match self.session(token).await {
+        let signed_in = match self.session(token, record).await {
             Err(reject) if exchange.instance.is_development() && reject.is_of_a_date() => {
                 self.late_session(token, browser.now).await
             }
@@ -297,7 +297,7 @@ impl Pipeline {
         if session_of(token).as_ref() != Some(&session) {
             return Err(Failure::InvalidSessionToken);
         }
-        let answer = match self.session(token).await {
+        let answer = match self.session(token, record).await {
             Ok(signed_in) => Ok(signed_in),
             // A session all the same, which the browser is to have.
             Err(Reject::SessionPending) => Err(Reject::SessionPending),
@@ -308,12 +308,12 @@ impl Pipeline {
     }
 
     /// Verifies a session token of the instance's, and no other token.
-    async fn session(&self, token: &str) -> Result<SignedIn, Reject> {
+    async fn session(&self, token: &str, record: &mut Record) -> Result<SignedIn, Reject> {
         let bearer = BearerToken::of(token);
         if self.known_session(bearer).is_none() {
             verdict::check_session(bearer, self.shared().settings.limits.token, self.clerk())?;
         }
-        self.identify(bearer).await
+        self.identify(bearer, record).await
     }
 
     /// Returns what was found out about a session token of the instance's before.

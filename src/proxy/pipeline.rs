@@ -197,6 +197,10 @@ impl Pipeline {
             if is_known {
                 record.cookies.append(&mut record.on_arrival);
             }
+            // All are decided before one is sent. Over HTTP/2 that costs more than it saves.
+            if !link.wire.is_http2() {
+                others_first().await;
+            }
             let length = length.filter(|_| !preflight);
             let body = self.admit_body(body, length, preflight, link)?;
             record.body = Some(body.progress());
@@ -229,9 +233,6 @@ impl Pipeline {
                 wish,
                 may_be_silent: record.may_be_silent(),
             };
-            if !link.wire.is_http2() {
-                others_first().await; // there it costs more than it saves
-            }
             let mut answer = match record.is_call {
                 true => Box::pin(self.forward_call(outgoing, body, record, link)).await?,
                 false => self.upstream.forward(outgoing, body).await?,

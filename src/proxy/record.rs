@@ -45,6 +45,8 @@ pub(super) struct Record {
     /// For the log; nothing where there is none.
     pub(super) trace: Option<TraceContext>,
     pub(super) auth: Duration,
+    /// What others took meanwhile, who went first.
+    pub(super) others: Duration,
     pub(super) upstream: Option<Duration>,
     pub(super) body: Option<Rc<Progress>>,
     decision: Decision,
@@ -110,6 +112,7 @@ impl Record {
             client: None,
             trace: None,
             auth: Duration::ZERO,
+            others: Duration::ZERO,
             upstream: None,
             body: None,
             // Until there is an answer: a client that leaves has its request dropped in the middle.

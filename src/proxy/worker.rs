@@ -135,6 +135,8 @@ fn observe(ended: Result<(), task::JoinError>, current: &Current) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::io::Write;
     use std::time::Duration;
 
     use prometheus::Registry;
@@ -143,6 +145,38 @@ mod tests {
 
     use super::*;
     use crate::telemetry::metrics::{Lookup, Metrics, Tally};
+
+    /// What comes meanwhile is read when all are through: as many as come at once, with each of two waits.
+    #[test]
+    fn a_worker_does_not_ask_for_news_while_tasks_go_in_step() {
+        let done = Rc::new(RefCell::new(Vec::new()));
+        local_runtime().unwrap().block_on(async {
+            let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            far.set_nonblocking(true).unwrap();
+            let far = UnixStream::from_std(far).unwrap();
+            let mut tasks = JoinSet::new();
+            let heard = Rc::clone(&done);
+            let (listening, listens) = oneshot::channel();
+            tasks.spawn_local(async move {
+                listening.send(()).unwrap();
+                far.readable().await.unwrap();
+                heard.borrow_mut().push("news");
+            });
+            listens.await.unwrap();
+            for _ in 0..in_step::AT_ONCE {
+                let done = Rc::clone(&done);
+                tasks.spawn_local(async move {
+                    in_step::others_first().await;
+                    in_step::others_first().await;
+                    done.borrow_mut().push("a request");
+                });
+            }
+            near.write_all(b"news").unwrap();
+            tasks.join_all().await;
+        });
+        let done = done.borrow();
+        assert_eq!(done.iter().position(|it| *it == "news"), Some(in_step::AT_ONCE));
+    }
 
     #[test]
     fn what_a_worker_has_counted_is_told_before_it_sleeps() {
