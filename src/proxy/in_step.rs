@@ -35,3 +35,31 @@ pub(super) async fn others_first() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_go_through_a_step_before_one_goes_on() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let tasks = LocalSet::new();
+        for name in ["a", "b", "c"] {
+            let seen = Rc::clone(&seen);
+            tasks.spawn_local(async move {
+                for step in 1..=3 {
+                    seen.borrow_mut().push((step, name));
+                    others_first().await;
+                }
+            });
+        }
+        tasks.await;
+        let in_step = [1, 2, 3].map(|step| ["a", "b", "c"].map(|name| (step, name)));
+        assert_eq!(*seen.borrow(), in_step.as_flattened());
+    }
+}
