@@ -11,8 +11,8 @@ use tokio::task::coop;
 /// Has a future polled only where that itself has woken the task.
 ///
 /// Whatever a task waits for is asked again each time it is woken, and a timer or a channel takes locks to say
-/// that there is nothing. A connection is woken some times a request, and what it waits for beside requests
-/// once in seconds.
+/// that there is nothing. A connection is woken several times a request, and what it waits for beside
+/// requests once in seconds.
 #[derive(Debug)]
 pub(super) struct OwnWaker {
     bell: Arc<Bell>,

@@ -197,7 +197,7 @@ impl Pipeline {
             if is_known {
                 record.cookies.append(&mut record.on_arrival);
             }
-            // All are decided before one is sent. Over HTTP/2 that costs more than it saves.
+            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves.
             if !link.wire.is_http2() {
                 others_first().await;
             }

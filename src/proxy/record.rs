@@ -45,7 +45,7 @@ pub(super) struct Record {
     /// For the log; nothing where there is none.
     pub(super) trace: Option<TraceContext>,
     pub(super) auth: Duration,
-    /// What others took meanwhile, who went first.
+    /// What others took who went first, while a token waited to be verified; no part of `auth`.
     pub(super) others: Duration,
     pub(super) upstream: Option<Duration>,
     pub(super) body: Option<Rc<Progress>>,

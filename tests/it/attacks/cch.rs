@@ -293,7 +293,7 @@ async fn cch_15_all_who_first_show_a_token_at_once_get_one_answer() {
     assert!(seen.iter().all(|it| it.header("x-clerk-user-id") == Some(ALICE)));
 }
 
-/// A page that opens sends a dozen requests at once, all with a token that nobody came with before.
+/// A page that opens sends several requests at once, all with a token that nobody came with before.
 #[tokio::test(flavor = "local")]
 async fn a_token_that_several_requests_bring_at_once_is_verified_once() {
     const REQUESTS: usize = 8;
@@ -305,7 +305,7 @@ async fn a_token_that_several_requests_bring_at_once_is_verified_once() {
         .collect();
     assert!(client.send(&requests).await);
     until("all have come", async || scene.upstream.seen().len() == REQUESTS).await;
-    assert_eq!(look_ups(&scene.proxy).await, [7.0, 1.0]);
+    assert_eq!(look_ups(&scene.proxy).await, [REQUESTS as f64 - 1.0, 1.0]);
 }
 
 /// The packages that the program is built of, and their versions.
