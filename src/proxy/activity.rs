@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
+use super::present;
+
 /// What a connection is doing. Shared by its socket, its requests and its timers.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Rc<Told>);
@@ -76,7 +78,7 @@ impl Activity {
     /// The client has said that it speaks HTTP/2: from now on it is idle until there is a request.
     pub(super) fn speaks_http2(&self) {
         self.0.multiplexed.set(true);
-        self.0.state.set((State::Idle, Instant::now()));
+        self.0.state.set((State::Idle, present::now()));
     }
 
     /// Says that nothing may be read as a request any more after the one that is under way.
@@ -217,7 +219,7 @@ impl Activity {
 
     fn moved(&self) {
         if self.0.multiplexed.get() {
-            self.0.moved.set(Instant::now());
+            self.0.moved.set(present::now());
         }
     }
 
@@ -229,7 +231,7 @@ impl Activity {
             (State::New, since) => self.0.state.set((State::Head, since)),
             // Where a body still goes on it may be of that, which is told when it has passed.
             (State::Idle, _) if !self.0.multiplexed.get() => {
-                self.0.state.set((State::Head, Instant::now()));
+                self.0.state.set((State::Head, present::now()));
             }
             (State::Idle | State::Head | State::Busy, _) => {}
         }
@@ -248,7 +250,7 @@ impl Activity {
 fn waits(since: &Cell<Option<Instant>>, pending: bool) {
     match (pending, since.get()) {
         (false, Some(_)) => since.set(None),
-        (true, None) => since.set(Some(Instant::now())),
+        (true, None) => since.set(Some(present::now())),
         (false, None) | (true, Some(_)) => {}
     }
 }
@@ -285,7 +287,7 @@ impl BodyOf {
     fn was_no_head(&self) {
         let state = &self.activity.0.state;
         if let (State::Idle | State::Head, _) = state.get() {
-            state.set((State::Idle, Instant::now()));
+            state.set((State::Idle, present::now()));
         }
     }
 
@@ -304,7 +306,7 @@ impl Drop for Busy {
         let told = &self.0.0;
         told.under_way.set(told.under_way.get() - 1);
         if told.under_way.get() == 0 {
-            told.state.set((State::Idle, Instant::now()));
+            told.state.set((State::Idle, present::now()));
         }
     }
 }

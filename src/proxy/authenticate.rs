@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::browser::Visit;
 use super::in_step::others_first;
 use super::pipeline::Pipeline;
+use super::present;
 use super::record::Record;
 use super::seen::{Known, Proof};
 use crate::clerk_api::SessionState;
@@ -38,7 +37,7 @@ impl Pipeline {
         if !matches!(found, Ok(None)) {
             record.carrier = Carrier::Header; // one that cannot be read stood there too
         }
-        let started = Instant::now();
+        let started = present::looked();
         let (answer, presented) = match (found?, &self.shared.settings.browsers) {
             (Some(token), _) => (self.bear(token, visit, record).await, Presented::Bearer),
             (None, Some(browsers)) => {
@@ -46,7 +45,7 @@ impl Pipeline {
             }
             (None, None) => return Ok(None),
         };
-        record.auth = started.elapsed().saturating_sub(record.others);
+        record.auth = (present::looked() - started).saturating_sub(record.others);
         let testimony = match answer {
             Ok((known, source)) => self.testimony(known, source, presented, visit, record),
             Err(reject) => Err(reject),
@@ -129,9 +128,9 @@ impl Pipeline {
         let mut now = self.shared.clock.now();
         let recalled = match self.recall(token, now) {
             Ok(None) => {
-                let began = Instant::now();
+                let began = present::looked();
                 others_first().await;
-                record.others += began.elapsed();
+                record.others += present::looked() - began;
                 now = self.shared.clock.now();
                 self.recall(token, now) // one of them may have come with the same token
             }

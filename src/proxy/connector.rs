@@ -19,6 +19,7 @@ use super::backend_socket::{BackendSocket, Transport};
 use super::local::Local;
 use super::making::Making;
 use super::pool::{Lease, Made, Pool};
+use super::present;
 use super::room;
 use super::settings::{UpstreamAddress, UpstreamProtocol};
 use super::snapshot::Snapshot;
@@ -62,7 +63,7 @@ impl Connector {
 
     /// Takes a connection that is there, or makes one; and says when that was.
     pub(super) async fn take(&self, wish: Wish) -> Result<(Lease, Instant), Reject> {
-        let now = Instant::now();
+        let now = present::now();
         let kept = match wish {
             Wish::Http => self.pool.take(now),
             Wish::WebSocket => self.pool.take_alone(now),

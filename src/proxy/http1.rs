@@ -22,6 +22,7 @@ use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Handover, Link, Wire};
 use super::own_waker::OwnWaker;
+use super::present::during;
 use super::stage::{Closing, Stage};
 use super::{Limits, Shared};
 use crate::core::reject::Reject;
@@ -130,7 +131,7 @@ where
         });
         let event = tokio::select! {
             biased;
-            ended = &mut connection => Event::Ended(ended),
+            ended = during(&mut connection) => Event::Ended(ended),
             event = others => event,
         };
         match event {

@@ -23,6 +23,7 @@ use super::connection::{QUIET, seldom};
 use super::current::Current;
 use super::forwarded::Peer;
 use super::link::{Link, Wire};
+use super::present::during;
 use super::stage::{Closing, Stage};
 use super::streams::{Stall, Streams};
 use super::{Limits, Shared};
@@ -88,7 +89,7 @@ pub(super) async fn serve<S>(
     loop {
         tokio::select! {
             biased;
-            ended = &mut connection => {
+            ended = during(&mut connection) => {
                 match ended {
                     Ok(()) => break,
                     Err(error) => return observe(&error, current.pipeline().shared()),

@@ -33,6 +33,7 @@ mod own_waker;
 mod pipeline;
 mod pool;
 mod preface;
+mod present;
 mod reader;
 mod record;
 mod request_body;

@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
-use tokio::time::Instant;
 
 use super::body::Patience;
 use super::browser::Visit;
@@ -22,6 +21,7 @@ use super::in_step::others_first;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
 use super::local::Local;
+use super::present;
 use super::record::Record;
 use super::request_body::RequestBody;
 use super::respond;
@@ -106,7 +106,7 @@ impl Pipeline {
         let has_body = !body.is_end_stream();
         let for_a_tunnel = head.method == Method::CONNECT;
         let without_body = self.shared.settings.preflight.forwards(&head.method, &head.headers);
-        let started = Instant::now();
+        let started = present::now();
         let mut record = Record::new(
             Rc::clone(&self.shared),
             started,

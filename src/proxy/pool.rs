@@ -14,6 +14,7 @@ use tokio::time::{self, Instant};
 
 use super::alone::Alone;
 use super::local::Local;
+use super::present;
 use super::trunk::{Stream, Trunk, Trunks};
 use crate::core::upgrade::Wish;
 
@@ -138,7 +139,7 @@ impl Pool {
         if idle.is_empty() {
             self.filled.notify_one();
         }
-        idle.push(Idle { connection, since: Instant::now() });
+        idle.push(Idle { connection, since: present::now() });
         self.shared.tally.upstream_idle.inc();
     }
 

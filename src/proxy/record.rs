@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::activity::Busy;
 use super::in_flight::InFlight;
 use super::local::Local;
+use super::present;
 use super::request_body::Progress;
 use super::seen::Known;
 use crate::core::reject::{Refusal, Reject};
@@ -196,7 +197,7 @@ impl Drop for Record {
         }
         let route = self.route.unwrap_or(self.shared.no_metrics_place());
         let reason = self.reject.as_ref().map(Reject::label);
-        let total = self.started.elapsed();
+        let total = present::looked() - self.started;
         self.shared.tally.request(
             route,
             &Outcome {

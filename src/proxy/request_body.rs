@@ -17,6 +17,7 @@ use super::broken::Broken;
 use super::link::Link;
 use super::local::Local;
 use super::pool::Lease;
+use super::present;
 use crate::core::reject::Reject;
 
 /// A request's body on its way to the backend.
@@ -166,7 +167,7 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(self.break_off(Reject::RequestTimeout, None))));
         };
         self.patience.renew();
-        self.progress.last.set(Some(Instant::now()));
+        self.progress.last.set(Some(present::now()));
         Poll::Ready(match frame {
             None => {
                 self.ended();

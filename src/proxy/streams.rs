@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use hyper::rt::Executor;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{self, Instant};
 use tracing::debug;
+
+use super::present::during;
 
 /// Runs the streams of one connection; they end with it.
 #[derive(Clone, Debug)]
@@ -51,9 +54,10 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
         let stalled = Rc::clone(&stall);
         let stream = STALL.scope(stall, stream);
         self.tasks.borrow_mut().spawn_local(async move {
+            let mut stream = pin!(stream);
             tokio::select! {
                 biased;
-                () = stream => {}
+                () = during(&mut stream) => {}
                 // Whoever drops a stream before its end resets it.
                 () = stalled.is_over(patience) => debug!("stream reset: the client takes nothing"),
             }

@@ -20,6 +20,7 @@ use super::broken::Broken;
 use super::connector::Connector;
 use super::local::Local;
 use super::pool::{Lease, Line};
+use super::present;
 use super::request_body::{Progress, RequestBody};
 use super::snapshot::Snapshot;
 use super::timers::Timers;
@@ -164,7 +165,7 @@ impl Upstream {
             match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
                 Ok(response) => match fault(&response, outgoing.wish) {
                     Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
-                    None => Ok(Answer { response, lease, request, took: sent.elapsed() }),
+                    None => Ok(Answer { response, lease, request, took: present::now() - sent }),
                 },
                 Err(unanswered) => {
                     let method = outgoing.target.method;
