@@ -183,7 +183,7 @@ pub fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// Tells whether two objects say the same.
-pub fn same_members(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
+fn same_members(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     let found = |(name, value): (&String, &Value)| b.get(name).is_some_and(|own| same(value, own));
     a.len() == b.len() && a.iter().all(found)
 }

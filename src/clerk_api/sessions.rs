@@ -5,7 +5,7 @@
 //! wait for it, it is asked once.
 
 use super::{ClerkApi, Unanswered};
-use crate::core::json;
+use crate::core::json::{self, Value};
 use crate::telemetry::metrics::SessionAnswer;
 
 /// What the Backend API says of a session.
@@ -47,10 +47,10 @@ impl ClerkApi {
             return Ok(SessionState::Over);
         }
         super::succeeded(&fetched)?;
-        let session = json::parse_object(&fetched.body);
+        let session = json::parse_object(&*fetched.body);
         let session =
             session.map_err(|_| Unanswered("the session is no JSON object".to_owned()))?;
-        match session.get("status").and_then(serde_json::Value::as_str) {
+        match session.get("status").and_then(Value::as_str) {
             Some("active") => Ok(SessionState::Active),
             Some(_) => Ok(SessionState::Over),
             None => Err(Unanswered("the session has no status".to_owned())),

@@ -11,7 +11,6 @@ use crate::core::caller::Caller;
 use crate::core::clerk::has::Asked;
 use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::identity::Identity;
-use crate::core::json;
 use crate::core::reject::{Refusal, Reject};
 
 /// What a route asks of the caller, and what becomes of whoever has it not.
@@ -366,8 +365,8 @@ impl Standing {
     /// Keeps of `caller` what routes ask about: of the claims, those at these pointers.
     pub fn of<'a>(caller: &Caller, asked: impl Iterator<Item = &'a Arc<str>>) -> Self {
         let claims = asked.filter_map(|pointer| {
-            let value = json::pointed(&caller.claims, pointer)?;
-            Some((Arc::clone(pointer), value.clone()))
+            let value = caller.claims.pointed(pointer)?;
+            Some((Arc::clone(pointer), Value::from(value)))
         });
         Self { session: caller.session.clone(), claims: claims.collect() }
     }

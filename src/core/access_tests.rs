@@ -9,6 +9,7 @@ use crate::core::caller::session_of;
 use crate::core::claims::{ClaimError, Validity};
 use crate::core::clerk::has::{Entitlement, Level, Privilege, Reverification};
 use crate::core::issuer::TokenClass;
+use crate::core::json::tests::object;
 use crate::core::time::UnixTime;
 
 fn role(name: &str) -> Demand {
@@ -37,7 +38,7 @@ fn text(text: &str) -> Scalar {
 
 /// What is known of whoever comes with a token of this class that says this.
 fn testimony(class: TokenClass, claims: &Value, asked: &[&str]) -> Testimony {
-    let claims = claims.as_object().unwrap().clone();
+    let claims = object(claims);
     let expires = UnixTime::from_secs(200);
     let caller = Caller {
         class,

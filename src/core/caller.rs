@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use crate::core::claims::{ClaimError, Validity};
 use crate::core::clerk::session_claims::{self, SessionClaims};
 use crate::core::issuer::{Impersonation, IssuerPolicy, TokenClass, TokenPolicy};
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::jws::VerifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
@@ -122,7 +120,7 @@ impl Caller {
 
 impl fmt::Debug for Caller {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Caller({}, {} claims)", self.class.as_str(), self.claims.len())
+        write!(out, "Caller({}, {} claims)", self.class.as_str(), self.claims.iter().count())
     }
 }
 

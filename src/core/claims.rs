@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::core::json::Object;
+use crate::core::json::{Kind, Object, Value};
 use crate::core::time::UnixTime;
 
 /// What the claims of one class of an issuer's tokens are held against.
@@ -241,7 +239,7 @@ impl ClaimsPolicy {
         if too_long || expires > YEAR_9999 { Err(ClaimError::LifetimeTooLong) } else { Ok(()) }
     }
 
-    fn allows_party(&self, azp: Option<&Value>) -> bool {
+    fn allows_party(&self, azp: Option<Value<'_>>) -> bool {
         match (self.azp, azp) {
             (AzpPolicy::Off, _) => true,
             _ if self.parties.is_empty() => true,
@@ -260,13 +258,13 @@ const YEAR_9999: UnixTime = UnixTime::from_secs(253_402_300_799);
 /// Tells whether one of `ours` stands in `aud`, a text or a list of texts (RFC 7519 §4.1.3).
 ///
 /// Fails closed: no `aud`, an empty one, or one with anything but texts is for nobody.
-fn is_for(aud: Option<&Value>, ours: &[String]) -> bool {
+fn is_for(aud: Option<Value<'_>>, ours: &[String]) -> bool {
     let among = |audience: &str| ours.iter().any(|own| own == audience);
-    match aud {
-        Some(Value::String(audience)) => among(audience),
-        Some(Value::Array(audiences)) => {
-            audiences.iter().all(Value::is_string)
-                && audiences.iter().filter_map(Value::as_str).any(among)
+    match aud.map(Value::kind) {
+        Some(Kind::Text(audience)) => among(audience),
+        Some(Kind::Array(mut audiences)) => {
+            audiences.clone().all(|audience| audience.as_str().is_some())
+                && audiences.any(|audience| audience.as_str().is_some_and(among))
         }
         _ => false,
     }
@@ -281,7 +279,7 @@ pub(super) fn date(claims: &Object, name: &'static str) -> Result<Option<UnixTim
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_i64().or_else(|| {
         // A cast from `f64` saturates and cuts off toward zero.
-        value.as_number()?.as_f64().filter(|number| number.is_finite()).map(|number| number as i64)
+        value.as_f64().map(|number| number as i64)
     });
     seconds.map(|secs| Some(UnixTime::from_secs(secs))).ok_or(ClaimError::DateMalformed(name))
 }
@@ -302,23 +300,27 @@ mod tests {
         }
     }
 
-    fn claims(change: Value) -> Object {
+    fn claims(change: serde_json::Value) -> Object {
         let mut claims = json!({
             "iss": "https://clerk.example.com", "sub": "user_1", "iat": 100, "nbf": 100, "exp": 200,
         });
-        let claims = claims.as_object_mut().unwrap();
-        let Value::Object(change) = change else { panic!("claims are an object") };
+        let members = claims.as_object_mut().unwrap();
+        let serde_json::Value::Object(change) = change else { panic!("claims are an object") };
         for (name, value) in change {
             if value == "-" {
-                claims.remove(&name);
+                members.remove(&name);
             } else {
-                claims.insert(name, value);
+                members.insert(name, value);
             }
         }
-        claims.clone()
+        json::tests::object(&claims)
     }
 
-    fn check_at(policy: &ClaimsPolicy, change: Value, now: i64) -> Result<(), ClaimError> {
+    fn check_at(
+        policy: &ClaimsPolicy,
+        change: serde_json::Value,
+        now: i64,
+    ) -> Result<(), ClaimError> {
         policy.check(&claims(change), UnixTime::from_secs(now)).map(drop)
     }
 

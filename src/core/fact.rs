@@ -1,13 +1,13 @@
 //! What is known of a caller, one thing at a time: as the text of a header and as JSON.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::core::base64url;
 use crate::core::caller::Caller;
 use crate::core::identity::{Field, Source};
-use crate::core::json;
+use crate::core::json::{Kind, Value};
 
 /// One thing that is known of a caller.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(super) enum Fact<'a> {
     /// A number.
     Number(i64),
     /// What a claim holds, whatever that is.
-    Claim(&'a Value),
+    Claim(Value<'a>),
     /// All claims.
     Payload(&'a Caller),
 }
@@ -38,7 +38,7 @@ impl<'a> Fact<'a> {
         match source {
             Source::Field(field) => Self::of_field(*field, caller),
             Source::Claim(pointer) => {
-                json::pointed(&caller.claims, pointer).map_or(Self::None, Self::Claim)
+                caller.claims.pointed(pointer).map_or(Self::None, Self::Claim)
             }
         }
     }
@@ -61,12 +61,10 @@ impl<'a> Fact<'a> {
             }
             Field::ActorId => caller.session.actor.as_deref().map_or(Self::None, Self::Actor),
             Field::Issuer => Self::Id(&caller.issuer),
-            Field::Scopes => match member("scope").or_else(|| member("scp")) {
-                Some(Value::String(scopes)) => {
-                    Self::Scopes(scopes.split_ascii_whitespace().collect())
-                }
-                Some(Value::Array(scopes)) => {
-                    Self::Scopes(scopes.iter().filter_map(Value::as_str).collect())
+            Field::Scopes => match member("scope").or_else(|| member("scp")).map(Value::kind) {
+                Some(Kind::Text(scopes)) => Self::Scopes(scopes.split_ascii_whitespace().collect()),
+                Some(Kind::Array(scopes)) => {
+                    Self::Scopes(scopes.filter_map(Value::as_str).collect())
                 }
                 _ => Self::None,
             },
@@ -84,23 +82,23 @@ impl<'a> Fact<'a> {
         text.map_or(Self::None, Self::Id)
     }
 
-    /// Renders the value of a header: visible ASCII, and empty where nothing is known.
-    pub(super) fn text(&self) -> String {
+    /// Writes the value of a header: visible ASCII, and nothing where nothing is known.
+    pub(super) fn write(&self, out: &mut String) {
         match self {
-            Self::None => String::new(),
-            Self::Id(id) | Self::Actor(id) => identifier(id),
+            Self::None => {}
+            Self::Id(id) | Self::Actor(id) => write_identifier(out, id),
             Self::Ids(ids) | Self::Scopes(ids) => {
-                ids.iter().copied().map(identifier).collect::<Vec<_>>().join(", ")
+                write_list(out, ids, |out, id| write_identifier(out, id))
             }
-            Self::Pair(first, second) => format!("{first}, {second}"),
-            Self::Number(number) => number.to_string(),
-            Self::Claim(value) => claim(value),
-            Self::Payload(caller) => caller.payload.to_string(),
+            Self::Pair(first, second) => write_plain(out, format_args!("{first}, {second}")),
+            Self::Number(number) => write_plain(out, format_args!("{number}")),
+            Self::Claim(value) => write_claim(out, *value),
+            Self::Payload(caller) => out.push_str(&caller.payload),
         }
     }
 
     /// Renders a claim of an assertion; nothing where nothing is known.
-    pub(super) fn json(&self) -> Option<Value> {
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
         match self {
             Self::None => None,
             Self::Id(id) => Some(json!(id)),
@@ -109,55 +107,73 @@ impl<'a> Fact<'a> {
             Self::Actor(id) => Some(json!({"sub": id})), // RFC 8693 §4.1
             Self::Pair(first, second) => Some(json!([first, second])),
             Self::Number(number) => Some(json!(number)),
-            Self::Claim(value) => Some((*value).clone()).filter(|value| !value.is_null()),
-            Self::Payload(caller) => Some(Value::Object(caller.claims.clone())),
+            Self::Claim(value) => Some((*value).into()).filter(|_| !value.is_null()),
+            Self::Payload(caller) => Some((&caller.claims).into()),
         }
     }
 }
 
-/// Renders a claim of any form: text percent-encoded, lists of simple values joined by a comma,
+/// Writes a claim of any form: text percent-encoded, lists of simple values joined by a comma,
 /// anything deeper as base64url of its JSON.
-fn claim(value: &Value) -> String {
-    match value {
-        Value::Array(items) if items.iter().all(is_simple) => {
-            items.iter().map(simple).collect::<Vec<_>>().join(", ")
+fn write_claim(out: &mut String, value: Value<'_>) {
+    match value.kind() {
+        Kind::Array(items) if items.clone().all(is_simple) => write_list(out, items, write_simple),
+        Kind::Array(_) | Kind::Object(_) => {
+            out.push_str(&base64url::encode(value.to_string().as_bytes()));
         }
-        value if is_simple(value) => simple(value),
-        value => base64url::encode(value.to_string().as_bytes()),
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => write_simple(out, value),
     }
 }
 
-fn is_simple(value: &Value) -> bool {
-    !matches!(value, Value::Array(_) | Value::Object(_))
+fn is_simple(value: Value<'_>) -> bool {
+    !matches!(value.kind(), Kind::Array(_) | Kind::Object(_))
 }
 
-fn simple(value: &Value) -> String {
-    match value {
-        Value::String(text) => percent_encoded(text),
-        Value::Null => String::new(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+/// Writes a value that has no others in it.
+fn write_simple(out: &mut String, value: Value<'_>) {
+    match value.kind() {
+        Kind::Text(text) => write_percent_encoded(out, text),
+        Kind::Number(digits) => out.push_str(digits),
+        Kind::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
+        Kind::Null | Kind::Array(_) | Kind::Object(_) => {}
     }
 }
 
-/// Renders an identifier: as it is, but one with a `%`, a comma or anything but visible ASCII
+/// Writes one after the other, parted by commas.
+fn write_list<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut String, T),
+) {
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            out.push_str(", ");
+        }
+        write(out, item);
+    }
+}
+
+/// Writes an identifier: as it is, but one with a `%`, a comma or anything but visible ASCII
 /// percent-encoded whole. So decoding is always right, and a comma always parts two items.
-fn identifier(text: &str) -> String {
+fn write_identifier(out: &mut String, text: &str) {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b',');
-    if plain { text.to_owned() } else { percent_encoded(text) }
+    if plain { out.push_str(text) } else { write_percent_encoded(out, text) }
 }
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986 §2.3, so that no CR, no
 /// LF and no comma of a claim reaches a header.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
+fn write_percent_encoded(out: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
+            out.push(char::from(byte));
         } else {
-            let _ = write!(encoded, "%{byte:02X}"); // writing to a String does not fail
+            write_plain(out, format_args!("%{byte:02X}"));
         }
     }
-    encoded
+}
+
+fn write_plain(out: &mut String, text: fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text); // writing to a String does not fail
 }
 
 #[cfg(test)]
@@ -166,6 +182,7 @@ mod tests {
     use crate::core::caller::session_of;
     use crate::core::identity::tests::caller;
     use crate::core::issuer::TokenClass;
+    use crate::core::json::tests::object;
 
     #[test]
     fn identifiers_stay_as_they_are_or_are_encoded_whole() {
@@ -177,7 +194,9 @@ mod tests {
             ("ålice", "%C3%A5lice"),
             ("a b", "a%20b"),
         ] {
-            assert_eq!(identifier(text), want);
+            let mut written = String::new();
+            write_identifier(&mut written, text);
+            assert_eq!(written, want);
         }
     }
 
@@ -189,9 +208,13 @@ mod tests {
             (TokenClass::JwtTemplate, "user_1", ""),
             (TokenClass::Oidc, "", ""),
         ] {
-            let session = session_of(class, claims.as_object().unwrap());
+            let session = session_of(class, &object(&claims));
             let caller = Caller { class, session, ..caller(&claims) };
-            let told = |field| Fact::of_field(field, &caller).text();
+            let told = |field| {
+                let mut text = String::new();
+                Fact::of_field(field, &caller).write(&mut text);
+                text
+            };
             assert_eq!(told(Field::TokenType), class.as_str());
             assert_eq!((told(Field::UserId), told(Field::Plans)), (user.into(), plan.into()));
             assert_eq!(told(Field::Features).is_empty(), plan.is_empty());

@@ -162,47 +162,53 @@ impl IdentityPolicy {
 
     /// Renders what is said of `caller`.
     pub fn of(&self, caller: &Caller) -> Identity {
-        self.render(|source| Fact::of(source, caller).text())
+        Identity::new(self.said(), |source, out| Fact::of(source, caller).write(out))
     }
 
     /// Renders what is said of nobody.
     pub fn anonymous(&self) -> Identity {
-        self.render(|source| match source {
-            Source::Field(Field::Principal) => "anonymous".to_owned(),
-            Source::Field(_) | Source::Claim(_) => String::new(),
+        Identity::new(self.said(), |source, out| match source {
+            Source::Field(Field::Principal) => out.push_str("anonymous"),
+            Source::Field(_) | Source::Claim(_) => {}
         })
     }
 
-    fn render(&self, text: impl Fn(&Source) -> String) -> Identity {
-        Identity::new(self.headers.iter().map(|(name, source)| (name, text(source))))
+    fn said(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &Source)> {
+        self.headers.iter().map(|(name, source)| (name, source))
     }
 }
 
 impl Identity {
-    /// Renders headers that say so.
+    /// Renders headers: each says what `write` adds to a text for it.
     ///
     /// # Panics
     ///
     /// Where what they say is no ASCII, or has control characters.
-    pub fn new<'a>(said: impl ExactSizeIterator<Item = (&'a HeaderName, String)>) -> Self {
+    pub fn new<'a, T>(
+        said: impl ExactSizeIterator<Item = (&'a HeaderName, T)>,
+        write: impl Fn(T, &mut String),
+    ) -> Self {
         let room = ROOM * said.len();
         let (mut lines, mut base) = (String::with_capacity(room), String::with_capacity(room));
         let mut places = Vec::with_capacity(said.len());
-        for (name, text) in said {
+        for (name, it) in said {
+            lines.extend(["\r\n", name.as_str(), ": "]); // `write!` costs ten times that
+            let start = lines.len();
+            write(it, &mut lines);
             // What a list's last empty item leaves would be trimmed by whoever verifies (RFC 9421 §2.1).
-            let (name, text) = (name.as_str(), text.trim_end());
-            lines.extend(["\r\n", name, ": ", text]); // `write!` costs ten times that
-            base.extend(["\"", name, "\": ", text, "\n"]);
-            places.push(lines.len() - text.len()..lines.len());
+            lines.truncate(start + lines[start..].trim_end().len());
+            base.extend(["\"", name.as_str(), "\": ", &lines[start..], "\n"]);
+            places.push(start..lines.len());
         }
         assert!(lines.is_ascii(), "what is signed is ASCII (RFC 9421 §2.1)");
+        // It is kept for as long as the token, so no room is.
         let [lines, base] = [lines, base].map(|mut text| {
             text.shrink_to_fit();
             Bytes::from(text)
         });
         let value = |place| HeaderValue::from_maybe_shared(lines.slice(place));
-        let values = places.into_iter().map(value).collect::<Result<_, _>>();
-        let values = values.expect("every encoding here is visible ASCII");
+        let visible = "every encoding here is visible ASCII";
+        let values = places.into_iter().map(|place| value(place).expect(visible)).collect();
         Self { values, lines, base, begun: OnceLock::new() }
     }
 }
@@ -215,10 +221,11 @@ pub(super) mod tests {
     use crate::core::claims::Validity;
     use crate::core::clerk::session_claims::SessionClaims;
     use crate::core::issuer::TokenClass;
+    use crate::core::json::tests::object;
     use crate::core::time::UnixTime;
 
     pub(in crate::core) fn caller(claims: &Value) -> Caller {
-        let claims = claims.as_object().unwrap().clone();
+        let claims = object(claims);
         Caller {
             class: TokenClass::SessionToken,
             issuer: "https://clerk.example.com".into(),
@@ -267,7 +274,7 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_are_told_digit_by_digit() {
-        let claims = crate::core::json::parse(br#"{"it":9007199254740993,"half":1.50}"#).unwrap();
+        let claims = serde_json::from_str(r#"{"it":9007199254740993,"half":1.50}"#).unwrap();
         assert_eq!(rendered(Source::Claim("/it".into()), &claims), "9007199254740993");
         assert_eq!(rendered(Source::Claim("/half".into()), &claims), "1.50");
     }

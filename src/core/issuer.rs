@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::core::claims::ClaimsPolicy;
 use crate::core::clerk::token_class::{Category, is_machine};
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::jwk::Algorithms;
 use crate::core::jws::{AdmittedToken, UnverifiedToken};
 use crate::core::reject::Reject;
@@ -37,7 +35,7 @@ impl TokenClass {
     ///
     /// Clerk's have `JWT` to the letter, as its own library wants it; another issuer's a media
     /// type in any case, with or without `application/` (RFC 7515 §4.1.9).
-    pub(super) fn goes_with(self, typ: Option<&Value>) -> bool {
+    pub(super) fn goes_with(self, typ: Option<Value<'_>>) -> bool {
         let Some(typ) = typ else { return true };
         let Some(typ) = typ.as_str() else { return false };
         match self {

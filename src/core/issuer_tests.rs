@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::core::base64url;
 use crate::core::claims::AzpPolicy;
 use crate::core::credential::BearerToken;
+use crate::core::json::tests::object;
 
 fn claims() -> ClaimsPolicy {
     ClaimsPolicy {
@@ -108,13 +109,13 @@ fn a_token_of_clerks_is_of_the_class_its_category_says_and_only_what_is_accepted
         (json!(null), &session, None, None, None),
     ] {
         let header = if cat == "-" { json!({}) } else { json!({"cat": cat}) };
-        let (header, claims) = (header.as_object().unwrap(), claims.as_object().unwrap());
+        let (header, claims) = (object(&header), object(claims));
         for (policy, class) in [
             (clerk(true, false), sessions_only),
             (clerk(true, true), both),
             (clerk(false, true), templates_only),
         ] {
-            assert_eq!(policy.class_of(header, claims), class, "{cat} {claims:?} {policy:?}");
+            assert_eq!(policy.class_of(&header, &claims), class, "{cat} {claims:?} {policy:?}");
         }
     }
 }
@@ -126,8 +127,7 @@ fn a_machines_token_is_of_no_class_whatever_its_category_says() {
         (json!({"cat": "cl_B7d4PD222AAA"}), json!({"sub": "mch_1"})),
         (json!({}), json!({"sub": "mch_1"})),
     ] {
-        let class =
-            clerk(true, true).class_of(header.as_object().unwrap(), claims.as_object().unwrap());
+        let class = clerk(true, true).class_of(&object(&header), &object(&claims));
         assert_eq!(class, None, "{header} {claims}");
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use jsonwebtoken::DecodingKey;
-use serde_json::Value;
 
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::{base64url, pem};
 
 /// The name an issuer gives one of its keys: `kid` in a JWK and in a token's header.
@@ -208,19 +207,18 @@ impl VerificationKey {
     /// # Errors
     ///
     /// [`BadKey`], by what is wrong.
-    pub fn from_jwk(jwk: &Value, allowed: Algorithms) -> Result<(Self, PrivateParts), BadKey> {
-        let jwk = jwk.as_object().ok_or(BadKey::Malformed("not an object"))?;
+    pub fn from_jwk(jwk: &Object, allowed: Algorithms) -> Result<(Self, PrivateParts), BadKey> {
         let kid = match jwk.get("kid") {
             None => None,
-            Some(Value::String(kid)) => {
-                Some(KeyId::parse(kid).map_err(|_| BadKey::Malformed("kid"))?)
+            Some(kid) => {
+                let kid = kid.as_str().and_then(|kid| KeyId::parse(kid).ok());
+                Some(kid.ok_or(BadKey::Malformed("kid"))?)
             }
-            Some(_) => return Err(BadKey::Malformed("kid")),
         };
         check_use(jwk)?;
         let (material, fitting) = material(jwk)?;
         let algorithms = published_for(jwk, fitting, allowed)?;
-        let private = ["d", "p", "q"].iter().any(|member| jwk.contains_key(*member));
+        let private = ["d", "p", "q"].iter().any(|member| jwk.contains_key(member));
         Ok((Self::new(kid, material, &algorithms)?, PrivateParts(private)))
     }
 
@@ -346,8 +344,10 @@ fn check_use(jwk: &Object) -> Result<(), BadKey> {
     };
     let for_verifying = match jwk.get("key_ops") {
         None => true,
-        Some(Value::Array(ops)) => ops.iter().any(|op| op.as_str() == Some("verify")),
-        Some(_) => false,
+        Some(ops) => {
+            let mut ops = ops.as_array().into_iter().flatten();
+            ops.any(|op| op.as_str() == Some("verify"))
+        }
     };
     if for_signatures && for_verifying { Ok(()) } else { Err(BadKey::Use) }
 }

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::json;
+use serde_json::value::RawValue;
+
+use crate::core::json::{self, Object};
 use crate::core::jwk::{Algorithm, Algorithms, BadKey, KeyId, PrivateParts, VerificationKey};
 
 /// The usable keys of one issuer.
@@ -59,7 +61,7 @@ pub enum BadKeySet {
 #[derive(serde::Deserialize)]
 struct Written<'a> {
     #[serde(borrow)]
-    keys: Vec<&'a serde_json::value::RawValue>,
+    keys: Vec<&'a RawValue>,
 }
 
 fn first_reason(notes: &KeySetNotes) -> String {
@@ -98,9 +100,7 @@ impl KeySet {
         let (mut named, mut unnamed) = (HashMap::new(), Vec::new());
         let mut notes = KeySetNotes::default();
         for (place, jwk) in keys.iter().enumerate() {
-            let jwk = json::parse(jwk.get().as_bytes());
-            let jwk = jwk.map_err(|_| BadKey::Malformed("no JSON that can be read in one way"));
-            match jwk.and_then(|jwk| VerificationKey::from_jwk(&jwk, allowed)) {
+            match object(jwk).and_then(|jwk| VerificationKey::from_jwk(&jwk, allowed)) {
                 Ok((key, PrivateParts(private))) => {
                     if private {
                         notes.private.push(place);
@@ -211,6 +211,12 @@ impl KeySet {
         }
         Self::of(newer.names, named, unnamed)
     }
+}
+
+fn object(jwk: &RawValue) -> Result<Object, BadKey> {
+    let jwk = json::parse(jwk.get());
+    let jwk = jwk.map_err(|_| BadKey::Malformed("no JSON that can be read in one way"))?;
+    jwk.ok_or(BadKey::Malformed("not an object"))
 }
 
 /// Returns the keys that are tried for a token that names none: all but those of an algorithm of

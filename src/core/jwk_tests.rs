@@ -10,9 +10,10 @@ use aws_lc_rs::signature::{
     self as lib, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding,
     RsaKeyPair,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::core::json::tests::object;
 use crate::core::jwk_set::{BadKeySet, KeyNames, KeySet, KeySetNotes};
 
 static RSA_PAIR: LazyLock<RsaKeyPair> =
@@ -67,11 +68,11 @@ fn with(mut jwk: Value, members: &Value) -> Value {
 }
 
 fn key(jwk: &Value) -> VerificationKey {
-    VerificationKey::from_jwk(jwk, Algorithms::ALL).unwrap().0
+    VerificationKey::from_jwk(&object(jwk), Algorithms::ALL).unwrap().0
 }
 
 fn refusal(jwk: &Value, allowed: Algorithms) -> Option<BadKey> {
-    VerificationKey::from_jwk(jwk, allowed).err()
+    VerificationKey::from_jwk(&object(jwk), allowed).err()
 }
 
 fn set(keys: &Value) -> Result<(KeySet, KeySetNotes), BadKeySet> {
@@ -442,7 +443,7 @@ fn a_key_verifies_what_it_was_published_for_and_the_issuer_may_use() {
         (json!("PS256"), Algorithms::ALL, &["PS256"]),
     ] {
         let jwk = with(rsa_jwk(), &json!({"alg": alg}));
-        let (key, _) = VerificationKey::from_jwk(&jwk, allowed).unwrap();
+        let (key, _) = VerificationKey::from_jwk(&object(&jwk), allowed).unwrap();
         assert_eq!(key.algorithms().collect::<Vec<_>>(), want, "{alg}");
         for algorithm in Algorithm::ALL {
             assert_eq!(key.is_for(algorithm), want.contains(&algorithm.as_str()), "{alg}");

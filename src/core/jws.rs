@@ -3,11 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::core::credential::BearerToken;
 use crate::core::issuer::TokenClass;
-use crate::core::json::{self, Object};
+use crate::core::json::{self, Object, Value};
 use crate::core::jwk::{Algorithm, Algorithms, KeyId, VerificationKey};
 use crate::core::{base64url, reject::Reject};
 
@@ -135,7 +133,7 @@ impl AdmittedToken<'_> {
 
 fn object(part: &str) -> Result<Object, Reject> {
     let text = base64url::decode(part).ok_or(Reject::TokenMalformed)?;
-    json::parse_object(&text).map_err(|_| Reject::TokenMalformed)
+    json::parse_object(text).map_err(|_| Reject::TokenMalformed)
 }
 
 impl fmt::Debug for UnverifiedToken<'_> {

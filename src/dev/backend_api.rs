@@ -134,7 +134,8 @@ impl Endpoints {
         let session = self.clients().session(id).cloned().ok_or(Problem::SessionUnknown)?;
         let expired = UnverifiedToken::parse(BearerToken::of(text("expired_token")));
         let names = |token: &UnverifiedToken<'_>| {
-            token.issuer() == Some(&self.origin()) && token.claims().get("sid") == Some(&json!(id))
+            token.issuer() == Some(&self.origin())
+                && token.claims().get("sid").and_then(|sid| sid.as_str()) == Some(id)
         };
         if !expired.is_ok_and(|token| names(&token))
             || !session.is_refreshed_by(text("refresh_token"))

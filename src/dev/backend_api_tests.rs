@@ -106,7 +106,7 @@ impl SignedIn {
 }
 
 fn claims(token: &str) -> Value {
-    json!(UnverifiedToken::parse(BearerToken::of(token)).unwrap().claims())
+    UnverifiedToken::parse(BearerToken::of(token)).unwrap().claims().into()
 }
 
 async fn nonce(issuer: &Issuer, browser: &str) -> String {

@@ -134,6 +134,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json::tests::object;
     use crate::core::jwk::Algorithms;
     use crate::core::jwk_set::KeyNames;
     use serde_json::json;
@@ -207,7 +208,9 @@ mod tests {
         let unnamed = || {
             let mut jwk = ec("a", "one");
             jwk.as_object_mut().unwrap().remove("kid");
-            KeySet::unnamed(vec![VerificationKey::from_jwk(&jwk, Algorithms::ALL).unwrap().0])
+            KeySet::unnamed(vec![
+                VerificationKey::from_jwk(&object(&jwk), Algorithms::ALL).unwrap().0,
+            ])
         };
         let held = Held::default().renewed(unnamed(), HOUR, at(0));
         assert_eq!(held.renewed(unnamed(), HOUR, at(600)).generation, held.generation);

@@ -25,6 +25,7 @@ use countersign::core::clerk::publishable_key::{Environment, PublishableKey};
 use countersign::core::clerk::session_claims::SessionClaims;
 use countersign::core::credential::BearerToken;
 use countersign::core::issuer::{ClerkPolicy, Impersonation, IssuerPolicy, TokenPolicy};
+use countersign::core::json::parse_object;
 use countersign::core::jwk::{Algorithms, VerificationKey};
 use countersign::core::jwk_set::{KeyNames, KeySet};
 use countersign::core::jws::UnverifiedToken;
@@ -65,12 +66,16 @@ fn our_verdicts_are_clerks_but_for_the_deviations_that_have_a_reason() {
         if let Some(answers) = line["clerk"].get("has") {
             // Who is told to be calling, and with which claims, is held against ours in `requests`.
             let claims = &line["clerk"]["auth"]["sessionClaims"];
-            let session = SessionClaims::read(claims.as_object().expect("an object"));
+            let session = session(claims);
             let ours = has(&line["case"]["has"], Some(&session));
             outcome.compare("has()", text(&line["case"]["id"]), answers, &ours);
         }
     }
     outcome.judge();
+}
+
+fn session(claims: &Value) -> SessionClaims {
+    SessionClaims::read(&parse_object(claims.to_string()).expect("an object"))
 }
 
 /// `verifyToken`: a token, keys and options.
@@ -82,7 +87,7 @@ fn verify(case: &Value, clerk: &Value) -> Verdicts {
     };
     let token = BearerToken::of(text(&case["token"]));
     let ours = match caller(token, case, &case["options"], vec![ISSUER.into()]) {
-        Ok(caller) => json!({"claims": caller.claims}),
+        Ok(caller) => json!({"claims": Value::from(&caller.claims)}),
         Err(word) => json!({"refused": verify_token_word(word)}),
     };
     Verdicts { id: text(&case["id"]).into(), clerk, ours, session: None }
@@ -103,7 +108,7 @@ fn verify_token_word(word: &'static str) -> &'static str {
 fn auth(case: &Value, clerk: &Value) -> Verdicts {
     let (clerk, ours, session) = match text(&case["op"]) {
         "authFromClaims" => {
-            let session = SessionClaims::read(case["claims"].as_object().expect("an object"));
+            let session = session(&case["claims"]);
             let ours = identity(&session);
             // Without a subject there is no caller: `ClaimsPolicy::check` sees to that.
             let has_subject = case["claims"]["sub"].as_str().is_some_and(|sub| !sub.is_empty());

@@ -71,8 +71,9 @@ pub(super) fn push_step(out: &mut String, step: &Step, names: usize) {
 /// Writes the claims that no step was about.
 fn push_others(out: &mut String, report: &Report) {
     let looked_at = |name: &str| report.steps.iter().any(|step| step.name == name);
-    let others: Vec<_> = report.claims.iter().filter(|(name, _)| !looked_at(name)).collect();
+    let mut others: Vec<_> = report.claims.iter().filter(|(name, _)| !looked_at(name)).collect();
     let Some(width) = others.iter().map(|(name, _)| name.chars().count()).max() else { return };
+    others.sort_unstable_by_key(|(name, _)| *name);
     out.push_str("\nOther claims\n");
     for (name, value) in others {
         push(out, &format!("    {name:width$}  {value}"));
@@ -149,7 +150,7 @@ pub(super) fn json(report: &Report) -> String {
         "verified": report.verified,
         "notes": report.notes,
         "steps": report.steps.iter().map(step).collect::<Vec<_>>(),
-        "claims": report.claims,
+        "claims": Value::from(&report.claims),
         "identity": report.identity.as_ref().map(told),
         "routes": report.routes.iter().map(route).collect::<Vec<_>>(),
     });

@@ -272,6 +272,6 @@ fn token(token: &Judged) -> Value {
     json!({
         "verified": token.verified,
         "steps": token.steps.iter().map(step).collect::<Vec<_>>(),
-        "claims": token.claims,
+        "claims": Value::from(&token.claims),
     })
 }

@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::core::credential::BearerToken;
 use crate::core::issuer::IssuerPolicy;
-use crate::core::json::Object;
+use crate::core::json::{Kind, Object, Value};
 use crate::core::jws::UnverifiedToken;
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
@@ -26,8 +24,8 @@ pub struct Claimed {
 impl Claimed {
     /// Reads them among all claims of a token.
     pub fn of(claims: &Object) -> Self {
-        let number = |name| claims.get(name).and_then(|value| value.as_number()?.as_f64());
-        let issuer = claims.get("iss").filter(|iss| is_truthy(iss));
+        let number = |name| claims.get(name).and_then(Value::as_f64);
+        let issuer = claims.get("iss").filter(|iss| is_truthy(*iss));
         Self {
             issuer: issuer.map(|iss| iss.as_str().unwrap_or_default().into()),
             issued_at: number("iat"),
@@ -89,11 +87,11 @@ impl Shown {
 }
 
 /// Tells whether a value counts as there, as JavaScript has it.
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::Bool(true) | Value::Array(_) | Value::Object(_) => true,
+fn is_truthy(value: Value<'_>) -> bool {
+    match value.kind() {
+        Kind::Null | Kind::Bool(false) => false,
+        Kind::Text(text) => !text.is_empty(),
+        Kind::Number(_) => value.as_f64() != Some(0.0),
+        Kind::Bool(true) | Kind::Array(_) | Kind::Object(_) => true,
     }
 }

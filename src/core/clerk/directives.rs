@@ -3,10 +3,9 @@
 use std::fmt;
 
 use http::HeaderValue;
-use serde_json::Value;
 
 use crate::core::cookie;
-use crate::core::json;
+use crate::core::json::{self, Value};
 use crate::core::jws::VerifiedToken;
 
 /// Lines of `Set-Cookie`, each of a cookie of Clerk's own.
@@ -37,7 +36,7 @@ impl Directives {
         Some(Self::of_list(answer.get(member)))
     }
 
-    fn of_list(list: Option<&Value>) -> Self {
+    fn of_list(list: Option<Value<'_>>) -> Self {
         let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let ours = texts.filter(|text| text.is_ascii() && is_clerks(text));
         let lines = ours.filter_map(|text| HeaderValue::from_str(text).ok());
@@ -82,7 +81,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(list: &Value) -> Directives {
+    fn of(list: &serde_json::Value) -> Directives {
         Directives::of_answer(json!({"directives": list}).to_string().as_bytes(), "directives")
             .unwrap()
     }

@@ -265,9 +265,10 @@ mod tests {
     use super::*;
     use crate::core::caller;
     use crate::core::issuer::TokenClass;
+    use crate::core::json::tests::object;
 
     fn session(claims: &Value) -> SessionClaims {
-        SessionClaims::read(claims.as_object().unwrap())
+        SessionClaims::read(&object(claims))
     }
 
     fn role(text: &str) -> Asked {
@@ -368,8 +369,7 @@ mod tests {
 
     #[test]
     fn only_session_tokens_have_anything() {
-        let claims = everything();
-        let claims = claims.as_object().unwrap();
+        let claims = object(&everything());
         let lax = Asked::Reverification(Reverification::Lax);
         for asked in [role("admin"), permission("dash:read"), feature("dash"), plan("pro"), lax] {
             let asked = std::slice::from_ref(&asked);
@@ -378,7 +378,7 @@ mod tests {
                 (TokenClass::JwtTemplate, false),
                 (TokenClass::Oidc, false),
             ] {
-                assert_eq!(caller::session_of(class, claims).has(asked), want, "{class:?}");
+                assert_eq!(caller::session_of(class, &claims).has(asked), want, "{class:?}");
             }
             assert!(!SessionClaims::default().has(asked), "nobody");
         }

@@ -1,8 +1,6 @@
 //! What a session token says about a user: version 1 and version 2 of Clerk's claims.
 
-use serde_json::Value;
-
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 
 /// What a session token says about its user beside the registered claims.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -46,8 +44,7 @@ impl SessionClaims {
     /// other `v`, the text `"2"` too: they stand open under `org_…`. One form is read, never both:
     /// a token with two organizations has the one of its version.
     pub fn read(claims: &Object) -> Self {
-        let version_2 =
-            matches!(claims.get("v"), Some(Value::Number(v)) if v.as_f64() == Some(2.0));
+        let version_2 = claims.get("v").and_then(Value::as_f64) == Some(2.0);
         let features = ScopedList::read(claims.get("fea"));
         Self {
             organization: if version_2 {
@@ -72,7 +69,7 @@ impl SessionClaims {
 }
 
 impl ScopedList {
-    fn read(claim: Option<&Value>) -> Self {
+    fn read(claim: Option<Value<'_>>) -> Self {
         Self(claim.and_then(Value::as_str).unwrap_or_default().into())
     }
 
@@ -123,7 +120,7 @@ fn organization_v2(claims: &Object, features: &ScopedList) -> Option<Organizatio
 /// Masks count the organization's features alone; a user's feature (`u:…`) in between takes no
 /// mask. Clerk's own library reads it so. Masks are of any length. Whatever does not fit (a
 /// feature without a scope, a mask that is no number) gives no permission rather than a wrong one.
-fn permissions_v2(fea: &ScopedList, per: Option<&Value>, fpm: Option<&Value>) -> Vec<String> {
+fn permissions_v2(fea: &ScopedList, per: Option<Value<'_>>, fpm: Option<Value<'_>>) -> Vec<String> {
     let (Some(features), Some(names), Some(masks)) =
         (organization_features(fea), non_empty(per), non_empty(fpm))
     else {
@@ -174,27 +171,30 @@ fn bits(mask: &str, count: usize) -> Vec<usize> {
 }
 
 fn factor_age(claims: &Object) -> Option<(i64, i64)> {
-    match claims.get("fva")?.as_array()?.as_slice() {
-        [first, second] => Some((first.as_i64()?, second.as_i64()?)),
-        _ => None,
+    let mut ages = claims.get("fva")?.as_array()?;
+    let (first, second) = (ages.next()?, ages.next()?);
+    if ages.next().is_some() {
+        return None;
     }
+    Some((first.as_i64()?, second.as_i64()?))
 }
 
-fn text(value: &Value) -> Option<String> {
+fn text(value: Value<'_>) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn non_empty(value: Option<&Value>) -> Option<&str> {
+fn non_empty(value: Option<Value<'_>>) -> Option<&str> {
     value.and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json::tests::object;
     use serde_json::json;
 
-    fn organization(claims: &Value) -> Organization {
-        SessionClaims::read(claims.as_object().unwrap()).organization.unwrap_or_default()
+    fn organization(claims: &serde_json::Value) -> Organization {
+        SessionClaims::read(&object(claims)).organization.unwrap_or_default()
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_version_decides_which_organization_counts() {
-        let both = |v: Value| json!({"v": v, "org_id": "org_v1", "org_role": "org:admin", "o": {"id": "org_v2", "rol": "member"}});
+        let both = |v: serde_json::Value| json!({"v": v, "org_id": "org_v1", "org_role": "org:admin", "o": {"id": "org_v2", "rol": "member"}});
         for (v, id, role) in [
             (json!(2), "org_v2", "org:member"),
             (json!("2"), "org_v1", "org:admin"),
@@ -253,9 +253,9 @@ mod tests {
             (json!(null), None, false),
         ] {
             let claims = json!({"act": act});
-            let claims = claims.as_object().unwrap();
-            assert_eq!(SessionClaims::read(claims).actor.as_deref(), actor, "{act}");
-            assert_eq!(is_impersonated(claims), impersonated, "{act}");
+            let claims = object(&claims);
+            assert_eq!(SessionClaims::read(&claims).actor.as_deref(), actor, "{act}");
+            assert_eq!(is_impersonated(&claims), impersonated, "{act}");
         }
     }
 }

@@ -4,9 +4,7 @@
 //! OAuth access tokens alike, so a good signature says nothing of the kind. The kind stands in the
 //! `cat` header, in `typ` and in the form of `sub`. It is looked at before anything is believed.
 
-use serde_json::Value;
-
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 
 /// What the JOSE header's `cat` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,14 +28,13 @@ impl Category {
     pub fn of(header: &Object) -> Self {
         match header.get("cat") {
             None => Self::Absent,
-            Some(Value::String(cat)) => match cat.as_str() {
-                "cl_B7d4PD111AAA" => Self::Session,
-                "cl_B7d4PD222AAA" => Self::Template,
-                "cl_B7d4PD333AAA" => Self::Machine,
-                "cl_I7d4PD111III" => Self::Ignore,
-                _ => Self::Unknown,
+            Some(cat) => match cat.as_str() {
+                Some("cl_B7d4PD111AAA") => Self::Session,
+                Some("cl_B7d4PD222AAA") => Self::Template,
+                Some("cl_B7d4PD333AAA") => Self::Machine,
+                Some("cl_I7d4PD111III") => Self::Ignore,
+                Some(_) | None => Self::Unknown,
             },
-            Some(_) => Self::Unknown,
         }
     }
 }
@@ -54,6 +51,7 @@ pub fn is_machine(header: &Object, claims: &Object) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json::tests::object;
     use serde_json::json;
 
     #[test]
@@ -69,7 +67,7 @@ mod tests {
             (json!({"cat": null}), Category::Unknown),
             (json!({"cat": 5}), Category::Unknown),
         ] {
-            assert_eq!(Category::of(header.as_object().unwrap()), category, "{header}");
+            assert_eq!(Category::of(&object(&header)), category, "{header}");
         }
     }
 
@@ -82,7 +80,7 @@ mod tests {
             (json!({"typ": "application/at+jwt"}), json!({}), true),
             (json!({}), json!({"sub": "mch_1"}), true),
         ] {
-            let got = is_machine(header.as_object().unwrap(), claims.as_object().unwrap());
+            let got = is_machine(&object(&header), &object(&claims));
             assert_eq!(got, machine, "{header} {claims}");
         }
     }

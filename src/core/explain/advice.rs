@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::Value;
 
 use super::pasted::MACHINES;
 use super::words::{list, quoted, span};
@@ -15,7 +14,7 @@ use crate::core::clerk::row::Row;
 use crate::core::clerk::token_class::{Category, is_machine};
 use crate::core::identity::{IdentityPolicy, PROFILE_CLAIMS, Source};
 use crate::core::issuer::{IssuerPolicy, TokenClass, TokenPolicy};
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::reject::Reject;
 
 pub(super) const TYP: &str = "The token was made for another purpose, which `typ` names. Send the one that is meant for requests: of Clerk's, what `await getToken()` gives.";
@@ -64,10 +63,12 @@ fn template(claims: &Object) -> String {
     const SEND: &str = "This token is of a JWT template. Send what `await getToken()` gives, without a template; or accept templates:";
     let accept =
         "clerk.accept = [\"session_token\", \"jwt_template\"]\nclerk.jwt_template.audience =";
-    match claims.get("aud") {
-        Some(Value::String(audience)) => format!("{SEND}\n{accept} [{}]", quoted(audience)),
-        Some(Value::Array(audiences)) if !audiences.is_empty() => {
-            format!("{SEND}\n{accept} {}", Value::from(audiences.clone()))
+    let found = claims.get("aud");
+    let listed = found.and_then(Value::as_array).is_some_and(|mut it| it.next().is_some());
+    match found {
+        Some(audiences) if listed => format!("{SEND}\n{accept} {audiences}"),
+        Some(audience) if audience.as_str().is_some() => {
+            format!("{SEND}\n{accept} [{audience}]")
         }
         _ => format!(
             "{SEND}\n{accept} [\"my-backend\"]\nand give the template the claim `{{\"aud\": \"my-backend\"}}` in Clerk's dashboard (JWT templates): it has none, and tokens that are for nobody in particular are not accepted."
@@ -107,7 +108,11 @@ pub(super) fn signature(reject: &Reject) -> String {
 }
 
 /// For an audience that is not ours.
-pub(super) fn audience(found: Option<&Value>, class: TokenClass, policy: &ClaimsPolicy) -> String {
+pub(super) fn audience(
+    found: Option<Value<'_>>,
+    class: TokenClass,
+    policy: &ClaimsPolicy,
+) -> String {
     let ours = policy.audience.as_deref().unwrap_or_default();
     let wanted = ours.first().map_or("my-backend", String::as_str);
     let claim = format!("{{\"aud\": {}}}", quoted(wanted));
@@ -133,7 +138,7 @@ pub(super) fn audience(found: Option<&Value>, class: TokenClass, policy: &Claims
 }
 
 /// For an authorized party that is not ours, or is missing.
-pub(super) fn party(found: Option<&Value>, parties: &[String]) -> String {
+pub(super) fn party(found: Option<Value<'_>>, parties: &[String]) -> String {
     match found.and_then(Value::as_str) {
         Some(party) if !party.is_empty() => format!(
             "The token was made for a page of another origin. If that is your front end, add it, to the letter:\nclerk.authorized_parties = {}",

@@ -6,7 +6,7 @@ use super::{Step, advice};
 use crate::core::caller::{check_active, check_session, session_of};
 use crate::core::claims::{self, AzpPolicy, ClaimError, ClaimsPolicy};
 use crate::core::issuer::{IssuerPolicy, TokenClass};
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::reject::Reject;
 use crate::core::time::UnixTime;
 
@@ -172,7 +172,7 @@ impl Looking<'_> {
         if list.is_empty() {
             return None;
         }
-        let text = |name| self.claims.get(name).and_then(serde_json::Value::as_str);
+        let text = |name| self.claims.get(name).and_then(Value::as_str);
         let session_id = check_session(self.class, self.claims).ok().flatten();
         let holds = list.holds(self.class, text("sub").unwrap_or(""), session_id.as_deref());
         let result = if holds { Err(Reject::SessionRevoked) } else { Ok(()) };

@@ -211,7 +211,7 @@ impl Slip {
 pub(super) const MACHINES: &str = "Tokens of machines (API keys, OAuth access tokens, machine-to-machine tokens) are not supported. Send the session token of a user, which `await getToken()` gives in the front end.";
 
 fn object(place: u8, part: &str) -> Result<Object, Slip> {
-    json::parse_object(&decoded(place, part)?).map_err(|_| Slip::Json(place))
+    json::parse_object(decoded(place, part)?).map_err(|_| Slip::Json(place))
 }
 
 fn decoded(place: u8, part: &str) -> Result<Vec<u8>, Slip> {

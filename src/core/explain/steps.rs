@@ -1,13 +1,11 @@
 //! From the text of a token to its signature: what is looked at before a claim is believed.
 
-use serde_json::Value;
-
 use super::pasted::Slip;
 use super::words::{one_of, relative, shown};
 use super::{KeysFound, Outcome, Pasted, Question, Step, advice, claims};
 use crate::core::clerk::token_class::{Category, is_machine};
 use crate::core::issuer::{IssuerPolicy, TokenClass, TokenPolicy};
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::jwk::{Algorithm, VerificationKey};
 use crate::core::jwk_set::KeyNames;
 use crate::core::jws::UnverifiedToken;
@@ -36,7 +34,7 @@ pub(super) fn look<'a>(pasted: &Pasted<'a>, question: &'a Question<'a>) -> Looke
     let parsed = verdict::parse(pasted.token, question.longest);
     let mut steps = vec![form(pasted.token.reveal(), question.longest, parsed.as_ref().map(drop))];
     let Ok(token) = parsed else {
-        return Looked { steps, verified: false, claims: Object::new() };
+        return Looked { steps, verified: false, claims: Object::default() };
     };
     let issuer = verdict::issuer_of(&token, question.issuers.iter()).map(|(_, issuer)| issuer);
     let class = issuer.as_ref().ok().and_then(|it| it.class_of(token.header(), token.claims()));
@@ -63,7 +61,7 @@ fn form(text: &str, longest: usize, result: Result<(), &Reject>) -> Step {
 }
 
 impl Scene<'_> {
-    fn header(&self, name: &str) -> Option<&Value> {
+    fn header(&self, name: &str) -> Option<Value<'_>> {
         self.token.header().get(name)
     }
 

@@ -3,17 +3,15 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::core::claims;
-use crate::core::json::Object;
+use crate::core::json::{Object, Value};
 use crate::core::time::UnixTime;
 
 /// The longest value that is told whole, in characters.
 const LONGEST: usize = 200;
 
 /// Writes a claim or header parameter as JSON, cut where it is long.
-pub(super) fn shown(value: Option<&Value>) -> String {
+pub(super) fn shown(value: Option<Value<'_>>) -> String {
     let Some(value) = value else { return "none".to_owned() };
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {
@@ -53,7 +51,7 @@ pub(super) fn one_of(items: &[String]) -> String {
 
 /// Writes a text as JSON and TOML have it.
 pub(super) fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 /// Writes a date of a token: as it stands there, as calendars have it, and how long ago that is.
@@ -98,6 +96,7 @@ pub(super) fn span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json::tests::object;
     use serde_json::json;
 
     #[test]
@@ -124,8 +123,10 @@ mod tests {
     #[test]
     fn a_value_is_cut_where_it_is_long() {
         assert_eq!(shown(None), "none");
-        assert_eq!(shown(Some(&json!(["a", 1]))), r#"["a",1]"#);
-        let long = shown(Some(&json!("ü".repeat(500))));
+        let short = object(&json!({"it": ["a", 1]}));
+        assert_eq!(shown(short.get("it")), r#"["a",1]"#);
+        let long = object(&json!({"it": "ü".repeat(500)}));
+        let long = shown(long.get("it"));
         assert_eq!((long.chars().count(), long.ends_with('…')), (LONGEST + 1, true));
     }
 
@@ -138,9 +139,9 @@ mod tests {
             (json!(1_700_000_000), "1700000000, 2023-11-14T22:13:20Z, now"),
             (json!("soon"), "\"soon\""),
         ] {
-            let claims = json!({"exp": exp});
-            assert_eq!(date(claims.as_object().unwrap(), "exp", now), want);
+            let claims = object(&json!({"exp": exp}));
+            assert_eq!(date(&claims, "exp", now), want);
         }
-        assert_eq!(date(&Object::new(), "exp", now), "none");
+        assert_eq!(date(&Object::default(), "exp", now), "none");
     }
 }
