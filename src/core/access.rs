@@ -7,10 +7,10 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::core::assertion::Assertion;
-use crate::core::caller::Caller;
 use crate::core::clerk::has::Asked;
 use crate::core::clerk::session_claims::SessionClaims;
 use crate::core::identity::Identity;
+use crate::core::json::Object;
 use crate::core::reject::{Refusal, Reject};
 
 /// What a route asks of the caller, and what becomes of whoever has it not.
@@ -362,13 +362,17 @@ impl Scalar {
 }
 
 impl Standing {
-    /// Keeps of `caller` what routes ask about: of the claims, those at these pointers.
-    pub fn of<'a>(caller: &Caller, asked: impl Iterator<Item = &'a Arc<str>>) -> Self {
+    /// Keeps of a caller what routes ask about: of the claims, those at these pointers.
+    pub fn new<'a>(
+        session: SessionClaims,
+        claims: &Object,
+        asked: impl Iterator<Item = &'a Arc<str>>,
+    ) -> Self {
         let claims = asked.filter_map(|pointer| {
-            let value = caller.claims.pointed(pointer)?;
+            let value = claims.pointed(pointer)?;
             Some((Arc::clone(pointer), Value::from(value)))
         });
-        Self { session: caller.session.clone(), claims: claims.collect() }
+        Self { session, claims: claims.collect() }
     }
 
     /// Returns how much memory the claims take, in bytes, about.

@@ -6,11 +6,10 @@ use serde_json::json;
 
 use super::*;
 use crate::core::caller::session_of;
-use crate::core::claims::{ClaimError, Validity};
+use crate::core::claims::ClaimError;
 use crate::core::clerk::has::{Entitlement, Level, Privilege, Reverification};
 use crate::core::issuer::TokenClass;
 use crate::core::json::tests::object;
-use crate::core::time::UnixTime;
 
 fn role(name: &str) -> Demand {
     Demand::Has(Asked::Role(Privilege::parse(name).unwrap()))
@@ -39,20 +38,9 @@ fn text(text: &str) -> Scalar {
 /// What is known of whoever comes with a token of this class that says this.
 fn testimony(class: TokenClass, claims: &Value, asked: &[&str]) -> Testimony {
     let claims = object(claims);
-    let expires = UnixTime::from_secs(200);
-    let caller = Caller {
-        class,
-        issuer: "https://clerk.example.com".into(),
-        subject: "user_1".into(),
-        session_id: Some("sess_1".into()),
-        session: session_of(class, &claims),
-        validity: Validity { expires, not_before: None, issued_at: None },
-        payload: "e30".into(),
-        claims,
-    };
     let asked: Vec<Arc<str>> = asked.iter().map(|pointer| (*pointer).into()).collect();
     Testimony {
-        standing: Arc::new(Standing::of(&caller, asked.iter())),
+        standing: Arc::new(Standing::new(session_of(class, &claims), &claims, asked.iter())),
         presented: Presented::Bearer,
         identity: Arc::default(),
         assertion: None,

@@ -84,21 +84,28 @@ impl Known {
         assertions: Option<&AssertionSigner>,
     ) -> Self {
         let Proof { place, leeway, key, generation } = proof;
+        let names_party = caller.names_party();
+        let identity = Arc::new(policy.of(&caller));
+        let asserted = assertions.map(|assertions| Asserted::new(assertions.claims_of(&caller)));
+        let Caller { class, issuer, subject, session_id, session, validity, claims, .. } = caller;
+        let claimed = Claimed::of(&claims);
+        let standing = Arc::new(Standing::new(session, &claims, routes.asked_claims()));
+        let generation = AtomicU64::new(generation);
         Self {
-            names_party: caller.names_party(),
-            identity: Arc::new(policy.of(&caller)),
-            claimed: Claimed::of(&caller.claims),
-            standing: Arc::new(Standing::of(&caller, routes.asked_claims())),
-            asserted: assertions.map(|assertions| Asserted::new(assertions.claims_of(&caller))),
             place,
-            issuer: caller.issuer,
-            class: caller.class,
-            subject: caller.subject,
-            session_id: caller.session_id,
-            validity: caller.validity,
+            issuer,
+            class,
+            subject,
+            session_id,
+            standing,
+            validity,
             leeway,
+            names_party,
+            identity,
+            claimed,
+            asserted,
             key,
-            generation: AtomicU64::new(generation),
+            generation,
         }
     }
 

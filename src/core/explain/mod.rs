@@ -192,8 +192,9 @@ fn check_revoked(caller: &Caller, question: &Question<'_>) -> Result<(), Reject>
 }
 
 fn testimony_of(caller: &Caller, presented: Presented, question: &Question<'_>) -> Testimony {
+    let (session, asked) = (caller.session.clone(), question.routes.asked_claims());
     Testimony {
-        standing: Arc::new(Standing::of(caller, question.routes.asked_claims())),
+        standing: Arc::new(Standing::new(session, &caller.claims, asked)),
         presented,
         identity: Arc::new(question.identity.of(caller)),
         assertion: None,
