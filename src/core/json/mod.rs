@@ -158,16 +158,19 @@ impl<'a> Value<'a> {
     /// Returns what it is.
     pub fn kind(self) -> Kind<'a> {
         let Object { text, beside, nodes } = self.object;
-        let inside = |end| Items { object: self.object, next: self.place + 1, end };
         match nodes[self.place] {
             Node::Null => Kind::Null,
             Node::Bool(truth) => Kind::Bool(truth),
             Node::Number(digits) => Kind::Number(digits.of(beside)),
             Node::Text(span) => Kind::Text(span.of(text)),
             Node::Beside(span) => Kind::Text(span.of(beside)),
-            Node::Array(end) => Kind::Array(inside(end as usize)),
-            Node::Object(end) => Kind::Object(Members(inside(end as usize))),
+            Node::Array(end) => Kind::Array(self.inside(end)),
+            Node::Object(end) => Kind::Object(Members(self.inside(end))),
         }
+    }
+
+    fn inside(self, end: u32) -> Items<'a> {
+        Items { object: self.object, next: self.place + 1, end: end as usize }
     }
 
     /// Tells whether it is `null`.
@@ -201,22 +204,20 @@ impl<'a> Value<'a> {
 
     /// Returns its members where it is an object.
     pub fn as_object(self) -> Option<Members<'a>> {
-        let Kind::Object(members) = self.kind() else { return None };
-        Some(members)
+        // Without `kind`, which goes to look at a text: names are sought all the time.
+        let Node::Object(end) = self.object.nodes[self.place] else { return None };
+        Some(Members(self.inside(end)))
     }
 
     /// Finds the value of a member, where it is an object.
     pub fn get(self, name: &str) -> Option<Self> {
-        self.as_object()?.find(|(own, _)| *own == name).map(|(_, value)| value)
+        self.as_object()?.named(name)
     }
 
     /// Follows one step of a JSON pointer (RFC 6901 §4): to a member, or to an item of a list.
     fn step(self, token: &str) -> Option<Self> {
         match self.kind() {
-            Kind::Object(mut members) => {
-                let name = unescaped(token);
-                members.find(|(own, _)| *own == name).map(|(_, value)| value)
-            }
+            Kind::Object(members) => members.named(&unescaped(token)),
             Kind::Array(mut items) => items.nth(index(token)?),
             Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => None,
         }
@@ -297,11 +298,28 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-impl Members<'_> {
+impl<'a> Members<'a> {
+    /// Finds the value of the one of this name.
+    fn named(mut self, name: &str) -> Option<Value<'a>> {
+        let Object { text, beside, nodes } = self.0.object;
+        loop {
+            let is_it = match *nodes[..self.0.end].get(self.0.next)? {
+                Node::Text(span) => span.is(name, text),
+                Node::Beside(span) => span.is(name, beside),
+                _ => false,
+            };
+            self.0.next += 1;
+            let value = self.0.next()?;
+            if is_it {
+                return Some(value);
+            }
+        }
+    }
+
     /// Tells whether two have one name.
     ///
-    /// Tokens have few members, and comparing each with each is the fastest for those; of whoever
-    /// sends thousands, that would be millions of comparisons.
+    /// Those of a token differ in length or in a letter, nearly all, so few are compared. Of thousands
+    /// that would be millions.
     fn repeat_a_name(self) -> bool {
         const FEW: usize = 16;
         if self.clone().nth(FEW).is_some() {
@@ -309,20 +327,26 @@ impl Members<'_> {
             names.sort_unstable();
             return names.windows(2).any(|pair| pair[0] == pair[1]);
         }
-        let mut few = [""; FEW];
-        for (place, (name, _)) in self.enumerate() {
-            if few[..place].contains(&name) {
-                return true;
-            }
-            few[place] = name;
-        }
-        false
+        let mut seen = 0_u64;
+        self.clone().enumerate().any(|(place, (name, _))| {
+            let mark =
+                1 << (name.bytes().fold(name.len(), |sum, byte| sum + usize::from(byte)) % 64);
+            let may_repeat = seen & mark != 0;
+            seen |= mark;
+            may_repeat && self.clone().take(place).any(|(before, _)| before == name)
+        })
     }
 }
 
 impl Span {
     fn of(self, text: &str) -> &str {
         &text[self.start as usize..][..self.len as usize]
+    }
+
+    /// Tells whether `name` stands there in `text`.
+    fn is(self, name: &str, text: &str) -> bool {
+        self.len as usize == name.len()
+            && text.as_bytes()[self.start as usize..].starts_with(name.as_bytes())
     }
 }
 
