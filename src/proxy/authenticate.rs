@@ -7,7 +7,7 @@ use super::in_step::others_first;
 use super::pipeline::Pipeline;
 use super::present;
 use super::record::Record;
-use super::seen::{Known, Proof};
+use super::seen::{Known, Proof, Seen, Sought};
 use crate::clerk_api::SessionState;
 use crate::core::access::{Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
@@ -126,13 +126,15 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let mut now = self.shared.clock.now();
-        let recalled = match self.recall(token, now) {
+        let sought = self.seen.borrow().sought(token);
+        let recalled = match self.recall(sought, now, Seen::find) {
             Ok(None) => {
                 let began = present::looked();
                 others_first().await;
                 record.others += present::looked() - began;
                 now = self.shared.clock.now();
-                self.recall(token, now) // one of them may have come with the same token
+                // One of them may have come with the same token.
+                self.recall(sought, now, |seen, sought| seen.find_at_hand(sought))
             }
             recalled => recalled,
         };
@@ -140,22 +142,27 @@ impl Pipeline {
         self.shared.tally.looked_up(lookup);
         match recalled? {
             Some(known) => Ok((known, AuthSource::Cache)),
-            None => Box::pin(self.verify(token, now)).await,
+            None => Box::pin(self.verify(sought, now)).await,
         }
     }
 
     /// Finds who was found to call with this token before. That its signature was good is
     /// remembered; that it is good now, and that its key still is, is asked again.
-    fn recall(&self, token: BearerToken<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
+    fn recall(
+        &self,
+        sought: Sought<'_>,
+        now: UnixTime,
+        find: impl FnOnce(&mut Seen, Sought<'_>) -> Option<Arc<Known>>,
+    ) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
-        let Some(known) = seen.find(token) else { return Ok(None) };
+        let Some(known) = find(&mut seen, sought) else { return Ok(None) };
         let held = self.keys[known.place].look();
         let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
         if !held.usable(max_stale, now) {
             return Ok(None); // whoever finds keys has them fetched, or says there are none
         }
         if !known.key_is_held(&held) {
-            seen.forget(token);
+            seen.forget(sought);
             return Ok(None);
         }
         known.check_dates(now)?;
@@ -165,10 +172,10 @@ impl Pipeline {
     /// Finds out who calls with a token that nobody came with before.
     async fn verify(
         &self,
-        token: BearerToken<'_>,
+        sought: Sought<'_>,
         now: UnixTime,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let settings = &self.shared.settings;
+        let (settings, token) = (&self.shared.settings, sought.token);
         let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
         let (place, admitted) = verdict::admit(token, settings.limits.token, policies)?;
         let issuer = &self.shared.issuers[place];
@@ -189,7 +196,7 @@ impl Pipeline {
         }
         let (caller, key) = judged?;
         let known = self.known(caller, key, place, &found.held);
-        self.seen.borrow_mut().remember(token, &known, now);
+        self.seen.borrow_mut().remember(sought, &known, now);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
     }

@@ -320,7 +320,9 @@ impl Pipeline {
     fn known_session(&self, token: BearerToken<'_>) -> Option<Arc<Known>> {
         let is_session =
             |known: &Arc<Known>| known.place == CLERK && known.class == TokenClass::SessionToken;
-        self.seen.borrow_mut().find(token).filter(is_session)
+        let mut seen = self.seen.borrow_mut();
+        let sought = seen.sought(token);
+        seen.find(sought).filter(is_session)
     }
 
     /// Verifies a session token that a handshake has brought to a machine whose clock is wrong.

@@ -208,10 +208,13 @@ pub(super) struct Remembered {
 
 /// A token with its hash, which is all that is read of it where a table is laid out anew.
 #[derive(Clone, Copy, Eq, PartialEq)]
-struct Hashed<T> {
+pub(super) struct Hashed<T> {
     hash: u64,
-    token: T,
+    pub(super) token: T,
 }
+
+/// One that is looked for.
+pub(super) type Sought<'a> = Hashed<BearerToken<'a>>;
 
 /// One that is remembered.
 type Kept = Hashed<Arc<[u8]>>;
@@ -229,15 +232,15 @@ impl<T> Hash for Hashed<T> {
     }
 }
 
-impl Hashed<&[u8]> {
+impl Sought<'_> {
     fn kept(self) -> Kept {
-        Hashed { hash: self.hash, token: self.token.into() }
+        Hashed { hash: self.hash, token: self.token.reveal_bytes().into() }
     }
 }
 
-impl Equivalent<Kept> for Hashed<&[u8]> {
+impl Equivalent<Kept> for Sought<'_> {
     fn equivalent(&self, kept: &Kept) -> bool {
-        self.hash == kept.hash && *self.token == *kept.token
+        self.hash == kept.hash && *self.token.reveal_bytes() == *kept.token
     }
 }
 
@@ -280,11 +283,6 @@ impl Remembered {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
-
-    fn hashed<'a>(&self, token: BearerToken<'a>) -> Hashed<&'a [u8]> {
-        let token = token.reveal_bytes();
-        Hashed { hash: self.hasher.hash_one(token), token }
-    }
 }
 
 /// What one worker remembers, and the way to what all do.
@@ -302,30 +300,37 @@ impl Seen {
         Self { at_hand, shared }
     }
 
+    /// Goes through a token once for all that is asked about it.
+    pub(super) fn sought<'a>(&self, token: BearerToken<'a>) -> Sought<'a> {
+        Hashed { hash: self.shared.hasher.hash_one(token.reveal_bytes()), token }
+    }
+
     /// Finds who was found to call with this very token before.
-    pub(super) fn find(&mut self, token: BearerToken<'_>) -> Option<Arc<Known>> {
-        let sought = self.shared.hashed(token);
-        if let Some((kept, known)) = &self.at_hand[sought.place()]
-            && sought.equivalent(kept)
-        {
-            return Some(Arc::clone(known));
+    pub(super) fn find(&mut self, sought: Sought<'_>) -> Option<Arc<Known>> {
+        if let Some(known) = self.find_at_hand(sought) {
+            return Some(known);
         }
         let known = self.shared.cache.get(&sought)?.known;
         self.keep_at_hand(sought.kept(), &known);
         Some(known)
     }
 
-    /// Remembers who calls with `token`, until it expires or room is needed.
-    pub(super) fn remember(&mut self, token: BearerToken<'_>, known: &Arc<Known>, now: UnixTime) {
+    /// Finds who this worker has lately found to call with this very token.
+    pub(super) fn find_at_hand(&self, sought: Sought<'_>) -> Option<Arc<Known>> {
+        let (kept, known) = self.at_hand[sought.place()].as_ref()?;
+        sought.equivalent(kept).then(|| Arc::clone(known))
+    }
+
+    /// Remembers who calls with a token, until it expires or room is needed.
+    pub(super) fn remember(&mut self, sought: Sought<'_>, known: &Arc<Known>, now: UnixTime) {
         let lives = known.validity.expires.plus(known.leeway).since(now);
-        let kept = self.shared.hashed(token).kept();
+        let kept = sought.kept();
         self.shared.cache.insert(kept.clone(), Entry { known: Arc::clone(known), lives });
         self.keep_at_hand(kept, known);
     }
 
     /// Forgets a token that has become useless.
-    pub(super) fn forget(&mut self, token: BearerToken<'_>) {
-        let sought = self.shared.hashed(token);
+    pub(super) fn forget(&mut self, sought: Sought<'_>) {
         let at_hand = &mut self.at_hand[sought.place()];
         at_hand.take_if(|(kept, _)| sought.equivalent(kept));
         self.shared.cache.invalidate(&sought);
