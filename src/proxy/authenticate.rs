@@ -7,7 +7,7 @@ use super::in_step::others_first;
 use super::pipeline::Pipeline;
 use super::present;
 use super::record::Record;
-use super::seen::{Known, Proof, Seen, Sought};
+use super::seen::{Known, Proof, Sought};
 use crate::clerk_api::SessionState;
 use crate::core::access::{Presented, Rule, Session, Testimony};
 use crate::core::caller::Caller;
@@ -127,14 +127,13 @@ impl Pipeline {
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let mut now = self.shared.clock.now();
         let sought = self.seen.borrow().sought(token);
-        let recalled = match self.recall(sought, now, Seen::find) {
+        let recalled = match self.recall(sought, now) {
             Ok(None) => {
                 let began = present::looked();
                 others_first().await;
                 record.others += present::looked() - began;
                 now = self.shared.clock.now();
-                // One of them may have come with the same token.
-                self.recall(sought, now, |seen, sought| seen.find_at_hand(sought))
+                self.recall(sought, now) // one of them may have come with the same token
             }
             recalled => recalled,
         };
@@ -148,14 +147,9 @@ impl Pipeline {
 
     /// Finds who was found to call with this token before. That its signature was good is
     /// remembered; that it is good now, and that its key still is, is asked again.
-    fn recall(
-        &self,
-        sought: Sought<'_>,
-        now: UnixTime,
-        find: impl FnOnce(&mut Seen, Sought<'_>) -> Option<Arc<Known>>,
-    ) -> Result<Option<Arc<Known>>, Reject> {
+    fn recall(&self, sought: Sought<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
-        let Some(known) = find(&mut seen, sought) else { return Ok(None) };
+        let Some(known) = seen.find(sought) else { return Ok(None) };
         let held = self.keys[known.place].look();
         let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
         if !held.usable(max_stale, now) {

@@ -300,25 +300,21 @@ impl Seen {
         Self { at_hand, shared }
     }
 
-    /// Goes through a token once for all that is asked about it.
+    /// Hashes a token, which is a kilobyte, for all that is asked about it here.
     pub(super) fn sought<'a>(&self, token: BearerToken<'a>) -> Sought<'a> {
         Hashed { hash: self.shared.hasher.hash_one(token.reveal_bytes()), token }
     }
 
     /// Finds who was found to call with this very token before.
     pub(super) fn find(&mut self, sought: Sought<'_>) -> Option<Arc<Known>> {
-        if let Some(known) = self.find_at_hand(sought) {
-            return Some(known);
+        if let Some((kept, known)) = &self.at_hand[sought.place()]
+            && sought.equivalent(kept)
+        {
+            return Some(Arc::clone(known));
         }
         let known = self.shared.cache.get(&sought)?.known;
         self.keep_at_hand(sought.kept(), &known);
         Some(known)
-    }
-
-    /// Finds who this worker has lately found to call with this very token.
-    pub(super) fn find_at_hand(&self, sought: Sought<'_>) -> Option<Arc<Known>> {
-        let (kept, known) = self.at_hand[sought.place()].as_ref()?;
-        sought.equivalent(kept).then(|| Arc::clone(known))
     }
 
     /// Remembers who calls with a token, until it expires or room is needed.

@@ -293,19 +293,25 @@ async fn cch_15_all_who_first_show_a_token_at_once_get_one_answer() {
     assert!(seen.iter().all(|it| it.header("x-clerk-user-id") == Some(ALICE)));
 }
 
-/// A page that opens sends several requests at once, all with a token that nobody came with before.
+/// A page that opens sends several requests at once, all with a token that nobody came with before; also one that
+/// is too large to be kept at hand.
 #[tokio::test(flavor = "local")]
 async fn a_token_that_several_requests_bring_at_once_is_verified_once() {
     const REQUESTS: usize = 8;
     let scene = Scene::set().await;
     let mut client = H2::open(&scene.proxy.address).await;
-    let head = block(&Ask::get("/api").bearer(&good()));
-    let requests: Vec<u8> = (0..REQUESTS)
-        .flat_map(|_| frame(HEADERS, END_STREAM | END_HEADERS, client.stream(), &head))
-        .collect();
-    assert!(client.send(&requests).await);
-    until("all have come", async || scene.upstream.seen().len() == REQUESTS).await;
-    assert_eq!(look_ups(&scene.proxy).await, [REQUESTS as f64 - 1.0, 1.0]);
+    let large = session(json!({"more": "x".repeat(7000)}));
+    for (before, token) in [good(), large].iter().enumerate() {
+        let head = block(&Ask::get("/api").bearer(token));
+        let requests: Vec<u8> = (0..REQUESTS)
+            .flat_map(|_| frame(HEADERS, END_STREAM | END_HEADERS, client.stream(), &head))
+            .collect();
+        assert!(client.send(&requests).await);
+        let all = REQUESTS * (before + 1);
+        until("all have come", async || scene.upstream.seen().len() == all).await;
+        let missed = before + 1;
+        assert_eq!(look_ups(&scene.proxy).await, [all - missed, missed].map(|count| count as f64));
+    }
 }
 
 /// The packages that the program is built of, and their versions.
