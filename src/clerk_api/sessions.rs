@@ -47,7 +47,7 @@ impl ClerkApi {
             return Ok(SessionState::Over);
         }
         super::succeeded(&fetched)?;
-        let session = json::parse_object(&*fetched.body);
+        let session = json::parse_object(fetched.body);
         let session =
             session.map_err(|_| Unanswered("the session is no JSON object".to_owned()))?;
         match session.get("status").and_then(Value::as_str) {

@@ -62,6 +62,7 @@ mod tests {
                 let want = URL_SAFE_NO_PAD.decode(other_text.trim_end_matches('=')).ok();
                 assert_eq!(decode(&other_text), want, "{other_text}");
             }
+            assert_eq!(decode(&text.replacen(&text[64..66], "ä", 1)), None);
         }
     }
 }

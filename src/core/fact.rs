@@ -90,8 +90,8 @@ impl<'a> Fact<'a> {
             Self::Ids(ids) | Self::Scopes(ids) => {
                 write_list(out, ids, |out, id| write_identifier(out, id))
             }
-            Self::Pair(first, second) => write_plain(out, format_args!("{first}, {second}")),
-            Self::Number(number) => write_plain(out, format_args!("{number}")),
+            Self::Pair(first, second) => write_formatted(out, format_args!("{first}, {second}")),
+            Self::Number(number) => write_formatted(out, format_args!("{number}")),
             Self::Claim(value) => write_claim(out, *value),
             Self::Payload(caller) => out.push_str(&caller.payload),
         }
@@ -167,12 +167,12 @@ fn write_percent_encoded(out: &mut String, text: &str) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             out.push(char::from(byte));
         } else {
-            write_plain(out, format_args!("%{byte:02X}"));
+            write_formatted(out, format_args!("%{byte:02X}"));
         }
     }
 }
 
-fn write_plain(out: &mut String, text: fmt::Arguments<'_>) {
+fn write_formatted(out: &mut String, text: fmt::Arguments<'_>) {
     let _ = out.write_fmt(text); // writing to a String does not fail
 }
 

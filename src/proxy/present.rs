@@ -1,8 +1,9 @@
 //! The time, as it is while a connection goes on.
 //!
 //! A look at the clock costs 30 ns, and nearly everything that is kept of a connection and of its requests says
-//! since when. From one wait to the next that is the same time, to a few microseconds: it is looked up once. What
-//! is there to be measured in between is [looked up](looked) all the same.
+//! since when. From one wait to the next that is taken for one time, and looked up once: it is microseconds, some
+//! milliseconds where much is to be read or signed. What has its time from then on may be over that much early, and
+//! never late. What is there to be measured is [looked up](looked) all the same.
 
 use std::cell::Cell;
 use std::future::poll_fn;

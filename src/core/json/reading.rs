@@ -159,7 +159,7 @@ impl<'de> Visitor<'de> for Any<'_, '_> {
 
 /// What stands before a value in an object.
 enum Name {
-    /// [`NUMBER`], of which there is one for every number.
+    /// [`NUMBER`].
     Number,
     /// A name, which is the last node now.
     Member,
