@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::{Node, Object, Span};
+use super::{Mark, Node, Object, Span};
 
 /// The member name under which `serde_json` hands a number to a visitor with all its digits, where
 /// it is no integer of 64 bits.
@@ -39,9 +39,10 @@ struct Reading<'t> {
 impl Reading<'_> {
     /// Takes a text for the next node: as the piece of the whole that it is, or else beside it.
     fn push_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        let mark = Mark::of(text);
         let node = match place_in(self.text, text) {
-            Some(start) => Node::Text(Span::new(start, text.len())?),
-            None => Node::Beside(self.write(text)?),
+            Some(start) => Node::Text(mark, Span::new(start, text.len())?),
+            None => Node::Beside(mark, self.write(text)?),
         };
         self.nodes.push(node);
         Ok(())

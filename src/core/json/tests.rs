@@ -14,6 +14,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (br#"{"a":{"b":1,"b":2}}"#, false),
         (br#"{"a":[{"b":1,"b":2}]}"#, false),
         (br#"{"sub":"a","\u0073ub":"b"}"#, false),
+        (br#"{"\u0073ub":"a","sub":"b"}"#, false),
         (br#"{"a":1}x"#, false),
         (br#"{"a":1,}"#, false),
         (br#"{'a':1}"#, false),
@@ -84,6 +85,7 @@ fn what_is_read_is_what_others_read() {
         r#"{"\u0061\n":"\ud83d\ude00\\","b":"\"","c":["\t",1,"plain",2]}"#,
         r#"{"big":123456789012345678901234567890,"far":1e999999999}"#,
         r#"{"n":{"$serde_json::private::Number":"1E5"}}"#,
+        r#"{"aba":1,"a":2,"aa":3,"aca":4,"\u0061da":5,"":6}"#, // names that begin and end alike
     ] {
         let object = parse_object(text).unwrap();
         let theirs: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -91,7 +93,10 @@ fn what_is_read_is_what_others_read() {
         assert_eq!(object.value().to_string(), theirs.to_string());
         for (name, value) in object.iter() {
             assert_eq!(serde_json::Value::from(value), theirs[name], "{text} {name}");
+            let found = object.get(name).map(serde_json::Value::from);
+            assert_eq!(found.as_ref(), theirs.get(name), "{text} {name}");
         }
+        assert!(object.get("aea").is_none());
     }
 }
 
