@@ -37,7 +37,7 @@ impl Pipeline {
         if !matches!(found, Ok(None)) {
             record.carrier = Carrier::Header; // one that cannot be read stood there too
         }
-        let started = present::looked();
+        let started = present::now();
         let (answer, presented) = match (found?, &self.shared.settings.browsers) {
             (Some(token), _) => (self.bear(token, visit, record).await, Presented::Bearer),
             (None, Some(browsers)) => {

@@ -364,6 +364,7 @@ impl Pipeline {
         };
         set_cookies(answer.headers_mut(), &mut record);
         record.refused(refusal, answer.status());
+        present::looked(); // what it took is told though nothing may have been waited for
         answer.map(|bytes| ResponseBody::own(bytes, record))
     }
 }

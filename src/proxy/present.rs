@@ -3,7 +3,7 @@
 //! A look at the clock costs 30 ns, and nearly everything that is kept of a connection and of its requests says
 //! since when. From one wait to the next that is taken for one time, and looked up once: it is microseconds, some
 //! milliseconds where much is to be read or signed. What has its time from then on may be over that much early, and
-//! never late. What is there to be measured is [looked up](looked) all the same.
+//! never late. Who measures what nobody waits for [looks](looked) when it is over.
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -197,7 +197,7 @@ impl Drop for Record {
         }
         let route = self.route.unwrap_or(self.shared.no_metrics_place());
         let reason = self.reject.as_ref().map(Reject::label);
-        let total = present::looked() - self.started;
+        let total = present::now() - self.started;
         self.shared.tally.request(
             route,
             &Outcome {
