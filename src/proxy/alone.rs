@@ -15,9 +15,11 @@ use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::backend_socket::Socket;
 use super::broken::Broken;
+use super::outbox::Outbox;
 use super::reader::Reader;
 use super::sending::Sending;
 use crate::core::answer::{AnswerHead, End};
@@ -27,6 +29,7 @@ use crate::core::request_head::Framing;
 /// A connection over HTTP/1.1.
 pub(super) struct Alone {
     socket: Rc<RefCell<Socket>>,
+    outbox: Rc<Outbox>,
     reader: Reader,
     body: Body,
     keeps_alive: bool,
@@ -55,9 +58,10 @@ fn piece(frame: Frame<Bytes>) -> Poll<Next> {
 }
 
 impl Alone {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(super) fn new(socket: Socket, outbox: Rc<Outbox>) -> Self {
         Self {
             socket: Rc::new(RefCell::new(socket)),
+            outbox,
             reader: Reader::default(),
             body: Body::Length(0),
             keeps_alive: true,
@@ -67,8 +71,8 @@ impl Alone {
         }
     }
 
-    /// Sends a request, and waits for the head of its answer. `at_most` is how long the backend may take
-    /// nothing of a request that it has answered.
+    /// Sends a request, and waits for the head of its answer. One without a body may be sent `with_others`.
+    /// `at_most` is how long the backend may take nothing of a request that it has answered.
     pub(super) fn exchange(
         &mut self,
         method: &Method,
@@ -76,11 +80,17 @@ impl Alone {
         body: impl http_body::Body<Data = Bytes> + Unpin + 'static,
         framing: Framing,
         at_most: Duration,
+        with_others: bool,
     ) -> impl Future<Output = Result<Response<()>, Broken>> {
         let mut sending = Some(Sending::new(Rc::clone(&self.socket), head, body, framing));
+        let mut may_wait = with_others;
         async move {
             let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
-                if let Some(rest) = &mut sending
+                let goes =
+                    |rest: &mut Sending<_>| rest.goes_with_others(&self.outbox, context.waker());
+                let waits = mem::take(&mut may_wait) && sending.as_mut().is_some_and(goes);
+                if !waits
+                    && let Some(rest) = &mut sending
                     && Pin::new(rest).poll(context)?.is_ready()
                 {
                     sending = None; // what was sent is not kept while the backend thinks
@@ -190,6 +200,11 @@ impl Alone {
                 return Poll::Ready(Some(Err(Broken::Short)));
             }
         }
+    }
+
+    /// Tells when its request was sent, where that waited for others; once.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        self.socket.borrow_mut().released()
     }
 
     /// Tells whether its request is still being sent.

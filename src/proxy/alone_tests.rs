@@ -42,7 +42,8 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 fn over(transport: impl Transport + 'static) -> Alone {
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    Alone::new(BackendSocket::new(Box::new(transport) as Box<dyn Transport>, place))
+    let socket = BackendSocket::new(Box::new(transport) as Box<dyn Transport>, place);
+    Alone::new(socket, Rc::new(Outbox::new()))
 }
 
 /// A backend that sends this in pieces, and closes.
@@ -77,8 +78,10 @@ async fn outcome(
 async fn ours(method: &Method, text: &str, at_once: usize) -> Option<Outcome> {
     let mut connection = over(sends(text, at_once));
     let body = Empty::<Bytes>::new();
-    let response =
-        connection.exchange(method, Vec::new(), body, Framing::Nothing, A_WHILE).await.ok()?;
+    let response = connection
+        .exchange(method, Vec::new(), body, Framing::Nothing, A_WHILE, true)
+        .await
+        .ok()?;
     let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
     Some(outcome(response, next).await)
 }
@@ -250,7 +253,8 @@ async fn heard(
     let frames = pieces.into_iter().map(Frame::data).chain(trailers.map(Frame::trailers));
     let body = Frames(frames.collect());
     let mut connection = over(near);
-    let response = connection.exchange(&Method::POST, head, body, framing, A_WHILE).await.unwrap();
+    let response =
+        connection.exchange(&Method::POST, head, body, framing, A_WHILE, true).await.unwrap();
     let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
     assert_eq!(outcome(response, next).await.body, b"heard");
     assert!(connection.is_end_stream() && connection.stays_quiet(Waker::noop()));
@@ -354,8 +358,14 @@ async fn rest_of<B>(connection: &mut Alone, body: B, length: u64) -> Duration
 where
     B: http_body::Body<Data = Bytes> + Unpin + 'static,
 {
-    let answer =
-        connection.exchange(&Method::POST, Vec::new(), body, Framing::Length(length), A_WHILE);
+    let answer = connection.exchange(
+        &Method::POST,
+        Vec::new(),
+        body,
+        Framing::Length(length),
+        A_WHILE,
+        true,
+    );
     assert_eq!(answer.await.unwrap().status(), 413);
     assert!(connection.is_end_stream() && connection.is_sending());
     let since = Instant::now();
@@ -417,8 +427,14 @@ fn an_answer_goes_on_whose_request_the_backend_does_not_want() {
         });
         let mut connection = over(near);
         let body = Full::new(Bytes::from(vec![b'a'; 100_000]));
-        let answer =
-            connection.exchange(&Method::POST, Vec::new(), body, Framing::Length(100_000), A_WHILE);
+        let answer = connection.exchange(
+            &Method::POST,
+            Vec::new(),
+            body,
+            Framing::Length(100_000),
+            A_WHILE,
+            true,
+        );
         let response = answer.await.unwrap();
         let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
         let outcome = outcome(response, next).await;
@@ -448,6 +464,7 @@ fn what_was_sent_is_not_kept_while_the_backend_thinks() {
             Full::new(piece),
             framing,
             A_WHILE,
+            true,
         );
         let backend = async {
             let mut request = vec![0; 64 * 1024 + "PUT / HTTP/1.1\r\n\r\n".len()];
@@ -457,5 +474,35 @@ fn what_was_sent_is_not_kept_while_the_backend_thinks() {
             far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
         };
         assert!(tokio::join!(exchanged, backend).0.is_ok());
+    });
+}
+
+#[test]
+fn when_a_request_was_sent_is_told_of_none_but_that_one() {
+    const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+    run(async {
+        let (near, mut far) = duplex(1024);
+        let mut connection = over(near);
+        for (with_others, framing) in [
+            (true, Framing::Nothing),
+            (false, Framing::Nothing),
+            (true, Framing::Length(1)),
+            (true, Framing::Nothing),
+        ] {
+            let is_alone = matches!(framing, Framing::Nothing);
+            time::advance(Duration::from_secs(1)).await;
+            let body = Full::new(Bytes::from_static(if is_alone { b"" } else { b"a" }));
+            let head = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+            let answer =
+                connection.exchange(&Method::GET, head, body, framing, A_WHILE, with_others);
+            let backend = async {
+                let mut room = [0; 64];
+                tokio::io::AsyncReadExt::read(&mut far, &mut room).await.unwrap();
+                far.write_all(ANSWER).await.unwrap();
+            };
+            assert!(tokio::join!(answer, backend).0.is_ok());
+            let want = (with_others && is_alone).then(Instant::now);
+            assert_eq!(connection.sent(), want, "{with_others} {is_alone}");
+        }
     });
 }

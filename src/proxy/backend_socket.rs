@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::gathered::{SMALL, gathered};
@@ -91,13 +92,25 @@ pub(super) struct BackendSocket<S> {
     is_awaited: bool,
     /// How much was read since something was written.
     read: usize,
+    /// What is to be written before all else.
+    held: Vec<u8>,
+    /// When that was written, until somebody has asked.
+    released: Option<Instant>,
     /// Held for as long as the socket is open, whatever is spoken on it.
     _place: OwnedSemaphorePermit,
 }
 
 impl<S> BackendSocket<S> {
     pub(super) fn new(socket: S, place: OwnedSemaphorePermit) -> Self {
-        Self { socket, is_deaf: false, is_awaited: true, read: 0, _place: place }
+        Self {
+            socket,
+            is_deaf: false,
+            is_awaited: true,
+            read: 0,
+            held: Vec::new(),
+            released: None,
+            _place: place,
+        }
     }
 
     /// Tells whether there may be something to read that there was not when last it was tried.
@@ -111,6 +124,44 @@ impl<S> BackendSocket<S> {
     /// Tells whether the backend hears nothing any more.
     pub(super) fn is_deaf(&self) -> bool {
         self.is_deaf
+    }
+
+    /// Keeps what is to be [released](Self::release).
+    pub(super) fn hold(&mut self, bytes: Vec<u8>) {
+        self.held = bytes;
+    }
+
+    /// Gives back what is left of it.
+    pub(super) fn held(&mut self) -> Vec<u8> {
+        mem::take(&mut self.held)
+    }
+
+    /// Tells when what was held was written, once.
+    pub(super) fn released(&mut self) -> Option<Instant> {
+        self.released.take()
+    }
+
+    /// Writes what is held, as far as that goes without waiting. Tells whether that was all: where it was not, so does
+    /// the next who writes, or hears why it cannot be.
+    pub(super) fn release(&mut self, now: Instant) -> bool
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let held = self.held();
+        if held.is_empty() {
+            return true; // it was taken back
+        }
+        let mut nobody = Context::from_waker(Waker::noop());
+        let written = match Pin::new(&mut *self).poll_write(&mut nobody, &held) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.released = Some(now);
+        if written < held.len() {
+            self.held = held[written..].to_vec();
+            return false;
+        }
+        matches!(Pin::new(self).poll_flush(&mut nobody), Poll::Ready(Ok(())))
     }
 
     fn taken(&self, bytes: usize) -> io::Result<usize> {

@@ -13,11 +13,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::alone::Alone;
 use super::backend_socket::{BackendSocket, Transport};
 use super::local::Local;
 use super::making::Making;
+use super::outbox::Outbox;
 use super::pool::{Lease, Made, Pool};
 use super::present;
 use super::room;
@@ -32,6 +34,7 @@ use crate::tls::{self, Backend, H2, HTTP_1_1};
 #[derive(Debug)]
 pub(super) struct Connector {
     pool: Rc<Pool>,
+    outbox: Rc<Outbox>,
     making: Making,
     reaper: AbortHandle,
     tls: Option<Tls>,
@@ -54,7 +57,8 @@ impl Connector {
         });
         let pool = Pool::new(shared.settings.timeouts.upstream_idle, Rc::clone(&shared));
         let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
-        Self { pool, making: Making::default(), reaper, tls, shared }
+        let outbox = Rc::new(Outbox::new());
+        Self { pool, outbox, making: Making::default(), reaper, tls, shared }
     }
 
     pub(super) fn speaks_tls(&self) -> bool {
@@ -117,20 +121,26 @@ impl Connector {
                 UpstreamAddress::Tcp { host, port } => {
                     let stream = dial((host.as_str(), *port)).await?;
                     match &self.tls {
-                        None => start(stream, place, self.shared.settings.upstream_protocol).await,
-                        Some(tls) => tls.connect(stream, place, wish).await,
+                        None => {
+                            let protocol = self.shared.settings.upstream_protocol;
+                            self.start(stream, place, protocol).await
+                        }
+                        Some(tls) => {
+                            let (stream, protocol) = tls.connect(stream, wish).await?;
+                            self.start(stream, place, protocol).await
+                        }
                     }
                 }
                 UpstreamAddress::Unix(path) => {
                     let stream = UnixStream::connect(path).await?;
-                    start(stream, place, UpstreamProtocol::Usual).await
+                    self.start(stream, place, UpstreamProtocol::Usual).await
                 }
                 UpstreamAddress::Child { port } => {
                     if let Some(awaited) = &self.shared.awaited {
                         awaited.there().await;
                     }
                     let stream = dial((Ipv4Addr::LOCALHOST, *port)).await?;
-                    start(stream, place, UpstreamProtocol::Usual).await
+                    self.start(stream, place, UpstreamProtocol::Usual).await
                 }
             }
         });
@@ -139,6 +149,22 @@ impl Connector {
             Ok(Err(error)) if room::is_want_of_descriptors(&error) => Err(Reject::Overloaded),
             Ok(Err(error)) => Err(Reject::UpstreamUnreachable(error.to_string())),
             Err(_) => Err(Reject::UpstreamTimeout),
+        }
+    }
+
+    /// Begins to speak HTTP over a connection, which has its place until it is closed.
+    async fn start(
+        &self,
+        stream: impl Transport + 'static,
+        place: OwnedSemaphorePermit,
+        protocol: UpstreamProtocol,
+    ) -> io::Result<Made> {
+        let socket = BackendSocket::new(Box::new(stream) as Box<dyn Transport>, place);
+        match protocol {
+            UpstreamProtocol::Http2 => Trunk::start(socket).await.map(Made::Http2),
+            UpstreamProtocol::Usual => {
+                Ok(Made::Http1(Box::new(Alone::new(socket, Rc::clone(&self.outbox)))))
+            }
         }
     }
 }
@@ -154,9 +180,8 @@ impl Tls {
     async fn connect(
         &self,
         stream: TcpStream,
-        place: OwnedSemaphorePermit,
         wish: Wish,
-    ) -> io::Result<Made> {
+    ) -> io::Result<(TlsStream<TcpStream>, UpstreamProtocol)> {
         let config = Arc::clone(&self.configs.look());
         let config = match wish {
             Wish::Http => config,
@@ -171,7 +196,7 @@ impl Tls {
             Some(name) if name == H2 => UpstreamProtocol::Http2,
             Some(_) | None => UpstreamProtocol::Usual,
         };
-        start(stream, place, protocol).await
+        Ok((stream, protocol))
     }
 }
 
@@ -179,17 +204,4 @@ async fn dial(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Begins to speak HTTP over a connection, which has its place until it is closed.
-async fn start(
-    stream: impl Transport + 'static,
-    place: OwnedSemaphorePermit,
-    protocol: UpstreamProtocol,
-) -> io::Result<Made> {
-    let socket = BackendSocket::new(Box::new(stream) as Box<dyn Transport>, place);
-    match protocol {
-        UpstreamProtocol::Http2 => Trunk::start(socket).await.map(Made::Http2),
-        UpstreamProtocol::Usual => Ok(Made::Http1(Box::new(Alone::new(socket)))),
-    }
 }

@@ -1,10 +1,9 @@
 //! Requests that came together go through a step together.
 //!
 //! Taken one after the other from its head to what is sent of it, each request would find the caches filled
-//! with what the last one's other steps need. And what is sent would go out piece by piece, so that a backend
-//! on the same machine is done with one before the next comes, sleeps, and has to be woken: once a request, at
-//! 3 to 6 µs each. So a worker lets all go through one step, and then all through the next (cohort scheduling,
-//! Larus and Parkes 2002). Who comes alone waits for nobody.
+//! with what the last one's other steps need. So a worker lets all go through one step, and then all through the
+//! next (cohort scheduling, Larus and Parkes 2002); the last is to [send](super::outbox) them. Who comes alone
+//! waits for nobody.
 
 use std::future::poll_fn;
 use std::task::Poll;

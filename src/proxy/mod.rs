@@ -29,6 +29,7 @@ mod link;
 mod lobby;
 mod local;
 mod making;
+mod outbox;
 mod own_waker;
 mod pipeline;
 mod pool;

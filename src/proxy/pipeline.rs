@@ -197,8 +197,10 @@ impl Pipeline {
             if is_known {
                 record.cookies.append(&mut record.on_arrival);
             }
-            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves.
-            if !link.wire.is_http2() {
+            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves. Those with a
+            // body send for themselves.
+            let with_others = !link.wire.is_http2();
+            if with_others && !body.is_end_stream() {
                 others_first().await;
             }
             let length = length.filter(|_| !preflight);
@@ -231,6 +233,7 @@ impl Pipeline {
                 target: &target,
                 length,
                 wish,
+                with_others,
                 may_be_silent: record.may_be_silent(),
             };
             let mut answer = match record.is_call {

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice, Write as _};
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -16,6 +17,7 @@ use tokio::io::AsyncWrite;
 use super::backend_socket::Socket;
 use super::body::Patience;
 use super::broken::Broken;
+use super::outbox::Outbox;
 use crate::core::request_head::Framing;
 
 /// What is written in one piece with what stands before it: a call costs more than to copy so much.
@@ -32,6 +34,8 @@ pub(super) struct Sending<B> {
     body: Option<B>,
     framing: Framing,
     patience: Patience,
+    /// Whether the socket has what is left of the head.
+    is_with_others: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
@@ -51,7 +55,19 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             body: Some(body).filter(|_| has_body),
             framing,
             patience: Patience::endless(),
+            is_with_others: false,
         }
+    }
+
+    /// Has it sent with others, where its head is all there is of it. Tells whether it will be.
+    pub(super) fn goes_with_others(&mut self, outbox: &Outbox, writer: &Waker) -> bool {
+        let is_head = self.body.is_none();
+        if is_head {
+            self.socket.borrow_mut().hold(mem::take(&mut self.out));
+            outbox.put(&self.socket, writer.clone());
+            self.is_with_others = true;
+        }
+        is_head
     }
 
     /// Ends once the backend has taken nothing for so long.
@@ -127,6 +143,9 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let mut socket = self.socket.borrow_mut();
+        if mem::take(&mut self.is_with_others) {
+            self.out = socket.held();
+        }
         loop {
             let out = &self.out[self.written..];
             let has_piece = !(self.piece.is_empty() && self.behind.is_empty());

@@ -16,6 +16,7 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::alone::Alone;
 use super::broken::Broken;
 use super::connector::Connector;
 use super::local::Local;
@@ -68,6 +69,8 @@ pub(super) struct Outgoing<'a> {
     /// How long its body is, where its head said so; also where `Connection` named that header, and it went.
     pub(super) length: Option<u64>,
     pub(super) wish: Wish,
+    /// Whether it waits for others that are decided, to be sent with them.
+    pub(super) with_others: bool,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
     pub(super) may_be_silent: bool,
 }
@@ -165,7 +168,11 @@ impl Upstream {
             match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
                 Ok(response) => match fault(&response, outgoing.wish) {
                     Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
-                    None => Ok(Answer { response, lease, request, took: present::now() - sent }),
+                    None => {
+                        let sent = lease.connection().and_then(Alone::sent).unwrap_or(sent);
+                        let took = present::now() - sent;
+                        Ok(Answer { response, lease, request, took })
+                    }
                 },
                 Err(unanswered) => {
                     let method = outgoing.target.method;
@@ -192,7 +199,10 @@ impl Upstream {
                     let head = self.head(outgoing, &framing);
                     let method = outgoing.target.method;
                     let at_most = self.shared.settings.timeouts.body;
-                    let answer = connection.exchange(method, head, body, framing, at_most).await;
+                    let with_others = outgoing.with_others;
+                    let answer = connection
+                        .exchange(method, head, body, framing, at_most, with_others)
+                        .await;
                     let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
                     Ok(answer.map(|()| None))
                 }
