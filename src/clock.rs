@@ -7,8 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::core::time::UnixTime;
 
-/// Tells the time of the kernel's last tick, some milliseconds ago at most: claims count seconds, and to look up what
-/// it is to the nanosecond takes five times as long.
+/// The time of the kernel's last tick, which was some milliseconds ago on a machine that runs: claims count seconds,
+/// and to look up what it is to the nanosecond takes five times as long.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const SYSTEM: ClockId = ClockId::RealtimeCoarse;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

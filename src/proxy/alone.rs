@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::backend_socket::Socket;
 use super::broken::Broken;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Turn};
 use super::reader::Reader;
 use super::sending::Sending;
 use crate::core::answer::{AnswerHead, End};
@@ -71,8 +71,8 @@ impl Alone {
         }
     }
 
-    /// Sends a request, and waits for the head of its answer. One without a body may be sent `with_others`.
-    /// `at_most` is how long the backend may take nothing of a request that it has answered.
+    /// Sends a request, and waits for the head of its answer. `at_most` is how long the backend may take
+    /// nothing of a request that it has answered; one with a body takes no [`Turn`] but the present one.
     pub(super) fn exchange(
         &mut self,
         method: &Method,
@@ -80,17 +80,19 @@ impl Alone {
         body: impl http_body::Body<Data = Bytes> + Unpin + 'static,
         framing: Framing,
         at_most: Duration,
-        with_others: bool,
+        mut turn: Turn,
     ) -> impl Future<Output = Result<Response<()>, Broken>> {
         let mut sending = Some(Sending::new(Rc::clone(&self.socket), head, body, framing));
-        let mut may_wait = with_others;
         async move {
             let AnswerHead { response, end, keeps_alive } = poll_fn(|context| {
-                let goes =
-                    |rest: &mut Sending<_>| rest.goes_with_others(&self.outbox, context.waker());
-                let waits = mem::take(&mut may_wait) && sending.as_mut().is_some_and(goes);
-                if !waits
+                if mem::replace(&mut turn, Turn::Now) == Turn::AfterOthers
                     && let Some(rest) = &mut sending
+                    && rest.goes_with_others(&self.outbox, context.waker())
+                {
+                    let head = ready!(self.poll_head(context, method));
+                    return Poll::Ready(head.and(Err(Broken::Early))); // to what was not sent
+                }
+                if let Some(rest) = &mut sending
                     && Pin::new(rest).poll(context)?.is_ready()
                 {
                     sending = None; // what was sent is not kept while the backend thinks
@@ -203,8 +205,8 @@ impl Alone {
     }
 
     /// Tells when its request was sent, where that waited for others; once.
-    pub(super) fn sent(&self) -> Option<Instant> {
-        self.socket.borrow_mut().released()
+    pub(super) fn take_sent(&self) -> Option<Instant> {
+        self.socket.borrow_mut().take_released()
     }
 
     /// Tells whether its request is still being sent.

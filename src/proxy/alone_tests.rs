@@ -79,7 +79,7 @@ async fn ours(method: &Method, text: &str, at_once: usize) -> Option<Outcome> {
     let mut connection = over(sends(text, at_once));
     let body = Empty::<Bytes>::new();
     let response = connection
-        .exchange(method, Vec::new(), body, Framing::Nothing, A_WHILE, true)
+        .exchange(method, Vec::new(), body, Framing::Nothing, A_WHILE, Turn::AfterOthers)
         .await
         .ok()?;
     let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
@@ -253,8 +253,10 @@ async fn heard(
     let frames = pieces.into_iter().map(Frame::data).chain(trailers.map(Frame::trailers));
     let body = Frames(frames.collect());
     let mut connection = over(near);
-    let response =
-        connection.exchange(&Method::POST, head, body, framing, A_WHILE, true).await.unwrap();
+    let response = connection
+        .exchange(&Method::POST, head, body, framing, A_WHILE, Turn::AfterOthers)
+        .await
+        .unwrap();
     let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
     assert_eq!(outcome(response, next).await.body, b"heard");
     assert!(connection.is_end_stream() && connection.stays_quiet(Waker::noop()));
@@ -364,7 +366,7 @@ where
         body,
         Framing::Length(length),
         A_WHILE,
-        true,
+        Turn::AfterOthers,
     );
     assert_eq!(answer.await.unwrap().status(), 413);
     assert!(connection.is_end_stream() && connection.is_sending());
@@ -433,7 +435,7 @@ fn an_answer_goes_on_whose_request_the_backend_does_not_want() {
             body,
             Framing::Length(100_000),
             A_WHILE,
-            true,
+            Turn::AfterOthers,
         );
         let response = answer.await.unwrap();
         let next = async || poll_fn(|context| connection.poll_frame(context)).await.map(Result::ok);
@@ -464,7 +466,7 @@ fn what_was_sent_is_not_kept_while_the_backend_thinks() {
             Full::new(piece),
             framing,
             A_WHILE,
-            true,
+            Turn::AfterOthers,
         );
         let backend = async {
             let mut request = vec![0; 64 * 1024 + "PUT / HTTP/1.1\r\n\r\n".len()];
@@ -483,26 +485,42 @@ fn when_a_request_was_sent_is_told_of_none_but_that_one() {
     run(async {
         let (near, mut far) = duplex(1024);
         let mut connection = over(near);
-        for (with_others, framing) in [
-            (true, Framing::Nothing),
-            (false, Framing::Nothing),
-            (true, Framing::Length(1)),
-            (true, Framing::Nothing),
+        for (turn, framing) in [
+            (Turn::AfterOthers, Framing::Nothing),
+            (Turn::Now, Framing::Nothing),
+            (Turn::AfterOthers, Framing::Length(1)),
+            (Turn::AfterOthers, Framing::Nothing),
         ] {
             let is_alone = matches!(framing, Framing::Nothing);
             time::advance(Duration::from_secs(1)).await;
             let body = Full::new(Bytes::from_static(if is_alone { b"" } else { b"a" }));
             let head = b"GET / HTTP/1.1\r\n\r\n".to_vec();
-            let answer =
-                connection.exchange(&Method::GET, head, body, framing, A_WHILE, with_others);
+            let answer = connection.exchange(&Method::GET, head, body, framing, A_WHILE, turn);
             let backend = async {
                 let mut room = [0; 64];
                 tokio::io::AsyncReadExt::read(&mut far, &mut room).await.unwrap();
                 far.write_all(ANSWER).await.unwrap();
             };
             assert!(tokio::join!(answer, backend).0.is_ok());
-            let want = (with_others && is_alone).then(Instant::now);
-            assert_eq!(connection.sent(), want, "{with_others} {is_alone}");
+            let want = (turn == Turn::AfterOthers && is_alone).then(Instant::now);
+            assert_eq!(connection.take_sent(), want, "{turn:?} {is_alone}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_was_there_before_its_request_is_none() {
+    run(async {
+        for (turn, is_one) in [(Turn::AfterOthers, false), (Turn::Now, true)] {
+            let (near, mut far) = duplex(1024);
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            let mut connection = over(near);
+            let (head, body) = (b"GET / HTTP/1.1\r\n\r\n".to_vec(), Empty::<Bytes>::new());
+            let answer = connection
+                .exchange(&Method::GET, head, body, Framing::Nothing, A_WHILE, turn)
+                .await;
+            assert_eq!(answer.is_ok(), is_one, "{turn:?}");
+            assert!(is_one || matches!(answer, Err(Broken::Early)), "{answer:?}");
         }
     });
 }

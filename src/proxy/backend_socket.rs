@@ -92,9 +92,9 @@ pub(super) struct BackendSocket<S> {
     is_awaited: bool,
     /// How much was read since something was written.
     read: usize,
-    /// What is to be written before all else.
-    held: Vec<u8>,
-    /// When that was written, until somebody has asked.
+    /// What [`release`](Self::release) is to write, what that has left, or why it could write nothing.
+    held: io::Result<Vec<u8>>,
+    /// When it last wrote, until somebody has asked.
     released: Option<Instant>,
     /// Held for as long as the socket is open, whatever is spoken on it.
     _place: OwnedSemaphorePermit,
@@ -107,7 +107,7 @@ impl<S> BackendSocket<S> {
             is_deaf: false,
             is_awaited: true,
             read: 0,
-            held: Vec::new(),
+            held: Ok(Vec::new()),
             released: None,
             _place: place,
         }
@@ -126,39 +126,53 @@ impl<S> BackendSocket<S> {
         self.is_deaf
     }
 
-    /// Keeps what is to be [released](Self::release).
+    /// Keeps what is to be [released](Self::release). Until that is done, or it was [taken](Self::take_held) back,
+    /// nothing else is to be written.
     pub(super) fn hold(&mut self, bytes: Vec<u8>) {
-        self.held = bytes;
+        debug_assert!(matches!(&self.held, Ok(held) if held.is_empty()));
+        self.held = Ok(bytes);
     }
 
-    /// Gives back what is left of it.
-    pub(super) fn held(&mut self) -> Vec<u8> {
-        mem::take(&mut self.held)
+    /// Takes what is left of it.
+    ///
+    /// # Errors
+    ///
+    /// What there was in the way of writing it.
+    pub(super) fn take_held(&mut self) -> io::Result<Vec<u8>> {
+        mem::replace(&mut self.held, Ok(Vec::new()))
     }
 
-    /// Tells when what was held was written, once.
-    pub(super) fn released(&mut self) -> Option<Instant> {
+    /// Tells when it was written, once.
+    pub(super) fn take_released(&mut self) -> Option<Instant> {
         self.released.take()
     }
 
-    /// Writes what is held, as far as that goes without waiting. Tells whether that was all: where it was not, so does
-    /// the next who writes, or hears why it cannot be.
+    /// Writes what is held, as far as that goes without waiting. Tells whether that was all; what is left is for
+    /// whoever takes it.
     pub(super) fn release(&mut self, now: Instant) -> bool
     where
         S: AsyncWrite + Unpin,
     {
-        let held = self.held();
-        if held.is_empty() {
-            return true; // it was taken back
-        }
+        let held = match self.take_held() {
+            Ok(held) if held.is_empty() => return true, // it was taken back
+            Ok(held) => held,
+            Err(problem) => {
+                self.held = Err(problem); // nobody has come for it yet
+                return false;
+            }
+        };
         let mut nobody = Context::from_waker(Waker::noop());
         let written = match Pin::new(&mut *self).poll_write(&mut nobody, &held) {
             Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+            Poll::Ready(Err(problem)) => {
+                self.held = Err(problem); // not once more: some of it may be with TLS
+                return false;
+            }
+            Poll::Pending => 0,
         };
         self.released = Some(now);
         if written < held.len() {
-            self.held = held[written..].to_vec();
+            self.held = Ok(held[written..].to_vec());
             return false;
         }
         matches!(Pin::new(self).poll_flush(&mut nobody), Poll::Ready(Ok(())))

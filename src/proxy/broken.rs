@@ -15,7 +15,7 @@ pub(super) enum Broken {
     Short,
     #[error("it sent no answer over HTTP/1.1: {0}")]
     Malformed(#[from] Malformed),
-    #[error("it went on as something else before it had the request")]
+    #[error("it answered, or went on as something else, before it had the request")]
     Early,
     #[error("it took nothing of the request for too long")]
     Stuck,

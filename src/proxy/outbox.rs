@@ -2,7 +2,7 @@
 //!
 //! Sent as each is decided, a backend on the same machine is done with one before the next comes, sleeps, and has
 //! to be woken: once a request, at 3 to 6 µs each. So what is to be sent waits until all who could go on have had
-//! their turn, as it does where they go through a step [together](super::in_step); and one task sends for all, so
+//! their turn, signed and timed as before that, as it does where they go through a step [together](super::in_step); and one task sends for all, so
 //! that nobody needs another turn for it.
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,15 @@ use tokio::task::{self, AbortHandle, coop};
 use tokio::time::Instant;
 
 use super::backend_socket::Socket;
+
+/// When a request is sent that may go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// Now.
+    Now,
+    /// When all others who could go on have had their turn.
+    AfterOthers,
+}
 
 /// What one worker is about to send over HTTP/1.1.
 #[derive(Debug)]
@@ -33,7 +42,7 @@ struct Waiting {
 
 /// A request that was written as far as its socket.
 struct Unsent {
-    /// Holds it. Gone where its writer is: then nobody gets it.
+    /// Holds it. Gone where its writer left before it was sent, and closed the connection: then nobody gets it.
     socket: Weak<RefCell<Socket>>,
     writer: Waker,
 }
@@ -44,6 +53,11 @@ impl Outbox {
         let waiting = Rc::<Waiting>::default();
         let sender = task::spawn_local(coop::unconstrained(Rc::clone(&waiting).send()));
         Self { waiting, sender: sender.abort_handle() }
+    }
+
+    /// Tells whether somebody sends what is put here: a bug there is to cost one connection, and not all.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_finished()
     }
 
     /// Has what the socket [holds](Socket::hold) sent when all others have had their turn. The `writer` is woken
@@ -97,18 +111,26 @@ impl fmt::Debug for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::io;
+    use std::pin::{Pin, pin};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Wake};
+    use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use http::Method;
+    use http_body_util::Empty;
+    use tokio::io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+    };
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::sync::Semaphore;
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::proxy::backend_socket::{BackendSocket, Transport};
+    use crate::core::request_head::Framing;
+    use crate::proxy::alone::Alone;
+    use crate::proxy::backend_socket::{Acknowledge, BackendSocket, Transport};
 
     /// Runs a test with an outbox whose sender waits.
     fn run(test: impl AsyncFnOnce(Rc<Outbox>)) {
@@ -123,9 +145,12 @@ mod tests {
     /// A socket that takes so many bytes at once, and its backend.
     fn socket(room: usize) -> (Rc<RefCell<Socket>>, DuplexStream) {
         let (near, far) = duplex(room);
+        (Rc::new(RefCell::new(over(near))), far)
+    }
+
+    fn over(transport: impl Transport + 'static) -> Socket {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let socket = BackendSocket::new(Box::new(near) as Box<dyn Transport>, place);
-        (Rc::new(RefCell::new(socket)), far)
+        BackendSocket::new(Box::new(transport) as Box<dyn Transport>, place)
     }
 
     /// What the backend has got that it did not have before.
@@ -169,7 +194,7 @@ mod tests {
                 texts.iter().zip(&sockets).zip(&mut *backends.borrow_mut())
             {
                 assert_eq!(got(backend), text.as_bytes());
-                assert!(socket.borrow_mut().released().is_some());
+                assert!(socket.borrow_mut().take_released().is_some());
             }
         });
     }
@@ -185,7 +210,7 @@ mod tests {
                 task::yield_now().await;
                 assert_eq!(got(&mut backend), sent.as_bytes(), "{room}");
                 assert_eq!(woken.0.load(Ordering::Relaxed), !left.is_empty(), "{room}");
-                assert_eq!(socket.borrow_mut().held(), left.as_bytes(), "{room}");
+                assert_eq!(socket.borrow_mut().take_held().unwrap(), left.as_bytes(), "{room}");
             }
         });
     }
@@ -196,7 +221,7 @@ mod tests {
             let ((socket, mut backend), woken) = (socket(64), Arc::<Woken>::default());
             socket.borrow_mut().hold(b"GET /".to_vec());
             outbox.put(&socket, Arc::clone(&woken).into());
-            assert_eq!(socket.borrow_mut().held(), b"GET /");
+            assert_eq!(socket.borrow_mut().take_held().unwrap(), b"GET /");
             task::yield_now().await;
             assert_eq!((got(&mut backend), woken.0.load(Ordering::Relaxed)), (Vec::new(), false));
         });
@@ -212,6 +237,87 @@ mod tests {
             task::yield_now().await;
             let mut heard = Vec::new();
             assert_eq!(backend.read_to_end(&mut heard).await.unwrap(), 0, "closed");
+        });
+    }
+
+    /// Takes nothing.
+    struct Broken;
+
+    impl Acknowledge for Broken {
+        fn acknowledge(&self) {}
+
+        fn has_news(&self) -> bool {
+            false
+        }
+    }
+
+    impl AsyncRead for Broken {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn why_nothing_can_be_sent_is_told_to_its_writer() {
+        run(async |outbox| {
+            let (socket, woken) = (Rc::new(RefCell::new(over(Broken))), Arc::<Woken>::default());
+            socket.borrow_mut().hold(b"GET /".to_vec());
+            outbox.put(&socket, Arc::clone(&woken).into());
+            task::yield_now().await;
+            assert!(woken.0.load(Ordering::Relaxed));
+            let problem = socket.borrow_mut().take_held().unwrap_err();
+            assert_eq!(problem.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(socket.borrow_mut().take_held().unwrap(), b"", "once");
+        });
+    }
+
+    #[test]
+    fn without_a_sender_requests_are_sent_all_the_same() {
+        run(async |outbox| {
+            outbox.sender.abort();
+            task::yield_now().await;
+            assert!(!outbox.is_open());
+            let (near, mut far) = duplex(64);
+            let mut connection = Alone::new(over(near), outbox);
+            let (head, body) = (b"GET / HTTP/1.1\r\n\r\n", Empty::new());
+            let answer = connection.exchange(
+                &Method::GET,
+                head.into(),
+                body,
+                Framing::Nothing,
+                Duration::ZERO,
+                Turn::AfterOthers,
+            );
+            let backend = async {
+                let mut heard = [0; 18];
+                far.read_exact(&mut heard).await.unwrap();
+                far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                heard
+            };
+            let (answer, heard) = tokio::join!(answer, backend);
+            assert_eq!((answer.unwrap().status().as_u16(), &heard), (204, head));
         });
     }
 }

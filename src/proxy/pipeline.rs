@@ -21,6 +21,7 @@ use super::in_step::others_first;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
 use super::local::Local;
+use super::outbox::Turn;
 use super::present;
 use super::record::Record;
 use super::request_body::RequestBody;
@@ -197,12 +198,15 @@ impl Pipeline {
             if is_known {
                 record.cookies.append(&mut record.on_arrival);
             }
-            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves. Those with a
-            // body send for themselves.
-            let with_others = !link.wire.is_http2();
-            if with_others && !body.is_end_stream() {
-                others_first().await;
-            }
+            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves.
+            let turn = match (link.wire.is_http2(), body.is_end_stream()) {
+                (true, _) => Turn::Now,
+                (false, true) => Turn::AfterOthers,
+                (false, false) => {
+                    others_first().await; // a head goes with the first of its body
+                    Turn::Now
+                }
+            };
             let length = length.filter(|_| !preflight);
             let body = self.admit_body(body, length, preflight, link)?;
             record.body = Some(body.progress());
@@ -233,7 +237,7 @@ impl Pipeline {
                 target: &target,
                 length,
                 wish,
-                with_others,
+                turn,
                 may_be_silent: record.may_be_silent(),
             };
             let mut answer = match record.is_call {

@@ -61,13 +61,12 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     /// Has it sent with others, where its head is all there is of it. Tells whether it will be.
     pub(super) fn goes_with_others(&mut self, outbox: &Outbox, writer: &Waker) -> bool {
-        let is_head = self.body.is_none();
-        if is_head {
+        self.is_with_others = self.body.is_none() && outbox.is_open();
+        if self.is_with_others {
             self.socket.borrow_mut().hold(mem::take(&mut self.out));
             outbox.put(&self.socket, writer.clone());
-            self.is_with_others = true;
         }
-        is_head
+        self.is_with_others
     }
 
     /// Ends once the backend has taken nothing for so long.
@@ -144,7 +143,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let mut socket = self.socket.borrow_mut();
         if mem::take(&mut self.is_with_others) {
-            self.out = socket.held();
+            self.out = socket.take_held()?;
         }
         loop {
             let out = &self.out[self.written..];

@@ -19,7 +19,9 @@ use tracing::debug;
 use super::alone::Alone;
 use super::broken::Broken;
 use super::connector::Connector;
+use super::in_step::others_first;
 use super::local::Local;
+use super::outbox::Turn;
 use super::pool::{Lease, Line};
 use super::present;
 use super::request_body::{Progress, RequestBody};
@@ -69,8 +71,8 @@ pub(super) struct Outgoing<'a> {
     /// How long its body is, where its head said so; also where `Connection` named that header, and it went.
     pub(super) length: Option<u64>,
     pub(super) wish: Wish,
-    /// Whether it waits for others that are decided, to be sent with them.
-    pub(super) with_others: bool,
+    /// When it is sent, where it has no body.
+    pub(super) turn: Turn,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
     pub(super) may_be_silent: bool,
 }
@@ -169,7 +171,7 @@ impl Upstream {
                 Ok(response) => match fault(&response, outgoing.wish) {
                     Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
                     None => {
-                        let sent = lease.connection().and_then(Alone::sent).unwrap_or(sent);
+                        let sent = lease.connection().and_then(Alone::take_sent).unwrap_or(sent);
                         let took = present::now() - sent;
                         Ok(Answer { response, lease, request, took })
                     }
@@ -199,14 +201,16 @@ impl Upstream {
                     let head = self.head(outgoing, &framing);
                     let method = outgoing.target.method;
                     let at_most = self.shared.settings.timeouts.body;
-                    let with_others = outgoing.with_others;
-                    let answer = connection
-                        .exchange(method, head, body, framing, at_most, with_others)
-                        .await;
+                    let turn = outgoing.turn;
+                    let answer =
+                        connection.exchange(method, head, body, framing, at_most, turn).await;
                     let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
                     Ok(answer.map(|()| None))
                 }
                 Line::Shared(stream) => {
+                    if outgoing.turn == Turn::AfterOthers {
+                        others_first().await;
+                    }
                     let answer = Box::pin(stream.send(self.request(outgoing, body))).await;
                     Ok(answer.map_err(Unanswered::from)?.map(Some))
                 }
