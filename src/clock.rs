@@ -62,9 +62,9 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "what the clock is held against")]
     fn the_system_s_clock_is_the_wall_s() {
-        const TICK: Duration = Duration::from_secs(1); // on a machine that stands still now and then
+        const LATE: Duration = Duration::from_secs(1); // more than a tick: a machine may stand still
         let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let before = wall().saturating_sub(TICK).as_millis();
+        let before = wall().saturating_sub(LATE).as_millis();
         let now = u128::try_from(Clock::System.now().as_millis()).unwrap();
         assert!((before..=wall().as_millis()).contains(&now), "{before} {now}");
     }
