@@ -53,6 +53,7 @@ async fn a_stream_ends_its_lifetime_after_its_token_in_the_way_its_client_takes(
             let proxy = Proxy::start_with(settings, clock).await;
             let mut request = front.request("/", &brief(&issuer), Script::empty());
             request.headers_mut().insert("content-type", media_type.parse().unwrap());
+            let sent = Instant::now();
             let answer = front.open(&proxy.address).await.send(request).await.unwrap();
             time::pause();
 
@@ -63,7 +64,9 @@ async fn a_stream_ends_its_lifetime_after_its_token_in_the_way_its_client_takes(
             let took = began.elapsed().as_secs();
             // What is no stream to us ends in a fault once nothing has come for `timeouts.body`.
             if media_type == "application/grpc" && !is_call {
-                assert!(collected.is_err() && took == 27, "{took}");
+                assert!(collected.is_err() && took <= 27, "{took}");
+                let took = sent.elapsed().as_secs(); // the clock may have gone on after the piece
+                assert!(took >= 27, "{took}");
                 time::resume();
                 continue;
             }
