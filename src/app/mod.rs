@@ -13,7 +13,8 @@ use std::{io, mem};
 
 use prometheus::Registry;
 use tokio::sync::watch;
-use tokio::task::{self, JoinHandle};
+use tokio::task::{self, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use self::in_force::InForce;
@@ -77,7 +78,8 @@ pub struct App {
     /// What the admin listener tells of the settings in force.
     told: watch::Sender<Arc<Told>>,
     lookout: Lookout,
-    tasks: Tasks,
+    /// What runs beside the workers and does not end by itself.
+    tasks: JoinSet<()>,
 }
 
 /// What there is once a process, whatever the settings become.
@@ -91,18 +93,6 @@ struct House {
     /// A backend that is a child of ours.
     awaited: Option<Awaited>,
     leaving: Arc<AtomicBool>,
-}
-
-/// What runs beside the workers and does not end by itself; ends with its holder.
-#[derive(Debug, Default)]
-struct Tasks(Vec<JoinHandle<()>>);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
-    }
 }
 
 impl App {
@@ -126,7 +116,7 @@ impl App {
         let listening: Vec<_> = listeners.iter().map(|it| it.address().clone()).collect();
         let admin = admin_listener.address().clone();
 
-        let mut tasks = Tasks::default();
+        let mut tasks = JoinSet::new();
         let house = House {
             metrics: Metrics::register(Registry::new())?,
             clock,
@@ -144,7 +134,7 @@ impl App {
             clock: house.clock.clone(),
             leaving: Arc::clone(&house.leaving),
         };
-        tasks.0.push(task::spawn_local(answers.run(admin_listener)));
+        tasks.spawn_local(answers.run(admin_listener));
         let settings = &in_force.settings;
         let room = room(&settings.proxy);
         let (addresses, tls) = (shown(&listening), settings.tls.is_some());
@@ -221,7 +211,7 @@ impl App {
 struct Lookout {
     /// The port that is looked after; nothing where the backend is not on loopback.
     port: Option<u16>,
-    _task: Tasks,
+    _task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Lookout {
@@ -231,23 +221,23 @@ impl Lookout {
             port.and_then(|port| Exposure::of(port, own, || house.metrics.of_exposure()));
         let task = exposure.map(|exposure| {
             let awaited = house.awaited.clone();
-            task::spawn_local(async move {
+            AbortOnDropHandle::new(task::spawn_local(async move {
                 if let Some(awaited) = awaited {
                     awaited.there().await;
                 }
                 exposure.run().await;
-            })
+            }))
         });
-        Self { port, _task: Tasks(task.into_iter().collect()) }
+        Self { port, _task: task }
     }
 }
 
 /// Sets up the wait for a backend that is a child of ours.
-fn awaited(upstream: &UpstreamAddress, tasks: &mut Tasks) -> Option<Awaited> {
+fn awaited(upstream: &UpstreamAddress, tasks: &mut JoinSet<()>) -> Option<Awaited> {
     match upstream {
         UpstreamAddress::Child { port } => {
             let (awaited, tries) = Awaited::at(*port);
-            tasks.0.push(task::spawn_local(tries));
+            tasks.spawn_local(tries);
             Some(awaited)
         }
         UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_) => None,

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::Failure;
@@ -75,7 +76,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
     let mut app = app.map_err(Failure::Start)?;
-    let orphans = task::spawn_local(child::wait_for_orphans());
+    let _orphans = AbortOnDropHandle::new(task::spawn_local(child::wait_for_orphans()));
     let told = async || {
         hangup.recv().await;
     };
@@ -83,9 +84,7 @@ async fn serve(
         () = stop.asked() => {}
         never = reloader.run(&mut app, told) => match never {},
     }
-    let drained = drain(app, &mut stop).await;
-    orphans.abort();
-    drained
+    drain(app, &mut stop).await
 }
 
 /// The least time a backend gets to end: what it began after its last request may take some.

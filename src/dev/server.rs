@@ -14,7 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The most header lines a request may have: more than the proxy lets through and adds.
 const MAX_HEADERS: usize = 1024;
@@ -39,7 +40,9 @@ pub(super) fn answer(
 
 /// A server that runs until it is dropped, and its connections with it.
 #[derive(Debug)]
-pub(super) struct Server(AbortHandle);
+pub(super) struct Server {
+    _accepting: AbortOnDropHandle<()>,
+}
 
 impl Server {
     /// Binds a free port of 127.0.0.1.
@@ -64,13 +67,7 @@ impl Server {
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self(tokio::spawn(accept(listener, handler)).abort_handle())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
+        Self { _accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, handler))) }
     }
 }
 

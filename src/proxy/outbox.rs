@@ -12,8 +12,9 @@ use std::mem;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
-use tokio::task::{self, AbortHandle, coop};
+use tokio::task::{self, coop};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::backend_socket::Socket;
 
@@ -30,7 +31,7 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: Rc<Waiting>,
-    sender: AbortHandle,
+    sender: AbortOnDropHandle<()>,
 }
 
 #[derive(Default)]
@@ -52,7 +53,7 @@ impl Outbox {
     pub(super) fn new() -> Self {
         let waiting = Rc::<Waiting>::default();
         let sender = task::spawn_local(coop::unconstrained(Rc::clone(&waiting).send()));
-        Self { waiting, sender: sender.abort_handle() }
+        Self { waiting, sender: AbortOnDropHandle::new(sender) }
     }
 
     /// Tells whether somebody sends what is put here: a bug there is to cost one connection, and not all.
@@ -68,12 +69,6 @@ impl Outbox {
         if let Some(sender) = self.waiting.sender.take() {
             sender.wake(); // to the end of the queue
         }
-    }
-}
-
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        self.sender.abort();
     }
 }
 
