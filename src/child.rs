@@ -20,9 +20,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
-use tokio::task;
+use tokio::task::{self, JoinHandle};
 use tokio::time::{self, Instant};
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 /// Why there is no child.
@@ -216,7 +215,7 @@ impl Life {
 pub struct Child {
     group: Group,
     life: watch::Receiver<Life>,
-    _attendant: AbortOnDropHandle<()>,
+    attendant: JoinHandle<()>,
 }
 
 /// Signals that are for the backend where they come to us.
@@ -263,7 +262,7 @@ impl Child {
         let (publish, life) = watch::channel(Life::Runs);
         info!(pid = child.id(), port = port.number, "the backend was started");
         let attendant = task::spawn_local(attend(group, children, forwarded, publish));
-        Ok(Self { group, life, _attendant: AbortOnDropHandle::new(attendant) })
+        Ok(Self { group, life, attendant })
     }
 
     /// Waits until it has ended.
@@ -308,6 +307,7 @@ const KILLED: u8 = 9;
 
 impl Drop for Child {
     fn drop(&mut self) {
+        self.attendant.abort();
         self.kill();
     }
 }

@@ -13,8 +13,7 @@ use std::{io, mem};
 
 use prometheus::Registry;
 use tokio::sync::watch;
-use tokio::task::{self, JoinSet};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::{self, JoinHandle};
 use tracing::{info, warn};
 
 use self::in_force::InForce;
@@ -78,8 +77,7 @@ pub struct App {
     /// What the admin listener tells of the settings in force.
     told: watch::Sender<Arc<Told>>,
     lookout: Lookout,
-    /// What runs beside the workers and does not end by itself.
-    tasks: JoinSet<()>,
+    tasks: Tasks,
 }
 
 /// What there is once a process, whatever the settings become.
@@ -93,6 +91,18 @@ struct House {
     /// A backend that is a child of ours.
     awaited: Option<Awaited>,
     leaving: Arc<AtomicBool>,
+}
+
+/// What runs beside the workers and does not end by itself; ends with its holder.
+#[derive(Debug, Default)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
 }
 
 impl App {
@@ -116,7 +126,7 @@ impl App {
         let listening: Vec<_> = listeners.iter().map(|it| it.address().clone()).collect();
         let admin = admin_listener.address().clone();
 
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         let house = House {
             metrics: Metrics::register(Registry::new())?,
             clock,
@@ -134,7 +144,7 @@ impl App {
             clock: house.clock.clone(),
             leaving: Arc::clone(&house.leaving),
         };
-        tasks.spawn_local(answers.run(admin_listener));
+        tasks.0.push(task::spawn_local(answers.run(admin_listener)));
         let settings = &in_force.settings;
         let room = room(&settings.proxy);
         let (addresses, tls) = (shown(&listening), settings.tls.is_some());
@@ -211,7 +221,7 @@ impl App {
 struct Lookout {
     /// The port that is looked after; nothing where the backend is not on loopback.
     port: Option<u16>,
-    _task: Option<AbortOnDropHandle<()>>,
+    _task: Tasks,
 }
 
 impl Lookout {
@@ -221,23 +231,23 @@ impl Lookout {
             port.and_then(|port| Exposure::of(port, own, || house.metrics.of_exposure()));
         let task = exposure.map(|exposure| {
             let awaited = house.awaited.clone();
-            AbortOnDropHandle::new(task::spawn_local(async move {
+            task::spawn_local(async move {
                 if let Some(awaited) = awaited {
                     awaited.there().await;
                 }
                 exposure.run().await;
-            }))
+            })
         });
-        Self { port, _task: task }
+        Self { port, _task: Tasks(task.into_iter().collect()) }
     }
 }
 
 /// Sets up the wait for a backend that is a child of ours.
-fn awaited(upstream: &UpstreamAddress, tasks: &mut JoinSet<()>) -> Option<Awaited> {
+fn awaited(upstream: &UpstreamAddress, tasks: &mut Tasks) -> Option<Awaited> {
     match upstream {
         UpstreamAddress::Child { port } => {
             let (awaited, tries) = Awaited::at(*port);
-            tasks.spawn_local(tries);
+            tasks.0.push(task::spawn_local(tries));
             Some(awaited)
         }
         UpstreamAddress::Tcp { .. } | UpstreamAddress::Unix(_) => None,

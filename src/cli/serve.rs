@@ -10,7 +10,6 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::Failure;
@@ -76,7 +75,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let app = App::start(settings, Clock::System, sink, Threads::Own).await;
     let mut app = app.map_err(Failure::Start)?;
-    let _orphans = AbortOnDropHandle::new(task::spawn_local(child::wait_for_orphans()));
+    let orphans = task::spawn_local(child::wait_for_orphans());
     let told = async || {
         hangup.recv().await;
     };
@@ -84,7 +83,9 @@ async fn serve(
         () = stop.asked() => {}
         never = reloader.run(&mut app, told) => match never {},
     }
-    drain(app, &mut stop).await
+    let drained = drain(app, &mut stop).await;
+    orphans.abort();
+    drained
 }
 
 /// The least time a backend gets to end: what it began after its last request may take some.

@@ -14,8 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// The most header lines a request may have: more than the proxy lets through and adds.
 const MAX_HEADERS: usize = 1024;
@@ -40,9 +39,7 @@ pub(super) fn answer(
 
 /// A server that runs until it is dropped, and its connections with it.
 #[derive(Debug)]
-pub(super) struct Server {
-    _accepting: AbortOnDropHandle<()>,
-}
+pub(super) struct Server(AbortHandle);
 
 impl Server {
     /// Binds a free port of 127.0.0.1.
@@ -67,7 +64,13 @@ impl Server {
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self { _accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, handler))) }
+        Self(tokio::spawn(accept(listener, handler)).abort_handle())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

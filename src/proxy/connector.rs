@@ -10,11 +10,10 @@ use rustls::pki_types::ServerName;
 use tokio::io;
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task;
+use tokio::task::{self, AbortHandle};
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::alone::Alone;
 use super::backend_socket::{BackendSocket, Transport};
@@ -37,7 +36,7 @@ pub(super) struct Connector {
     pool: Rc<Pool>,
     outbox: Rc<Outbox>,
     making: Making,
-    _reaper: AbortOnDropHandle<()>,
+    reaper: AbortHandle,
     tls: Option<Tls>,
     shared: Rc<Local>,
 }
@@ -57,9 +56,9 @@ impl Connector {
             configs: Snapshot::new(configs),
         });
         let pool = Pool::new(shared.settings.timeouts.upstream_idle, Rc::clone(&shared));
-        let reaper = AbortOnDropHandle::new(task::spawn_local(Rc::clone(&pool).reap()));
+        let reaper = task::spawn_local(Rc::clone(&pool).reap()).abort_handle();
         let outbox = Rc::new(Outbox::new());
-        Self { pool, outbox, making: Making::default(), _reaper: reaper, tls, shared }
+        Self { pool, outbox, making: Making::default(), reaper, tls, shared }
     }
 
     pub(super) fn speaks_tls(&self) -> bool {
@@ -167,6 +166,12 @@ impl Connector {
                 Ok(Made::Http1(Box::new(Alone::new(socket, Rc::clone(&self.outbox)))))
             }
         }
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        self.reaper.abort();
     }
 }
 

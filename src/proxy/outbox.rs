@@ -12,9 +12,8 @@ use std::mem;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
-use tokio::task::{self, coop};
+use tokio::task::{self, AbortHandle, coop};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::backend_socket::Socket;
 
@@ -31,7 +30,7 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: Rc<Waiting>,
-    sender: AbortOnDropHandle<()>,
+    sender: AbortHandle,
 }
 
 #[derive(Default)]
@@ -53,7 +52,7 @@ impl Outbox {
     pub(super) fn new() -> Self {
         let waiting = Rc::<Waiting>::default();
         let sender = task::spawn_local(coop::unconstrained(Rc::clone(&waiting).send()));
-        Self { waiting, sender: AbortOnDropHandle::new(sender) }
+        Self { waiting, sender: sender.abort_handle() }
     }
 
     /// Tells whether somebody sends what is put here: a bug there is to cost one connection, and not all.
@@ -69,6 +68,12 @@ impl Outbox {
         if let Some(sender) = self.waiting.sender.take() {
             sender.wake(); // to the end of the queue
         }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.sender.abort();
     }
 }
 

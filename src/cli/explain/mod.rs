@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use prometheus::Registry;
 use tokio::task;
-use tokio_util::task::AbortOnDropHandle;
 
 pub use self::request::RequestFlags;
 use super::serve::{control_runtime, failed};
@@ -207,7 +206,7 @@ async fn keys_of(
     let metrics = Metrics::register(Registry::new())?.of_issuer(&issuer.keys.issuer);
     let client = HttpClient::new(client)?;
     let (keys, refresher) = keys::keys(issuer.keys.clone(), None, client, clock.clone(), metrics);
-    let _refreshing = AbortOnDropHandle::new(task::spawn_local(refresher.run()));
+    let refreshing = task::spawn_local(refresher.run());
     let mut found = keys.find(kid, now).await;
     for _ in 1..PATIENCE {
         if keys.snapshot().fetches > 0 {
@@ -215,6 +214,7 @@ async fn keys_of(
         }
         found = keys.find(kid, now).await;
     }
+    refreshing.abort();
     let held = keys.snapshot();
     Ok(KeysFound {
         found: found.map(|found| found.held.set.clone()),
