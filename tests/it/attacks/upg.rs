@@ -414,15 +414,15 @@ async fn upg_15_tunnels_count_as_connections_and_hold_no_frame() {
         assert_eq!(client.answer().await.unwrap().status, 101);
         open.push(client);
     }
+    let mut big = open.pop().unwrap();
     let mut late = Socket::open(&proxy.address).await;
     late.send(&ask).await;
     assert_eq!(proxy.metric("countersign_connections").await, 40.0);
+    drop(open);
+    assert_eq!(late.answer().await.unwrap().status, 101, "there is room again");
 
     // A frame of 64 MiB goes as fast as it is read at the other end, and comes back whole.
-    let mut big = open.pop().unwrap();
     big.send(&[0x82, 127, 0, 0, 0, 0, 4, 0, 0, 0]).await;
     let echoed = big.echo(64 * 1024 * 1024).await;
     assert_eq!(echoed, 64 * 1024 * 1024 + 10);
-    drop(open);
-    assert_eq!(late.answer().await.unwrap().status, 101, "there is room again");
 }
