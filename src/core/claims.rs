@@ -106,6 +106,21 @@ impl Validity {
         check_not_before(self.not_before, leeway, now)?;
         check_issued_at(self.issued_at, leeway, now)
     }
+
+    /// Checks the same by `tick`, a time that may be a moment ago. A token that begins with this second is not good
+    /// by that, so who would be refused is held against the present.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check) at the present.
+    pub fn check_by_tick(
+        &self,
+        leeway: Duration,
+        tick: UnixTime,
+        now: impl FnOnce() -> UnixTime,
+    ) -> Result<(), ClaimError> {
+        self.check(leeway, tick).or_else(|_| self.check(leeway, now()))
+    }
 }
 
 fn check_expires(exp: UnixTime, leeway: Duration, now: UnixTime) -> Result<(), ClaimError> {
@@ -438,5 +453,26 @@ mod tests {
             let answer = check_at(&policy(), json!({"sub": sub}), 150);
             assert_eq!(answer, Err(ClaimError::SubjectMissing), "{sub}");
         }
+    }
+
+    #[test]
+    fn a_token_is_good_once_it_begins_whatever_the_tick_knows() {
+        let at = UnixTime::from_millis;
+        let (leeway, validity) = (
+            Duration::ZERO,
+            Validity { expires: at(2000), not_before: Some(at(1000)), issued_at: Some(at(1000)) },
+        );
+        for (tick, now, is_good) in [
+            (996, 999, false),
+            (996, 1000, true),
+            (1000, 1003, true),
+            (1996, 1999, true),
+            (2000, 2003, false),
+        ] {
+            let checked = validity.check_by_tick(leeway, at(tick), || at(now));
+            assert_eq!(checked.is_ok(), is_good, "{tick} at {now}");
+        }
+        let asked = || panic!("the tick has said so");
+        assert_eq!(validity.check_by_tick(leeway, at(1500), asked), Ok(()));
     }
 }

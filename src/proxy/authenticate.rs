@@ -125,15 +125,15 @@ impl Pipeline {
         token: BearerToken<'_>,
         record: &mut Record,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
-        let mut now = self.shared.clock.now();
+        let mut tick = self.shared.clock.last_tick();
         let sought = self.seen.borrow().sought(token);
-        let recalled = match self.recall(sought, now) {
+        let recalled = match self.recall(sought, tick) {
             Ok(None) => {
                 let began = present::looked();
                 others_first().await;
                 record.others += present::looked() - began;
-                now = self.shared.clock.now();
-                self.recall(sought, now) // one of them may have come with the same token
+                tick = self.shared.clock.last_tick();
+                self.recall(sought, tick) // one of them may have come with the same token
             }
             recalled => recalled,
         };
@@ -141,25 +141,25 @@ impl Pipeline {
         self.shared.tally.looked_up(lookup);
         match recalled? {
             Some(known) => Ok((known, AuthSource::Cache)),
-            None => Box::pin(self.verify(sought, now)).await,
+            None => Box::pin(self.verify(sought, tick)).await,
         }
     }
 
     /// Finds who was found to call with this token before. That its signature was good is
     /// remembered; that it is good now, and that its key still is, is asked again.
-    fn recall(&self, sought: Sought<'_>, now: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
+    fn recall(&self, sought: Sought<'_>, tick: UnixTime) -> Result<Option<Arc<Known>>, Reject> {
         let mut seen = self.seen.borrow_mut();
         let Some(known) = seen.find(sought) else { return Ok(None) };
         let held = self.keys[known.place].look();
         let max_stale = self.shared.issuers[known.place].keys.settings().max_stale;
-        if !held.usable(max_stale, now) {
+        if !held.usable(max_stale, tick) {
             return Ok(None); // whoever finds keys has them fetched, or says there are none
         }
         if !known.key_is_held(&held) {
             seen.forget(sought);
             return Ok(None);
         }
-        known.check_dates(now)?;
+        known.check_dates(tick, || self.shared.clock.now())?;
         Ok(Some(known))
     }
 
@@ -167,14 +167,14 @@ impl Pipeline {
     async fn verify(
         &self,
         sought: Sought<'_>,
-        now: UnixTime,
+        tick: UnixTime,
     ) -> Result<(Arc<Known>, AuthSource), Reject> {
         let (settings, token) = (&self.shared.settings, sought.token);
         let policies = self.shared.issuers.iter().map(|issuer| &issuer.policy);
         let (place, admitted) = verdict::admit(token, settings.limits.token, policies)?;
         let issuer = &self.shared.issuers[place];
         let kid = admitted.kid();
-        let mut found = issuer.keys.find(kid.as_ref(), now).await?;
+        let mut found = issuer.keys.find(kid.as_ref(), tick).await?;
         let judge = |admitted, held: &Held| {
             let now = self.shared.clock.now(); // it may have taken a while
             verdict::caller(admitted, &issuer.policy, held.set.find(kid.as_ref()), now)
@@ -190,7 +190,7 @@ impl Pipeline {
         }
         let (caller, key) = judged?;
         let known = self.known(caller, key, place, &found.held);
-        self.seen.borrow_mut().remember(sought, &known, now);
+        self.seen.borrow_mut().remember(sought, &known, tick);
         let source = if found.waited { AuthSource::Waited } else { AuthSource::Verified };
         Ok((known, source))
     }

@@ -109,10 +109,14 @@ impl Known {
         }
     }
 
-    /// Checks that the token is good at the time `now`: all that was found out about it but this
-    /// stays as it was.
-    pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), Reject> {
-        let checked = self.validity.check(self.leeway, now);
+    /// Checks that the token is good at the present, which was `tick` a moment ago: all that was found out about
+    /// it but this stays as it was.
+    pub(super) fn check_dates(
+        &self,
+        tick: UnixTime,
+        now: impl FnOnce() -> UnixTime,
+    ) -> Result<(), Reject> {
+        let checked = self.validity.check_by_tick(self.leeway, tick, now);
         checked.map_err(|error| Reject::ClaimRefused { class: self.class, error })
     }
 

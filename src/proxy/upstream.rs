@@ -246,7 +246,7 @@ impl Upstream {
 
     /// What signs in this second.
     fn stamped(&self) -> Rc<Stamped> {
-        let (now, signers) = (self.shared.clock.now(), self.signers.look());
+        let (now, signers) = (self.shared.clock.last_tick(), self.signers.look());
         let mut stamped = self.stamped.borrow_mut();
         if !stamped.is_of(&signers.signer, now) {
             *stamped = Rc::new(Stamped::new(Arc::clone(&signers.signer), now));
