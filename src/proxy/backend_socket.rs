@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -93,7 +93,7 @@ pub(super) struct BackendSocket<S> {
     /// How much was read since something was written.
     read: usize,
     /// What [`release`](Self::release) is to write, what that has left, or why it could write nothing.
-    held: Option<io::Result<Vec<u8>>>,
+    held: io::Result<Vec<u8>>,
     /// When it last wrote, until somebody has asked.
     released: Option<Instant>,
     /// Held for as long as the socket is open, whatever is spoken on it.
@@ -107,7 +107,7 @@ impl<S> BackendSocket<S> {
             is_deaf: false,
             is_awaited: true,
             read: 0,
-            held: None,
+            held: Ok(Vec::new()),
             released: None,
             _place: place,
         }
@@ -129,17 +129,17 @@ impl<S> BackendSocket<S> {
     /// Keeps what is to be [released](Self::release). Until that is done, or it was [taken](Self::take_held) back,
     /// nothing else is to be written.
     pub(super) fn hold(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.held.is_none());
-        self.held = Some(Ok(bytes));
+        debug_assert!(matches!(&self.held, Ok(held) if held.is_empty()));
+        self.held = Ok(bytes);
     }
 
-    /// Takes what is left of it; nothing where nothing was held since it was last taken.
+    /// Takes what is left of it.
     ///
     /// # Errors
     ///
     /// What there was in the way of writing it.
-    pub(super) fn take_held(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.held.take().transpose()
+    pub(super) fn take_held(&mut self) -> io::Result<Vec<u8>> {
+        mem::replace(&mut self.held, Ok(Vec::new()))
     }
 
     /// Tells when it was written, once.
@@ -153,19 +153,26 @@ impl<S> BackendSocket<S> {
     where
         S: AsyncWrite + Unpin,
     {
-        let Some(Ok(held)) = self.held.take() else { return true }; // it was taken back
+        let held = match self.take_held() {
+            Ok(held) if held.is_empty() => return true, // it was taken back
+            Ok(held) => held,
+            Err(problem) => {
+                self.held = Err(problem); // nobody has come for it yet
+                return false;
+            }
+        };
         let mut nobody = Context::from_waker(Waker::noop());
         let written = match Pin::new(&mut *self).poll_write(&mut nobody, &held) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(problem)) => {
-                self.held = Some(Err(problem)); // not once more: some of it may be with TLS
+                self.held = Err(problem); // not once more: some of it may be with TLS
                 return false;
             }
             Poll::Pending => 0,
         };
         self.released = Some(now);
         if written < held.len() {
-            self.held = Some(Ok(held[written..].to_vec()));
+            self.held = Ok(held[written..].to_vec());
             return false;
         }
         matches!(Pin::new(self).poll_flush(&mut nobody), Poll::Ready(Ok(())))

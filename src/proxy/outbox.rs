@@ -2,8 +2,8 @@
 //!
 //! Sent as each is decided, a backend on the same machine is done with one before the next comes, sleeps, and has
 //! to be woken: once a request, at 3 to 6 µs each. So what is to be sent waits until all who could go on have had
-//! their turn, signed and timed as before that, as it does where they go through a step
-//! [together](super::in_step); and one task sends for all, so that nobody needs another turn for it.
+//! their turn, signed and timed as before that, as it does where they go through a step [together](super::in_step); and one task sends for all, so
+//! that nobody needs another turn for it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,8 +16,6 @@ use tokio::task::{self, AbortHandle, coop};
 use tokio::time::Instant;
 
 use super::backend_socket::Socket;
-use super::in_step::others_first;
-use super::present;
 
 /// When a request is sent that may go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,16 +24,6 @@ pub(super) enum Turn {
     Now,
     /// When all others who could go on have had their turn.
     AfterOthers,
-}
-
-impl Turn {
-    /// Waits until it is now, and says when that is.
-    pub(super) async fn come(self) -> Instant {
-        if self == Self::AfterOthers {
-            others_first().await;
-        }
-        present::now()
-    }
 }
 
 /// What one worker is about to send over HTTP/1.1.
@@ -222,11 +210,7 @@ mod tests {
                 task::yield_now().await;
                 assert_eq!(got(&mut backend), sent.as_bytes(), "{room}");
                 assert_eq!(woken.0.load(Ordering::Relaxed), !left.is_empty(), "{room}");
-                assert_eq!(
-                    socket.borrow_mut().take_held().unwrap().unwrap_or_default(),
-                    left.as_bytes(),
-                    "{room}"
-                );
+                assert_eq!(socket.borrow_mut().take_held().unwrap(), left.as_bytes(), "{room}");
             }
         });
     }
@@ -237,7 +221,7 @@ mod tests {
             let ((socket, mut backend), woken) = (socket(64), Arc::<Woken>::default());
             socket.borrow_mut().hold(b"GET /".to_vec());
             outbox.put(&socket, Arc::clone(&woken).into());
-            assert_eq!(socket.borrow_mut().take_held().unwrap().unwrap(), b"GET /");
+            assert_eq!(socket.borrow_mut().take_held().unwrap(), b"GET /");
             task::yield_now().await;
             assert_eq!((got(&mut backend), woken.0.load(Ordering::Relaxed)), (Vec::new(), false));
         });
@@ -256,12 +240,10 @@ mod tests {
         });
     }
 
-    /// Takes what it is told to, and is never through with it.
-    struct Odd {
-        takes: fn(usize) -> io::Result<usize>,
-    }
+    /// Takes nothing.
+    struct Broken;
 
-    impl Acknowledge for Odd {
+    impl Acknowledge for Broken {
         fn acknowledge(&self) {}
 
         fn has_news(&self) -> bool {
@@ -269,7 +251,7 @@ mod tests {
         }
     }
 
-    impl AsyncRead for Odd {
+    impl AsyncRead for Broken {
         fn poll_read(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -279,17 +261,17 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Odd {
+    impl AsyncWrite for Broken {
         fn poll_write(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
-            bytes: &[u8],
+            _: &[u8],
         ) -> Poll<io::Result<usize>> {
-            Poll::Ready((self.takes)(bytes.len()))
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
+            Poll::Ready(Ok(()))
         }
 
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -300,28 +282,14 @@ mod tests {
     #[test]
     fn why_nothing_can_be_sent_is_told_to_its_writer() {
         run(async |outbox| {
-            let broken = over(Odd { takes: |_| Err(io::ErrorKind::TimedOut.into()) });
-            let (socket, woken) = (Rc::new(RefCell::new(broken)), Arc::<Woken>::default());
+            let (socket, woken) = (Rc::new(RefCell::new(over(Broken))), Arc::<Woken>::default());
             socket.borrow_mut().hold(b"GET /".to_vec());
             outbox.put(&socket, Arc::clone(&woken).into());
             task::yield_now().await;
             assert!(woken.0.load(Ordering::Relaxed));
             let problem = socket.borrow_mut().take_held().unwrap_err();
             assert_eq!(problem.kind(), io::ErrorKind::TimedOut);
-            assert_eq!(socket.borrow_mut().take_held().unwrap(), None, "once");
-        });
-    }
-
-    #[test]
-    fn what_is_written_and_not_yet_through_is_flushed_by_its_writer() {
-        run(async |outbox| {
-            let (socket, woken) =
-                (Rc::new(RefCell::new(over(Odd { takes: Ok }))), Arc::<Woken>::default());
-            socket.borrow_mut().hold(b"GET /".to_vec());
-            outbox.put(&socket, Arc::clone(&woken).into());
-            task::yield_now().await;
-            assert!(woken.0.load(Ordering::Relaxed));
-            assert_eq!(socket.borrow_mut().take_held().unwrap(), None, "and not written once more");
+            assert_eq!(socket.borrow_mut().take_held().unwrap(), b"", "once");
         });
     }
 

@@ -17,6 +17,7 @@ use super::body::Patience;
 use super::browser::Visit;
 use super::forwarded::{Forwarded, RequestIds};
 use super::in_flight::InFlight;
+use super::in_step::others_first;
 use super::lifetime::Lifetime;
 use super::link::{Link, Wire};
 use super::local::Local;
@@ -198,7 +199,14 @@ impl Pipeline {
                 record.cookies.append(&mut record.on_arrival);
             }
             // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves.
-            let turn = if link.wire.is_http2() { Turn::Now } else { Turn::AfterOthers };
+            let turn = match (link.wire.is_http2(), body.is_end_stream()) {
+                (true, _) => Turn::Now,
+                (false, true) => Turn::AfterOthers,
+                (false, false) => {
+                    others_first().await; // a head goes with the first of its body
+                    Turn::Now
+                }
+            };
             let length = length.filter(|_| !preflight);
             let body = self.admit_body(body, length, preflight, link)?;
             record.body = Some(body.progress());

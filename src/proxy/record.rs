@@ -21,7 +21,7 @@ use crate::telemetry::access_log::{CallerLine, Line};
 use crate::telemetry::metrics::{Carrier, Decision, Outcome, StreamEnd};
 
 /// How much of a body takes no time to hand on that could be told from none.
-const IN_ONE_PIECE: u64 = 16 * 1024;
+const AT_ONCE: u64 = 16 * 1024;
 
 /// One request, from its head to the end of its answer.
 #[derive(Debug)]
@@ -200,7 +200,7 @@ impl Drop for Record {
         }
         let route = self.route.unwrap_or(self.shared.no_metrics_place());
         let reason = self.reject.as_ref().map(Reject::label);
-        let over = if self.sent > IN_ONE_PIECE { present::looked() } else { present::now() };
+        let over = if self.sent > AT_ONCE { present::looked() } else { present::now() };
         let total = over - self.started;
         self.shared.tally.request(
             route,

@@ -34,6 +34,8 @@ pub(super) struct Sending<B> {
     body: Option<B>,
     framing: Framing,
     patience: Patience,
+    /// Whether the socket has what is left of the head.
+    is_with_others: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
@@ -53,17 +55,18 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             body: Some(body).filter(|_| has_body),
             framing,
             patience: Patience::endless(),
+            is_with_others: false,
         }
     }
 
     /// Has it sent with others, where its head is all there is of it. Tells whether it will be.
     pub(super) fn goes_with_others(&mut self, outbox: &Outbox, writer: &Waker) -> bool {
-        let goes = self.body.is_none() && outbox.is_open();
-        if goes {
+        self.is_with_others = self.body.is_none() && outbox.is_open();
+        if self.is_with_others {
             self.socket.borrow_mut().hold(mem::take(&mut self.out));
             outbox.put(&self.socket, writer.clone());
         }
-        goes
+        self.is_with_others
     }
 
     /// Ends once the backend has taken nothing for so long.
@@ -139,8 +142,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let mut socket = self.socket.borrow_mut();
-        if let Some(held) = socket.take_held()? {
-            self.out = held;
+        if mem::take(&mut self.is_with_others) {
+            self.out = socket.take_held()?;
         }
         loop {
             let out = &self.out[self.written..];

@@ -16,8 +16,10 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::alone::Alone;
 use super::broken::Broken;
 use super::connector::Connector;
+use super::in_step::others_first;
 use super::local::Local;
 use super::outbox::Turn;
 use super::pool::{Lease, Line};
@@ -69,7 +71,7 @@ pub(super) struct Outgoing<'a> {
     /// How long its body is, where its head said so; also where `Connection` named that header, and it went.
     pub(super) length: Option<u64>,
     pub(super) wish: Wish,
-    /// When it is sent.
+    /// When it is sent, where it has no body.
     pub(super) turn: Turn,
     /// Whether it is a call that may be silent, where the backend's connection says that it is there.
     pub(super) may_be_silent: bool,
@@ -163,14 +165,16 @@ impl Upstream {
     ) -> impl Future<Output = Result<Answer, Missed>> {
         let (has_body, request) = (!body.is_empty(), body.progress());
         async move {
-            let answer = {
-                let exchange = pin!(self.exchange(&mut lease, sent, outgoing, body));
-                self.in_time(&request, sent, exchange).await
-            };
+            let answer =
+                self.in_time(&request, sent, pin!(self.exchange(&mut lease, outgoing, body))).await;
             match answer.ok_or(Missed::Failed(Reject::UpstreamTimeout))? {
-                Ok((response, sent)) => match fault(&response, outgoing.wish) {
+                Ok(response) => match fault(&response, outgoing.wish) {
                     Some(fault) => Err(Missed::Failed(Reject::UpstreamBroken(fault.into()))),
-                    None => Ok(Answer { response, lease, request, took: present::now() - sent }),
+                    None => {
+                        let sent = lease.connection().and_then(Alone::take_sent).unwrap_or(sent);
+                        let took = present::now() - sent;
+                        Ok(Answer { response, lease, request, took })
+                    }
                 },
                 Err(unanswered) => {
                     let method = outgoing.target.method;
@@ -180,39 +184,35 @@ impl Upstream {
         }
     }
 
-    /// Sends a request when it is its turn, as it is `now` unless that waits for others, and waits for the head of
-    /// the answer. Returns when it was sent, too.
+    /// Sends a request as it is now, and waits for the head of the answer.
     fn exchange(
         &self,
         lease: &mut Lease,
-        now: Instant,
         outgoing: Outgoing<'_>,
         body: RequestBody,
-    ) -> impl Future<Output = Result<(Response<Option<Incoming>>, Instant), Unanswered>> {
+    ) -> impl Future<Output = Result<Response<Option<Incoming>>, Unanswered>> {
         let line = lease.line();
         async move {
             match line {
                 Line::Alone(connection) => {
                     let connection =
                         connection.as_mut().expect("it is taken only when the lease ends");
-                    let (turn, now) = match body.is_empty() {
-                        true => (outgoing.turn, now),
-                        // A head goes with the first of its body.
-                        false => (Turn::Now, outgoing.turn.come().await),
-                    };
                     let framing = Framing::of(outgoing.length, !body.is_empty(), outgoing.head);
                     let head = self.head(outgoing, &framing);
                     let method = outgoing.target.method;
                     let at_most = self.shared.settings.timeouts.body;
+                    let turn = outgoing.turn;
                     let answer =
                         connection.exchange(method, head, body, framing, at_most, turn).await;
                     let answer = answer.map_err(|error| Unanswered { error, unsent: None })?;
-                    Ok((answer.map(|()| None), connection.take_sent().unwrap_or(now)))
+                    Ok(answer.map(|()| None))
                 }
                 Line::Shared(stream) => {
-                    let now = outgoing.turn.come().await;
+                    if outgoing.turn == Turn::AfterOthers {
+                        others_first().await;
+                    }
                     let answer = Box::pin(stream.send(self.request(outgoing, body))).await;
-                    Ok((answer.map_err(Unanswered::from)?.map(Some), now))
+                    Ok(answer.map_err(Unanswered::from)?.map(Some))
                 }
             }
         }
