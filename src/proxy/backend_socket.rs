@@ -92,9 +92,9 @@ pub(super) struct BackendSocket<S> {
     is_awaited: bool,
     /// How much was read since something was written.
     read: usize,
-    /// What [`release`](Self::release) is to write, what that has left, or why it could write nothing.
+    /// What [`release`](Self::release) is to write, what that has left, or why that failed.
     held: io::Result<Vec<u8>>,
-    /// When it last wrote, until somebody has asked.
+    /// When it was last its turn to be written, until somebody has asked.
     released: Option<Instant>,
     /// Held for as long as the socket is open, whatever is spoken on it.
     _place: OwnedSemaphorePermit,
@@ -142,7 +142,7 @@ impl<S> BackendSocket<S> {
         mem::replace(&mut self.held, Ok(Vec::new()))
     }
 
-    /// Tells when it was written, once.
+    /// Tells when it was its turn, once.
     pub(super) fn take_released(&mut self) -> Option<Instant> {
         self.released.take()
     }

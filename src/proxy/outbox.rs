@@ -2,8 +2,8 @@
 //!
 //! Sent as each is decided, a backend on the same machine is done with one before the next comes, sleeps, and has
 //! to be woken: once a request, at 3 to 6 µs each. So what is to be sent waits until all who could go on have had
-//! their turn, signed and timed as before that, as it does where they go through a step [together](super::in_step); and one task sends for all, so
-//! that nobody needs another turn for it.
+//! their turn, signed as before that, as it does where they go through a step [together](super::in_step); and one
+//! task sends for all, so that nobody needs another turn for it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

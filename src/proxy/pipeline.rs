@@ -198,7 +198,7 @@ impl Pipeline {
             if is_known {
                 record.cookies.append(&mut record.on_arrival);
             }
-            // Who calls is known of all before one is sent. Over HTTP/2 that costs more than it saves.
+            // Who calls is known of all before one is sent. To clients over HTTP/2 that costs more than it saves.
             let turn = match (link.wire.is_http2(), body.is_end_stream()) {
                 (true, _) => Turn::Now,
                 (false, true) => Turn::AfterOthers,
