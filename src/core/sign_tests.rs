@@ -1,6 +1,7 @@
 //! Tests of the signatures the backend gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use proptest::prelude::*;
@@ -234,6 +235,22 @@ fn members_the_client_sent_for_others_stay_before_ours() {
         let last = header(&sent, "signature-input");
         assert!(last.ends_with(r#";alg="hmac-sha256";tag="countersign""#), "{last}");
     }
+}
+
+/// A head of 32 KiB with 8,000 of them, none of which signs anything, kept a worker busy for half a second; of so
+/// many it would be minutes.
+#[test]
+fn members_that_go_cost_no_more_the_more_there_are() {
+    const MANY: usize = 100_000;
+    let inputs: Vec<_> = (0..MANY).map(|number| format!("k{number}")).collect();
+    let client = HeaderMap::from_iter([
+        (SIGNATURE_INPUT, HeaderValue::try_from(inputs.join(",")).unwrap()),
+        (SIGNATURE, HeaderValue::from_static("z=::")),
+    ]);
+    let began = tokio::time::Instant::now();
+    let sent = signed(hmac(None), client);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(members(&sent, "signature-input"), [LABEL]);
 }
 
 #[test]
