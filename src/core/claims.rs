@@ -108,7 +108,7 @@ impl Validity {
     }
 
     /// Checks the same by `tick`, a time that may be a moment ago. A token that begins with this second is not good
-    /// by that, so who would be refused is held against the present.
+    /// by that, so who would be refused is held against the present; one that has ended since is good for that moment.
     ///
     /// # Errors
     ///
